@@ -1,0 +1,39 @@
+# Everything from Python and make alone: the virtual environment is made on the way.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Compiled programs are kept, so that a second run starts at once.
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.5
+
+.PHONY: run test test-all check bench notebooks clean
+
+run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on two cores
+	$(BIN)/python experiments/memorization.py
+
+test: check ## The default suite
+	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+
+test-all: check ## All tests, the slow ones too
+	$(BIN)/python -m pytest -q -n 2
+
+check: $(VENV)/installed ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(VENV)/installed ## The measurements that the docs quote
+	$(BIN)/python -m benchmarks.promises
+
+notebooks: $(VENV)/installed ## Execute the notebooks again, outputs included
+	$(BIN)/python notebooks/execute.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxga needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+clean: ## Remove what was built; runs/ stays
+	rm -rf $(VENV) .cache

@@ -1,0 +1,331 @@
+"""The genetic algorithm: founders, offspring, survivors, and the next state."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import (
+    Algorithm,
+    Context,
+    Evaluation,
+    Individual,
+    Info,
+    Key,
+    Params,
+    Purpose,
+    Selection,
+    State,
+    Survivors,
+    Variation,
+    as_fitness,
+    generation_key,
+    require,
+)
+from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
+from jaxga.selection import ranking, truncation
+from jaxga.tree import check_params, expand, named_leaves, replicate, take, where
+from jaxga.variation.crossover import Recombination
+
+Founders = Callable[[Key, Callable[[Key], Params], int], Params | None]
+
+RESERVED = {
+    *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
+    *("generation", "evaluations", "seconds", "evaluations_per_second"),
+}  # names that every run logs
+RECOMBINATION_CHUNK = 64  # children whose steps are held at once while they are averaged
+
+
+def common_founder(key: Key, init: Callable[[Key], Params], parents: int) -> Params:
+    """One initialisation, shared by all first parents: the first children are its mutations (the default)."""
+    return replicate(init(key), parents)
+
+
+def random_founders(key: Key, init: Callable[[Key], Params], parents: int) -> None:
+    """No first parents: every child of generation 0 is an initialisation of its own (Such et al. 2017)."""
+    del key, init, parents
+
+
+def ga(
+    init: Callable[[Key], Params],
+    variation: Variation,
+    *,
+    parents: int,
+    children: int,
+    selection: Selection = truncation,
+    elites: int = 0,
+    reevaluate: bool = False,
+    recombination: Recombination | None = None,
+    founders: Founders = common_founder,
+) -> Algorithm:
+    """A generational genetic algorithm: T parents, N children, the survivors become the parents.
+
+    Args:
+      init: ``(key) -> params``, usually ``task.init``.
+      variation: how a child differs from its parent.
+      parents: T.
+      children: N, a multiple of T: every parent has N / T children, its brood.
+      selection: who survives.
+      elites: this many of the best parents compete with the children, and as many of the best of all always survive.
+        0 is comma selection (mu, lambda), ``elites=parents`` is plus selection (mu + lambda).
+      reevaluate: score elites again every generation (for noisy fitness), or keep their old score.
+      recombination: average several children into each next parent, see `jaxga.variation.average`.
+      founders: `common_founder` or `random_founders`.
+
+    Raises:
+      InputError: where the sizes do not fit, or params hold anything but floats.
+
+    >>> from jaxga.variation import absolute, gaussian
+    >>> algorithm = ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8)
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> algorithm.offspring(state, 1, 3).params.shape  # child 1 * 4 + 3 = 7
+    (3,)
+    >>> state, info = algorithm.update(state, Evaluation(jnp.arange(8.0)))
+    >>> info.survivors.indices[:, 0].tolist(), state.fitness.tolist()
+    ([7, 6], [7.0, 6.0])
+    """
+    _check_sizes(parents, children, elites, reevaluate, recombination)
+    brood = children // parents
+    averaged = recombination.size if recombination else 1
+
+    def new_state(key: Key) -> State:
+        shape = jax.eval_shape(init, key)
+        check_params(shape)
+        first = founders(jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS), init, parents)
+        unknown = jnp.full(parents, jnp.nan, jnp.float32)
+        return State(
+            key=key,
+            generation=jnp.int32(0),
+            parents=None if first is None else Individual(first, jax.vmap(variation.init)(first)),
+            fitness=unknown,
+            tiebreak=jnp.zeros(parents, jnp.float32),
+            best_fitness=jnp.float32(-jnp.inf),
+            best_generation=jnp.int32(-1),
+            best_index=jnp.int32(-1),
+        )
+
+    def child_of(state: State, parent: Individual, slot: Any, member: Any) -> Individual:
+        key_mate, key_child = jax.random.split(child_key(state, slot, member))
+        other = jax.random.randint(key_mate, (), 1, max(parents, 2))
+        mate = take(state.parents, (slot + other) % parents)
+        return variation.apply(key_child, parent, Context(state.generation, mate))
+
+    def child_key(state: State, slot: Any, member: Any) -> Key:
+        return jax.random.fold_in(generation_key(state, Purpose.OFFSPRING), slot * brood + member)
+
+    def offspring(state: State, slot: Any, member: Any) -> Individual:
+        if state.parents is None:
+            params = init(child_key(state, slot, member))
+            return Individual(params, variation.init(params))
+        return child_of(state, take(state.parents, slot), slot, member)
+
+    def select(state: State, evaluation: Evaluation) -> Info:
+        evaluation = _candidates(state, as_fitness(evaluation), children, elites, reevaluate)
+        key_rank, key_select = jax.random.split(generation_key(state, Purpose.SELECTION))
+        order = ranking(key_rank, evaluation)
+        safe = elites if state.parents is not None else 0
+        rest = _rest(selection, key_select, evaluation, order[:safe], parents * averaged)
+        chosen = jnp.concatenate([order[:safe], rest])
+        chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
+        indices = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
+        return Info(
+            _survivors(recombination, evaluation, indices, order[0]),
+            _metrics(state, evaluation, order, indices, children, 0 if reevaluate else safe),
+        )
+
+    def advance(state: State, survivors: Survivors) -> State:
+        if recombination and state.parents is not None:
+            new_parents = jax.lax.map(
+                partial(_average, child_of, state, children), (survivors.indices, survivors.share, survivors.step)
+            )
+        else:  # founders are not averaged: the mean of strangers solves nothing
+            new_parents = jax.vmap(partial(_rebuild, offspring, state, children))(survivors.indices[:, 0])
+        better = survivors.best_fitness > state.best_fitness
+        return State(
+            key=state.key,
+            generation=state.generation + 1,
+            parents=new_parents,
+            fitness=survivors.fitness,
+            tiebreak=survivors.tiebreak,
+            best_fitness=jnp.where(better, survivors.best_fitness, state.best_fitness),
+            best_generation=jnp.where(better, state.generation, state.best_generation),
+            best_index=jnp.where(better, survivors.best_index, state.best_index),
+        )
+
+    return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate)
+
+
+def _check_sizes(
+    parents: int, children: int, elites: int, reevaluate: bool, recombination: Recombination | None
+) -> None:
+    require(parents >= 1, f"parents is {parents}, and must be 1 or more; random search is the variation fresh(init).")
+    require(children >= parents, f"children is {children}, fewer than the {parents} parents: give each one at least.")
+    near = " or ".join(str(times * parents) for times in (children // parents, children // parents + 1))
+    require(children % parents == 0, f"children is {children}, no multiple of the {parents} parents: take {near}.")
+    require(0 <= elites <= parents, f"elites is {elites}, and must lie between 0 and the {parents} parents.")
+    if recombination:
+        k = recombination.size
+        require(
+            k * parents <= children,
+            f"average is {k}, and {children} children of {parents} parents leave {children // parents} to average: "
+            f"take {children // parents} or fewer.",
+        )
+        require(elites == 0 or reevaluate, "elites that are averages have no score to keep: pass reevaluate=True.")
+
+
+def _candidates(state: State, evaluation: Evaluation, children: int, elites: int, reevaluate: bool) -> Evaluation:
+    """The children ``[N]`` and the elites that compete with them, ``[N + elites]``."""
+    competing = elites if state.parents is not None else 0
+    expected = children + (competing if reevaluate else 0)
+    got = evaluation.fitness.shape
+    require(got == (expected,), f"the evaluator returned fitness of shape {got}, and {(expected,)} was due.")
+    if reevaluate or not competing:
+        return evaluation
+    return Evaluation(
+        jnp.concatenate([evaluation.fitness, state.fitness[:competing]]),
+        jnp.concatenate([evaluation.tiebreak, state.tiebreak[:competing]]),
+        evaluation.metrics,
+    )
+
+
+def _rest(selection: Selection, key: Key, evaluation: Evaluation, safe: jax.Array, num: int) -> jax.Array:
+    """The survivors beside the ``safe`` ones, who are out of the draw."""
+    if num == safe.size:
+        return safe[:0]
+    # A mask, not a scatter: XLA (0.10.2) scatters wrongly into a vector whose shards are uneven.
+    out = (jnp.arange(evaluation.fitness.size)[:, None] == safe).any(axis=1)
+    return selection(key, evaluation._replace(fitness=jnp.where(out, jnp.nan, evaluation.fitness)), num - safe.size)
+
+
+def _survivors(
+    recombination: Recombination | None, evaluation: Evaluation, indices: jax.Array, best: jax.Array
+) -> Survivors:
+    fitness, tiebreak = evaluation.fitness[indices], evaluation.tiebreak[indices]  # [T, k]
+    share = step = jnp.ones(indices.shape, jnp.float32)
+    if recombination:
+        share, step = jax.vmap(partial(_weights, recombination))(fitness)
+    return Survivors(
+        indices=indices,
+        share=share,
+        step=step,
+        fitness=jnp.full_like(fitness[:, 0], jnp.nan) if recombination else fitness[:, 0],
+        tiebreak=jnp.zeros_like(tiebreak[:, 0]) if recombination else tiebreak[:, 0],
+        best_fitness=evaluation.fitness[best],
+        best_index=best,
+    )
+
+
+def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Share and step ``[k]`` of children with this fitness: those without one, or lethal ones, get nothing.
+
+    Where no child has a fitness the parents' mean stays where it is.
+    """
+    valid = fitness > -jnp.inf  # and no NaN
+    known = jnp.where(valid, fitness, jnp.min(fitness, where=valid, initial=jnp.inf))
+    weights = recombination.weights(jnp.where(valid.any(), known, 0))
+    kept = jnp.where(valid, weights, 0)
+    total = jnp.sum(jnp.abs(kept))
+    part = jnp.sum(jnp.abs(weights)) / jnp.where(total > 0, total, 1)
+    share = jnp.where(total > 0, jnp.abs(kept) / jnp.where(total > 0, total, 1), 1 / fitness.size)
+    return share, kept * part * recombination.scale
+
+
+def _metrics(
+    state: State, evaluation: Evaluation, order: jax.Array, indices: jax.Array, children: int, kept: int
+) -> dict[str, jax.Array]:
+    fitness = evaluation.fitness[:children]
+    valid = ~jnp.isnan(fitness)
+    metrics = {
+        "fitness": evaluation.fitness[order[0]],
+        "mean_fitness": jnp.mean(fitness, where=valid),
+        "std_fitness": jnp.std(fitness, where=valid),
+        "survivors_mean_fitness": jnp.mean(evaluation.fitness[indices]),
+        "nan": jnp.sum(~valid).astype(jnp.int32),
+        "evaluations": jnp.int32(evaluation.fitness.size - kept),
+    }
+    logged = {name: values for name, values in dict(evaluation.metrics or {}).items() if values.ndim == 1}
+    clash = sorted(RESERVED & set(logged))
+    require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
+    for name, values in logged.items():  # of the best that was scored; an elite that kept its score was not
+        metrics[name] = values[order[jnp.argmax(order < values.size)]]
+    if state.parents is not None:
+        for name, leaf in named_leaves(state.parents.strategy).items():
+            if "step_size" in name.split("/"):
+                metrics[name] = jnp.mean(leaf)
+    return metrics
+
+
+def _rebuild(offspring: Callable[..., Individual], state: State, children: int, index: jax.Array) -> Individual:
+    """Child ``index``, built once more and made dense; a surviving parent is taken as it is."""
+    brood = children // state.fitness.size
+    child = offspring(state, *jnp.divmod(index % children, brood))
+    child = child._replace(params=dense(child.params))
+    if state.parents is None:
+        return child
+    return where(index >= children, take(state.parents, jnp.maximum(index - children, 0)), child)
+
+
+def _average(
+    child_of: Callable[..., Individual], state: State, children: int, recipe: tuple[jax.Array, jax.Array, jax.Array]
+) -> Individual:
+    """Weighted means of children: of their parents, plus of their steps, a chunk of children at a time.
+
+    Low-rank children are never built: the sum of their steps is one matrix product, ``A diag(w) B``.
+    """
+    indices, share, step = recipe  # [k]
+    slots, members = jnp.divmod(indices % children, children // len(state.fitness))
+    kept = indices >= children
+    slots = jnp.where(kept, indices - children, slots)
+    size = min(RECOMBINATION_CHUNK, len(indices))
+    chunks = jax.tree.map(
+        lambda values: jnp.pad(values, (0, -len(indices) % size)).reshape(-1, size),
+        (slots, members, kept, share, jnp.where(kept, 0, step)),
+    )
+
+    def steps_of(slot: Any, member: jax.Array, kept: jax.Array) -> Individual:
+        parent = take(state.parents, slot)
+        child = child_of(state, parent, slot, member)
+        steps = map_low_rank(step_leaf, child.params, parent.params)
+        return Individual(steps, where(kept, parent.strategy, child.strategy))
+
+    def add(total: Individual, chunk: tuple[jax.Array, ...]) -> tuple[Individual, None]:
+        slot, member, kept, shares, weights = chunk
+        # One parent is not batched, so that its matrices are not copied for every child.
+        alone = len(state.fitness) == 1
+        steps = jax.vmap(steps_of, in_axes=(None if alone else 0, 0, 0))(0 if alone else slot, member, kept)
+        params = jax.tree.map(
+            lambda old, new: add_weighted(old, weights, new), total.params, _heard(weights, steps.params)
+        )
+        strategy = jax.tree.map(partial(_add_share, shares), total.strategy, _heard(shares, steps.strategy))
+        return Individual(params, strategy), None
+
+    assert state.parents is not None
+    parents = state.parents.params
+    weights = jnp.zeros(len(state.fitness), share.dtype).at[slots].add(share)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), parents)
+    base = (
+        take(parents, 0)
+        if len(state.fitness) == 1
+        else jax.tree.map(lambda zero, leaf: add_weighted(zero, weights, leaf), zeros, parents)
+    )
+    strategy = jax.tree.map(
+        lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(state.parents.strategy, slots[0])
+    )
+    total, _ = jax.lax.scan(add, Individual(base, strategy), chunks)
+    return total
+
+
+def _heard(weights: jax.Array, tree: Any) -> Any:
+    """Zeros for all that has no weight: it may be anything, NaN too."""
+    return jax.tree.map(lambda leaf: jnp.where(expand(weights != 0, leaf), leaf, jnp.zeros_like(leaf)), tree)
+
+
+def _is_float(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _add_share(shares: jax.Array, total: jax.Array, leaves: jax.Array) -> jax.Array:
+    """A mean of what is a number; anything else stays the best child's parent's."""
+    return add_weighted(total, shares, leaves) if _is_float(total) else total

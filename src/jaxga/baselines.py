@@ -1,0 +1,52 @@
+"""Gradient descent on the same task and network: what evolution is compared with."""
+
+from functools import partial
+
+import jax
+import optax
+
+from jaxga.base import Key, Params, Task, as_key, require, require_at_least
+from jaxga.tree import path_key
+
+
+def gradient_descent(
+    task: Task, optimiser: optax.GradientTransformation, steps: int, key: Key | int = 0
+) -> tuple[Params, jax.Array]:
+    """Minimise ``task.loss`` from a random ``task.init``, by any optax optimiser.
+
+    Args:
+      task: one with a loss.
+      optimiser: ``optax.sgd(0.1)``, ``optax.adam(1e-3)``, ...
+      steps: of the optimiser; the task's loss decides what data one step sees.
+      key: or seed.
+
+    Returns:
+      The last params, and the loss before every step, ``[steps]``.
+
+    >>> import jax.numpy as jnp, jaxga
+    >>> loss = lambda key, w: jnp.sum(w**2)
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-loss(key, w)), loss=loss)
+    >>> params, losses = gradient_descent(task, optax.sgd(0.1), 20)
+    >>> bool(losses[-1] < 1e-3)
+    True
+    """
+    require(task.loss is not None, "the task has no loss to descend: take one that is differentiable.")
+    require_at_least(1, steps=steps)
+    return _descend(task, optimiser, steps, as_key(key))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _descend(task: Task, optimiser: optax.GradientTransformation, steps: int, key: Key) -> tuple[Params, jax.Array]:
+    assert task.loss is not None
+    key_init, key_data = jax.random.split(path_key(key, ("gradient descent",)))
+    params = task.init(key_init)
+    value_and_grad = jax.value_and_grad(task.loss, argnums=1)
+
+    def step(carry, key):
+        params, memory = carry
+        loss, gradient = value_and_grad(key, params)
+        updates, memory = optimiser.update(gradient, memory, params)
+        return (optax.apply_updates(params, updates), memory), loss
+
+    (params, _), losses = jax.lax.scan(step, (params, optimiser.init(params)), jax.random.split(key_data, steps))
+    return params, losses

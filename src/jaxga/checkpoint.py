@@ -1,0 +1,108 @@
+"""Checkpoints with orbax: complete or not there, and readable without knowing what was saved."""
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from jaxga.base import Individual, InputError, State, Survivors, require
+
+KEEP = 2
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax narrates, and what matters it raises."""
+    logger = logging.getLogger("absl")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+class Checkpoint(NamedTuple):
+    """All that a run needs to go on as if it had never stopped."""
+
+    state: State
+    survivors: Survivors  # [G, ...], for the pedigree
+    history: dict[str, np.ndarray]  # [G] each
+    config: dict[str, Any]
+    seconds: float  # of wall-clock so far
+
+
+def _manager(directory: Path) -> ocp.CheckpointManager:
+    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+    return ocp.CheckpointManager(directory.absolute(), options=options)
+
+
+def save(directory: Path, checkpoint: Checkpoint) -> None:
+    """Write one, named by its generation. It appears under its final name only when it is complete."""
+    step = int(checkpoint.state.generation)
+    record = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history, "seconds": checkpoint.seconds}
+    with _quiet(), _manager(directory) as manager:
+        if step in manager.all_steps():
+            return
+        items = {"state": ocp.args.StandardSave(checkpoint.state), "record": ocp.args.StandardSave(record)}
+        manager.save(step, args=ocp.args.Composite(**items, config=ocp.args.JsonSave(checkpoint.config)))
+
+
+def latest(directory: Path) -> int | None:
+    """The generation of the newest complete checkpoint, or None."""
+    if not directory.is_dir():
+        return None
+    with _quiet(), _manager(directory) as manager:
+        return manager.latest_step()
+
+
+def restore(directory: str | Path, like: State | None = None) -> Checkpoint:
+    """Read the newest complete checkpoint of a run; nothing else needs to be known, hyperparameters are in it.
+
+    ``like``, a State of `jax.ShapeDtypeStruct`, gives params of other node types than dicts their types back. (The
+    params of flax, and all strategies, are dicts and tuples.)
+
+    Raises:
+      InputError: where there is none, or where it is damaged. Nothing is deleted.
+    """
+    directory = Path(directory)
+    step = latest(directory)
+    require(step is not None, f"{directory} holds no complete checkpoint: start the run without --resume.")
+    items = {"state": ocp.args.StandardRestore(like), "record": ocp.args.StandardRestore()}
+    try:
+        with _quiet(), _manager(directory) as manager:
+            found = manager.restore(step, args=ocp.args.Composite(**items, config=ocp.args.JsonRestore()))
+        record = found["record"]
+        return Checkpoint(
+            state=_as_state(found["state"]),
+            survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
+            history={name: np.asarray(values) for name, values in record["history"].items()},
+            config=found["config"],
+            seconds=float(record["seconds"]),
+        )
+    except Exception as error:  # whatever a damaged file does to a reader
+        raise InputError(
+            f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): if it is damaged, move that "
+            "folder away to go on from the one before; if it was saved with another algorithm, take that one."
+        ) from error
+
+
+def _as_state(found: Any) -> State:
+    """Without a target orbax gives back dicts for named tuples and lists for tuples."""
+    if isinstance(found, State):
+        return found
+    parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
+    return State(**{**found, "parents": parents})
+
+
+def _tuples(node: Any) -> Any:
+    if isinstance(node, list):
+        return tuple(_tuples(child) for child in node)
+    if isinstance(node, dict):
+        return {name: _tuples(child) for name, child in node.items()}
+    return node

@@ -1,0 +1,157 @@
+"""A matrix plus a low-rank step, kept apart: ``W + A B``.
+
+A mutation of a matrix ``W [m, n]`` may be ``W + A B`` with ``A [m, r]`` and ``B [r, n]``. Drawing it costs
+``r (m + n)`` random numbers instead of ``m n``, and ``x (W + A B) = x W + (x A) B``, where ``x W`` is one product for
+all children of a parent. A convolution kernel ``[h, w, c, n]`` is seen as the matrix ``[h w c, n]`` over patches.
+
+`LowRank` is a leaf, not a mode: layers of `jaxga.nn` use its factors, any other code sees the dense matrix: jnp
+functions, operators, methods. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LowRank:
+    """``base + left @ right``, of the shape and dtype of ``base``.
+
+    >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.ones((1, 3)))
+    >>> leaf.shape, float(leaf.sum()), float(jnp.sum(leaf**2 + 1)), float(jnp.asarray(leaf)[0, 0])
+    ((2, 3), 6.0, 12.0, 1.0)
+    """
+
+    base: jax.Array  # [..., n], seen as [m, n]
+    left: jax.Array  # [m, r]
+    right: jax.Array  # [r, n]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.base.shape
+
+    @property
+    def ndim(self) -> int:
+        return self.base.ndim
+
+    @property
+    def dtype(self) -> Any:
+        return self.base.dtype
+
+    def dense(self) -> jax.Array:
+        """The matrix itself."""
+        return self.base + (self.left @ self.right).reshape(self.base.shape)
+
+    def __jax_array__(self) -> jax.Array:
+        return self.dense()
+
+    def __getattr__(self, name: str) -> Any:
+        """Whatever else an array has (``T``, ``reshape``, ``sum``, ...), the dense matrix has."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self.dense(), name)
+
+
+def _of_dense(name: str) -> Callable[..., Any]:
+    return lambda self, *operands: getattr(self.dense(), name)(*map(dense_leaf, operands))
+
+
+for _binary in ("add", "sub", "mul", "truediv", "pow", "matmul"):
+    setattr(LowRank, f"__{_binary}__", _of_dense(f"__{_binary}__"))
+    setattr(LowRank, f"__r{_binary}__", _of_dense(f"__r{_binary}__"))
+for _other in ("__neg__", "__abs__", "__getitem__"):
+    setattr(LowRank, _other, _of_dense(_other))
+
+
+def is_low_rank(node: Any) -> bool:
+    """For ``is_leaf``: stop at `LowRank` leaves."""
+    return isinstance(node, LowRank)
+
+
+def dense_leaf(leaf: Any) -> Any:
+    """A leaf as a plain array."""
+    return leaf.dense() if is_low_rank(leaf) else leaf
+
+
+def dense(tree: Any) -> Any:
+    """The same tree with plain arrays only."""
+    return map_low_rank(dense_leaf, tree)
+
+
+def matmul(x: jax.Array, kernel: Any) -> jax.Array:
+    """``x [..., m]`` times a kernel ``[m, n]``, dense or low-rank. The product with the base is shared by a brood."""
+    if is_low_rank(kernel):
+        shared = x @ kernel.base.reshape(-1, kernel.base.shape[-1])
+        return shared + (x @ kernel.left) @ kernel.right
+    return x @ kernel.reshape(-1, kernel.shape[-1])
+
+
+def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
+    """Add a low-rank step: steps on steps keep the base and add up their ranks."""
+    if is_low_rank(leaf):
+        return LowRank(
+            leaf.base, jnp.concatenate([leaf.left, left], axis=1), jnp.concatenate([leaf.right, right], axis=0)
+        )
+    return LowRank(leaf, left, right)
+
+
+def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
+    """``new`` where the scalar ``chosen`` holds, else ``old``; stays low-rank where ``new`` is a step from ``old``."""
+    if is_low_rank(new) and new.base is old:
+        return LowRank(new.base, jnp.where(chosen, new.left, 0), new.right)
+    return jnp.where(chosen, dense_leaf(new), dense_leaf(old))
+
+
+def select(chosen: Any, new: Any, old: Any) -> Any:
+    """`select_leaf` over trees; ``chosen`` is a scalar or a tree of scalars."""
+    if not isinstance(chosen, jax.Array):
+        return jax.tree.map(select_leaf, chosen, new, old)
+    return map_low_rank(partial(select_leaf, chosen), new, old)
+
+
+def map_low_rank(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """``jax.tree.map`` that stops at `LowRank` leaves of ``tree``."""
+    return jax.tree.map(function, tree, *rest, is_leaf=is_low_rank)
+
+
+class Factors(NamedTuple):
+    """A low-rank step by itself: ``left @ right``."""
+
+    left: jax.Array  # [m, r]
+    right: jax.Array  # [r, n]
+
+
+def step_leaf(new: Any, old: jax.Array) -> Factors | jax.Array:
+    """``new - old``: as `Factors` where it is a low-rank step from ``old``, else as an array."""
+    if is_low_rank(new) and new.base is old:
+        return Factors(new.left, new.right)
+    return dense_leaf(new) - old
+
+
+def square_norm(step: Factors | jax.Array) -> jax.Array:
+    """Sum of squares of a step as made by `step_leaf`; of ``A B`` without building it: ``tr((A'A)(BB'))``."""
+    if isinstance(step, Factors):
+        left, right = step
+        return jnp.sum((left.T @ left) * (right @ right.T))
+    return jnp.sum(step * step)
+
+
+def scale_step(old: jax.Array, step: Factors | jax.Array, factor: jax.Array) -> Any:
+    """``old + factor * step`` for a step as made by `step_leaf`."""
+    if isinstance(step, Factors):
+        left, right = step
+        return LowRank(old, left * factor, right)
+    return old + factor * step
+
+
+def add_weighted(total: jax.Array, weights: jax.Array, steps: Any) -> jax.Array:
+    """``total + sum_c weights[c] * steps[c]``, steps with a leading axis; of factors one product, ``A diag(w) B``."""
+    if isinstance(steps, Factors):
+        left, right = steps
+        return total + jnp.einsum("c,cmr,crn->mn", weights.astype(left.dtype), left, right).reshape(total.shape)
+    return total + jnp.tensordot(weights.astype(steps.dtype), steps, axes=1)

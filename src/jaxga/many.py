@@ -1,0 +1,176 @@
+"""Many runs at once: seeds x step sizes x anything, as one program, and what they say together."""
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Algorithm, Key, State, Task, as_key, require, require_at_least
+from jaxga.evaluate import vmapped
+from jaxga.report.plots import Curve, plot_curves
+from jaxga.report.statistics import Interval, median_interval
+from jaxga.run import generation
+
+Make = Callable[..., Algorithm]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """R runs of G generations: what was set in each, and what was measured in each generation."""
+
+    settings: dict[str, np.ndarray]  # [R] each, seed among them
+    metrics: dict[str, np.ndarray]  # [R, G] each
+    seconds: float  # of wall-clock for all of them together, compilation included
+
+    def table(self, generation: int = -1) -> dict[str, np.ndarray]:
+        """One row a run, columns settings and metrics at ``generation``: ``pandas.DataFrame(runs.table())``."""
+        return self.settings | {name: values[:, generation] for name, values in self.metrics.items()}
+
+    def long_table(self) -> dict[str, np.ndarray]:
+        """One row a run and generation."""
+        runs, generations = next(iter(self.metrics.values())).shape
+        settings = {name: np.repeat(values, generations) for name, values in self.settings.items()}
+        numbers = {"generation": np.tile(np.arange(generations), runs)}
+        return settings | numbers | {name: values.ravel() for name, values in self.metrics.items()}
+
+    def groups(self) -> list[tuple[dict[str, Any], np.ndarray]]:
+        """Every setting but the seed, in the order they were run, with the runs that had it (a mask ``[R]``)."""
+        names = [name for name in self.settings if name != "seed"]
+        columns = [self.settings[name].tolist() for name in names]
+        rows = [tuple(column[run] for column in columns) for run in range(len(self.settings["seed"]))]
+        distinct = dict.fromkeys(rows)
+        return [(dict(zip(names, row, strict=True)), np.array([other == row for other in rows])) for row in distinct]
+
+    def summary(self, metric: str = "best_fitness", generation: int = -1) -> list[dict[str, Any]]:
+        """Median over seeds with its interval, a row a setting."""
+        rows = []
+        for setting, mask in self.groups():
+            interval: Interval = median_interval(self.metrics[metric][mask, generation])
+            ends = {"low": float(interval.low), "high": float(interval.high), "seeds": interval.samples}
+            rows.append({**setting, metric: float(interval.median), **ends})
+        return rows
+
+    def save(self, path: str | Path) -> None:
+        """Write all of it to one ``.npz`` file; `load_runs` reads it."""
+        parts = {"settings": self.settings, "metrics": self.metrics}
+        arrays = {f"{part}/{name}": values for part, columns in parts.items() for name, values in columns.items()}
+        np.savez_compressed(path, allow_pickle=False, seconds=self.seconds, **arrays)
+
+    def plot(self, path: str | Path | None = None, metric: str = "best_fitness", **properties: Any) -> Any:
+        """Median over seeds within their range, a line a setting."""
+        x = np.arange(1, self.metrics[metric].shape[1] + 1)
+        curves = [
+            Curve(
+                ", ".join(f"{name} {_short(value)}" for name, value in setting.items()), x, self.metrics[metric][mask]
+            )
+            for setting, mask in self.groups()
+        ]
+        return plot_curves([({"xlabel": "generation", "ylabel": metric.replace("_", " "), **properties}, curves)], path)
+
+
+def load_runs(path: str | Path) -> Runs:
+    """Read what `Runs.save` wrote."""
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        parts: dict[str, dict[str, np.ndarray]] = {"settings": {}, "metrics": {}}
+        for name in file.files:
+            part, _, column = name.partition("/")
+            if column:
+                parts[part][column] = file[name]
+        return Runs(**parts, seconds=float(file["seconds"]))
+
+
+def run_many(
+    make: Make,
+    task: Task,
+    key: Key | int = 0,
+    *,
+    generations: int,
+    seeds: int = 5,
+    sweep: Mapping[str, Sequence[float]] | None = None,
+    grid: Mapping[str, Sequence[Any]] | None = None,
+    chunk: int | None = None,
+    batch: int | None = None,
+) -> Runs:
+    """Run ``make(**settings)`` for every combination of settings and seeds.
+
+    Args:
+      make: ``(**settings) -> Algorithm``.
+      task: scored by `jaxga.evaluate.vmapped`.
+      key: root key or seed; run r of a setting has the root key ``fold_in(key, r)``, the same for all settings.
+      generations: G of every run; there are no stop rules here.
+      seeds: runs of every setting.
+      sweep: numbers that may be traced, as ``{"sigma": [0.01, 0.02]}``: all combinations are one vmapped program.
+      grid: settings that change shapes or functions, as ``{"parents": [1, 8]}``: one program for each combination.
+      chunk: children of one run scored at once.
+      batch: runs at once; default all of a program. 1 saves memory, and time too where one run fills the machine.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    >>> make = lambda parents, sigma: jaxga.ga(task.init, gaussian(absolute(sigma)), parents=parents, children=8)
+    >>> runs = run_many(make, task, generations=10, seeds=5, sweep={"sigma": [0.01, 0.1]}, grid={"parents": [1, 4]})
+    >>> [(row["parents"], round(row["sigma"], 2)) for row in runs.summary()]
+    [(1, 0.01), (1, 0.1), (4, 0.01), (4, 0.1)]
+    """
+    require_at_least(1, generations=generations, seeds=seeds, batch=batch or 1)
+    sweep, grid = dict(sweep or {}), dict(grid or {})
+    for name, values in (sweep | grid).items():
+        require(len(values) > 0, f"{name} has no values to try: give it at least one.")
+    root = as_key(key)
+    swept = list(itertools.product(*sweep.values()))
+    lanes = [(seed, *values) for values in swept for seed in range(seeds)]
+    columns = {name: np.array(column) for name, column in zip(["seed", *sweep], zip(*lanes, strict=True), strict=True)}
+    keys = jax.vmap(partial(jax.random.fold_in, root))(columns["seed"])
+    traced = {name: jnp.asarray(columns[name]) for name in sweep}
+    parts, begun = [], time.monotonic()
+    for values in itertools.product(*grid.values()):
+        fixed = dict(zip(grid, values, strict=True))
+
+        def one(lane: tuple[Key, dict[str, jax.Array]], fixed: dict[str, Any] = fixed) -> dict[str, jax.Array]:
+            return _curve(make(**fixed, **lane[1]), task, lane[0], generations, chunk)
+
+        size = batch or len(lanes)
+        metrics = jax.jit(partial(jax.lax.map, one, batch_size=size))((keys, traced))
+        settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
+        parts.append((settings, jax.device_get(metrics)))
+    settings, metrics = (
+        {name: np.concatenate([part[which][name] for part in parts]) for name in parts[0][which]} for which in (0, 1)
+    )
+    return Runs(settings, metrics, time.monotonic() - begun)
+
+
+def _curve(algorithm: Algorithm, task: Task, key: Key, generations: int, chunk: int | None) -> dict[str, jax.Array]:
+    """The metrics ``[G]`` of one run."""
+    evaluator = vmapped(algorithm, task, chunk)
+
+    def step(state: State, _: Any) -> tuple[State, dict[str, jax.Array]]:
+        state, info, _ = generation(algorithm, evaluator, state)
+        return state, info.metrics | {"best_fitness": state.best_fitness}
+
+    state = algorithm.init(key)
+    first: dict[str, jax.Array] = {}
+    if state.parents is None:  # founders: a program of their own, and no step sizes to log yet
+        state, first = step(state, None)
+        generations -= 1
+    _, rest = jax.lax.scan(step, state, None, length=generations)
+    if not first:
+        return rest
+    return {name: jnp.append(first.get(name, jnp.full((), jnp.nan)), values) for name, values in rest.items()}
+
+
+def _column(value: Any, rows: int) -> np.ndarray:
+    """The same value in every row; anything but numbers and strings as an object."""
+    column = np.empty(rows, object)
+    column[:] = [value] * rows
+    return column if not isinstance(value, int | float | str) else np.array([value] * rows)
+
+
+def _short(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,22 @@
+"""What a run leaves behind for a person: files, TensorBoard events, a progress bar, tables and plots."""
+
+from jaxga.report.command import run_command
+from jaxga.report.files import RunDirectory, find_run, write_json
+from jaxga.report.plots import Curve, plot_curves
+from jaxga.report.progress import Progress, Silence
+from jaxga.report.statistics import Interval, median_interval
+from jaxga.report.tables import print_table
+
+__all__ = [
+    "Curve",
+    "Interval",
+    "Progress",
+    "RunDirectory",
+    "Silence",
+    "find_run",
+    "median_interval",
+    "plot_curves",
+    "print_table",
+    "run_command",
+    "write_json",
+]

@@ -1,0 +1,53 @@
+"""The command line of an experiment: a dataclass of arguments, clear errors, exit codes."""
+
+import dataclasses
+import json
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from jaxga.base import InputError, require
+
+
+def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: list[str] | None = None) -> None:
+    """Parse ``arguments`` (a dataclass with at least ``out``), call ``main`` and exit.
+
+    With ``--resume --out DIR`` the arguments of the run in DIR are the defaults, so that nothing needs to be repeated.
+    An `InputError` becomes one sentence on stderr and exit code 2, Ctrl-C exit code 130; what ``main`` returns is the
+    exit code otherwise.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+    values = tyro.cli(arguments, args=argv)
+    try:
+        if getattr(values, "resume", False):
+            values = tyro.cli(arguments, args=argv, default=_saved(arguments, values.out))
+        sys.exit(main(values) or 0)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _saved(arguments: type[Any], out: Path | None) -> Any:
+    """The arguments that a run was started with."""
+    if out is None:
+        raise InputError("resume needs to know which run: pass --out DIR as well.")
+    file = Path(out) / "config.json"
+    require(file.exists(), f"{out} holds no run to resume (no config.json): check --out, or start without --resume.")
+    names = {field.name for field in dataclasses.fields(arguments)}
+    try:
+        saved = {key: _tuple(value) for key, value in json.loads(file.read_text())["arguments"].items() if key in names}
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{file} is damaged ({error}): restore it, or start again with another --out.") from error
+    return arguments(**saved | {"out": out})
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

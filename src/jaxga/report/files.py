@@ -1,0 +1,158 @@
+"""The directory of a run: config.json, metrics.jsonl, TensorBoard events, summary.json."""
+
+import hashlib
+import json
+import math
+import platform
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from tensorboardX import SummaryWriter
+
+from jaxga._version import __version__
+from jaxga.base import require
+
+Record = dict[str, Any]  # one logged generation
+
+BUDGET = frozenset({"out", "resume", "generations", "seconds", "target", "progress"})
+"""Arguments that say how long to run and where to write, not what is run: they may change when a run is resumed."""
+
+
+def identity(name: str, arguments: dict[str, Any]) -> str:
+    """The id of a run: a hash of its name and of every argument but those of `BUDGET`.
+
+    >>> identity("noise", {"sigma": 0.02, "out": "a"}) == identity("noise", {"sigma": 0.02, "out": "b"})
+    True
+    """
+    kept = {key: value for key, value in arguments.items() if key not in BUDGET}
+    return hashlib.sha256(json.dumps([name, kept], sort_keys=True, default=str).encode()).hexdigest()[:10]
+
+
+def find_run(name: str, arguments: dict[str, Any], root: str | Path = "runs") -> Path:
+    """``runs/<name>/<id>``, numbered on where that is taken."""
+    first = Path(root) / name / identity(name, arguments)
+    candidates = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
+    return next(path for path in candidates if not path.exists())
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write a JSON file at once: it is the old one or the new one, never half of it."""
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(_plain(data), indent=2, default=str) + "\n")
+    temporary.replace(path)
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def describe_machine() -> dict[str, Any]:
+    """Versions, commit and device: what a number in a paper stands beside."""
+    device = jax.devices()[0]
+    return {
+        "jaxga": __version__,
+        "jax": jax.__version__,
+        "python": platform.python_version(),
+        "commit": _git_commit(),
+        "platform": platform.platform(),
+        "backend": device.platform,
+        "device": device.device_kind,
+        "devices": jax.device_count(),
+    }
+
+
+class RunDirectory:
+    """Opens ``path`` for a run, refuses one that holds another, and writes what the run logs.
+
+    Args:
+      path: made if it is not there.
+      name: of the experiment.
+      arguments: every argument of it; all of them stand in config.json, and all but `BUDGET` make the id.
+      resume: go on with the run that is there.
+
+    Raises:
+      InputError: where the directory holds another run, or this one and ``resume`` is not set.
+    """
+
+    def __init__(self, path: str | Path, name: str, arguments: dict[str, Any], resume: bool = False):
+        self.path = Path(path)
+        arguments = json.loads(json.dumps(arguments, default=str))
+        self.config = {"id": identity(name, arguments), "name": name, "arguments": arguments, **describe_machine()}
+        self.resume = resume
+        self._check(resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", self.config)
+        self._metrics: Any = None
+        self._events: Any = None
+
+    def _check(self, resume: bool) -> None:
+        file = self.path / "config.json"
+        require(not self.path.exists() or self.path.is_dir(), f"out is {self.path}, a file: name a directory.")
+        if not file.exists():
+            return
+        old = json.loads(file.read_text())
+        differing = _differences(old, self.config)
+        require(
+            not differing,
+            f"out is {self.path}, which holds another run ({differing}): choose another --out, or the same arguments.",
+        )
+        require(resume, f"out is {self.path}, which holds this run already: pass --resume, or choose another --out.")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the checkpoints are."""
+        return self.path / "checkpoints"
+
+    def start(self, generation: int, generations: int) -> None:
+        """Be ready to log from ``generation`` on; what was logged beyond it, before a crash, is cut off."""
+        del generations
+        file = self.path / "metrics.jsonl"
+        if file.exists():
+            lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
+            kept = [line for line in lines if json.loads(line)["generation"] < generation]
+            temporary = file.with_name(file.name + ".tmp")
+            temporary.write_text("".join(line + "\n" for line in kept))
+            temporary.replace(file)
+        self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 (closed by close)
+        self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=generation)
+
+    def write(self, records: Sequence[Record]) -> None:
+        """Log generations: a line each, and the same as TensorBoard events."""
+        for record in records:
+            self._metrics.write(json.dumps(_plain(record)) + "\n")
+            for key, value in record.items():
+                if key != "generation" and value == value:  # events have no NaN
+                    self._events.add_scalar(key, value, record["generation"])
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._metrics is not None:
+            self._metrics.close()
+            self._events.close()
+
+
+def _plain(value: Any) -> Any:
+    """JSON has neither arrays nor NaN nor infinities: numbers become plain, those null."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _differences(old: Record, new: Record) -> str:
+    if old.get("id") == new["id"]:
+        return ""
+    if old.get("name") != new["name"]:
+        return f"{old.get('name')}, not {new['name']}"
+    before, after = old.get("arguments", {}), new["arguments"]
+    names = [key for key in sorted({*before, *after} - BUDGET) if before.get(key) != after.get(key)]
+    return ", ".join(f"{key} {before.get(key)} there, {after.get(key)} here" for key in names)

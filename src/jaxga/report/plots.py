@@ -1,0 +1,47 @@
+"""Pictures: learning curves with their spread."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+
+class Curve(NamedTuple):
+    """One line of a plot: ``values [G]`` or ``[R, G]`` of R runs, drawn as their median within their range."""
+
+    label: str
+    x: Sequence[float] | np.ndarray
+    values: np.ndarray
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
+    """Median lines; the band is the range of all runs."""
+    for number, curve in enumerate(curves):
+        values = np.atleast_2d(curve.values)
+        color = matplotlib.color_sequences["tab10"][number % 10]
+        axes.plot(curve.x, np.median(values, axis=0), color=color, label=curve.label, linewidth=1.8)
+        if len(values) > 1:
+            axes.fill_between(curve.x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    if any(curve.label for curve in curves):
+        axes.legend(frameon=False, fontsize=9)
+
+
+def plot_curves(
+    panels: Sequence[tuple[dict[str, Any], Sequence[Curve]]], path: str | Path | None = None, title: str = ""
+) -> Figure:
+    """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves."""
+    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+    for axes, (properties, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        draw_curves(axes, curves)
+        axes.set(**properties)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    if path:
+        figure.savefig(path, dpi=130)
+    return figure

@@ -1,0 +1,88 @@
+"""A progress bar on a terminal, plain lines elsewhere, and nothing at all."""
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
+
+LINE_SECONDS = 10.0  # between plain lines
+
+
+class Silence:
+    """Shows nothing: a progress meter for tests and for loops of runs."""
+
+    def start(self, generation: int, generations: int) -> None:
+        """A run begins, or goes on, at ``generation`` of ``generations``."""
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """Generations were completed."""
+
+    def say(self, text: str) -> None:
+        """Something worth a line."""
+
+    def close(self) -> None:
+        """The run is over."""
+
+
+class Progress(Silence):
+    """Best fitness, evaluations a second and time left: a bar, or without a terminal a line every ten seconds."""
+
+    def __init__(self, label: str = ""):
+        self.label = label
+        self.console = Console(stderr=True)
+        self.bar: RichProgress | None = None
+        self.task: Any = None
+        self.generations = 0
+        self.last_line = 0.0
+        self.unsaid = ""
+
+    def start(self, generation: int, generations: int) -> None:
+        """Show the bar; without a terminal nothing yet."""
+        self.generations = generations
+        self.last_line = time.monotonic()
+        if not self.console.is_terminal:
+            return
+        self.bar = RichProgress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[status]}"),
+            TimeRemainingColumn(),
+            console=self.console,
+        )
+        self.task = self.bar.add_task(
+            self.label or "evolving", total=generations, completed=generation, status="compiling"
+        )
+        self.bar.start()
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """Move the bar, or print a line if the last one is old enough."""
+        last = records[-1]
+        status = f"best {last['best_fitness']:.6g}  {last['evaluations_per_second']:,.0f} evaluations/s"
+        if self.bar:
+            self.bar.update(self.task, completed=last["generation"] + 1, status=status)
+            return
+        self.unsaid = f"{self.label} generation {last['generation'] + 1}/{self.generations}  {status}".strip()
+        if time.monotonic() - self.last_line > LINE_SECONDS:
+            self._say_line()
+
+    def _say_line(self) -> None:
+        self.last_line = time.monotonic()
+        self.say(self.unsaid)
+        self.unsaid = ""
+
+    def say(self, text: str) -> None:
+        """A line above the bar."""
+        (self.bar.console if self.bar else self.console).print(text, highlight=False, markup=False, soft_wrap=True)
+
+    def close(self) -> None:
+        """Leave the bar as it stands, or say the last line."""
+        if self.bar:
+            self.bar.stop()
+        elif self.unsaid:
+            self._say_line()
+        sys.stderr.flush()

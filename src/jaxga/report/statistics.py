@@ -1,0 +1,43 @@
+"""Medians with intervals: how anything compared over seeds is reported."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+
+class Interval(NamedTuple):
+    """A median and the ends of its confidence interval, and the number of samples behind it."""
+
+    median: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    samples: int
+
+    def __str__(self) -> str:
+        return f"{self.median:.4g} [{self.low:.4g}, {self.high:.4g}] (n={self.samples})"
+
+
+def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Median over the first axis, with a percentile bootstrap interval (Efron 1979; `scipy.stats.bootstrap`).
+
+    With fewer than 5 samples an interval says little: it is then their range.
+
+    >>> print(median_interval(np.array([1.0, 2.0, 3.0])))
+    2 [1, 3] (n=3)
+    """
+    values = np.asarray(values, float)
+    median = np.median(values, axis=0)
+    if len(values) < 5:
+        return Interval(median, values.min(axis=0), values.max(axis=0), len(values))
+    flat = values.reshape(len(values), -1)
+    ends = stats.bootstrap(
+        (flat,),
+        np.median,
+        axis=0,
+        n_resamples=999,
+        confidence_level=confidence,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return Interval(median, ends.low.reshape(median.shape), ends.high.reshape(median.shape), len(values))

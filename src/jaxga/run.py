@@ -1,0 +1,330 @@
+"""Run an algorithm: compiled blocks of generations, stop rules, files, checkpoints, and a clean way out."""
+
+import contextlib
+import signal
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import FrameType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga import checkpoint, pedigree
+from jaxga.base import Algorithm, Evaluator, Individual, Info, Key, State, Task, as_key, require, require_at_least
+from jaxga.evaluate import vmapped
+from jaxga.lowrank import dense
+from jaxga.pedigree import Pedigree
+from jaxga.report.files import RunDirectory, write_json
+from jaxga.report.progress import Silence
+from jaxga.stop import Stop, never
+from jaxga.tree import replicate, take, where
+
+BLOCK = 64  # generations that one dispatch can record
+DISPATCH_SECONDS = 1.0  # a dispatch is kept about this short, so that a signal is heard soon
+
+
+class Result(NamedTuple):
+    """What `run` returns."""
+
+    state: State
+    pedigree: Pedigree
+    history: dict[str, np.ndarray]  # [G] each: generation, fitness, best_fitness, seconds, ...
+    stopped_because: str
+    seconds: float  # of wall-clock, over all sittings
+
+    @property
+    def best(self) -> Individual:
+        """The best parent of the last generation, dense. (`pedigree.individual` builds any other.)"""
+        require(self.state.parents is not None, "there is no best individual: no generation was completed.")
+        return take(self.state.parents, 0)
+
+    @property
+    def interrupted(self) -> bool:
+        """Was the run told to stop by a signal?"""
+        return self.stopped_because.startswith("interrupted")
+
+    @property
+    def failed(self) -> bool:
+        """Did the run stop because no child had a fitness?"""
+        return self.stopped_because.startswith("every fitness")
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of summary.json."""
+        evaluations = int(self.history["evaluations"][-1]) if self.history else 0
+        return {
+            "generations": int(self.state.generation),
+            "evaluations": evaluations,
+            "best_fitness": float(self.state.best_fitness),
+            "wall_seconds": round(self.seconds, 3),
+            "evaluations_per_second": round(evaluations / self.seconds, 1) if self.seconds else 0.0,
+            "backend": jax.default_backend(),
+            "stopped_because": self.stopped_because,
+        }
+
+
+Hook = Callable[[State, list[dict[str, Any]]], None]
+
+
+class Interrupt:
+    """Within this context SIGINT and SIGTERM ask for a stop; a second one stops at once."""
+
+    def __init__(self) -> None:
+        self.signal: signal.Signals | None = None
+        self._old: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupt":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                self._old[number] = signal.signal(number, self._ask)
+            except ValueError:  # not the main thread: whoever owns it decides
+                break
+        return self
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        del frame
+        if self.signal is not None:
+            raise KeyboardInterrupt
+        self.signal = signal.Signals(number)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+
+def generation(algorithm: Algorithm, evaluator: Evaluator, state: State) -> tuple[State, Info, jax.Array]:
+    """One generation, and whether any child had a fitness. Where none had, the state stays as it is."""
+    info = algorithm.select(state, evaluator(state))
+    valid = info.metrics["nan"] < algorithm.children
+    after = algorithm.advance(state, info.survivors)
+    if state.parents is not None:
+        key = state.key
+        after = where(valid, after._replace(key=()), state._replace(key=()))._replace(key=key)
+    return after, info, valid
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _first(algorithm: Algorithm, evaluator: Evaluator, state: State) -> tuple[State, Info, jax.Array]:
+    after, info, valid = generation(algorithm, evaluator, state)
+    return after, jax.tree.map(lambda leaf: leaf[None], info), valid
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _block(
+    algorithm: Algorithm, evaluator: Evaluator, stop: Stop, state: State, limit: jax.Array
+) -> tuple[State, Info, jax.Array, jax.Array]:
+    """Up to ``limit`` generations in one program; its result does not depend on where blocks begin and end."""
+    _, info, _ = jax.eval_shape(partial(generation, algorithm, evaluator), state)
+    infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
+
+    def going(carry: Any) -> jax.Array:
+        state, _, count, valid = carry
+        return (count < limit) & valid & ~stop(state)
+
+    def body(carry: Any) -> Any:
+        state, infos, count, _ = carry
+        state, info, valid = generation(algorithm, evaluator, state)
+        infos = jax.tree.map(lambda all, one: all.at[count].set(one), infos, info)
+        return state, infos, count + valid.astype(jnp.int32), valid
+
+    return jax.lax.while_loop(going, body, (state, infos, jnp.int32(0), jnp.bool_(True)))
+
+
+class _Sitting:
+    """One sitting of a run: the state, everything recorded so far, and the clock over all sittings."""
+
+    def __init__(self, algorithm: Algorithm, root: Key, directory: RunDirectory | None):
+        self.state: State = jax.jit(algorithm.init)(root)
+        self.history: dict[str, np.ndarray] = {}
+        self.survivors: Any = None
+        self.directory, self.root, self.before = directory, root, 0.0
+        self.children = algorithm.children
+        if directory and checkpoint.latest(directory.checkpoints) is not None:
+            require(directory.resume, f"{directory.path} holds a run already: open it with resume, or choose another.")
+            saved = checkpoint.restore(directory.checkpoints, like=_abstract_state(algorithm, root))
+            same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
+            require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
+            self.state, self.history, self.survivors = saved.state, saved.history, saved.survivors
+            self.before = saved.seconds
+        self.started = self.saved = time.monotonic()
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """That of the directory, if there is one."""
+        return self.directory.config if self.directory else {}
+
+    @property
+    def seconds(self) -> float:
+        """Of wall-clock, over all sittings."""
+        return self.before + time.monotonic() - self.started
+
+    @property
+    def generations(self) -> int:
+        """G so far."""
+        return len(self.history.get("generation", ()))
+
+    def add(self, infos: Info, count: int, begun: float) -> list[dict[str, Any]]:
+        """Append ``count`` generations that took from ``begun`` until now; returns their records."""
+        infos = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(infos))
+        scored, taken, first = infos.metrics["evaluations"], self.seconds - begun, self.generations
+        best, evaluations = (self.history[name][-1] if first else start for name, start in _START.items())
+        columns = {
+            "generation": np.arange(first, first + count),
+            "best_fitness": np.maximum.accumulate(np.fmax(infos.metrics["fitness"], best)),
+            **infos.metrics,
+            "evaluations": evaluations + np.cumsum(scored, dtype=np.int64),
+            "seconds": begun + taken * np.arange(1, count + 1) / count,
+            "evaluations_per_second": np.full(count, scored.sum() / max(taken, 1e-9)),
+        }
+        self.history = _append(self.history, columns)
+        self.survivors = jax.tree.map(_join, self.survivors, infos.survivors) if first else infos.survivors
+        return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
+
+    def save(self) -> None:
+        """Write a checkpoint, if there is somewhere to write it and something to keep."""
+        self.saved = time.monotonic()
+        if self.directory and self.generations:
+            kept = checkpoint.Checkpoint(self.state, self.survivors, self.history, self.config, self.seconds)
+            checkpoint.save(self.directory.checkpoints, kept)
+
+    def finish(self, reason: str) -> Result:
+        """The result, with its files where there is a directory."""
+        record = Pedigree(self.root, self.survivors, self.config, self.children)
+        result = Result(self.state, record, self.history, reason, self.seconds)
+        self.save()
+        if self.directory and self.generations:
+            pedigree.save(record, self.directory.path / "pedigree.npz")
+            head = {"name": self.config["name"], "seed": self.config["arguments"].get("seed")}
+            write_json(self.directory.path / "summary.json", head | result.summary())
+        return result
+
+
+_START = {"best_fitness": -np.inf, "evaluations": 0}
+
+
+def _join(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    return np.concatenate([old, new])
+
+
+def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Longer columns; one that begins late (step sizes of founders that had none) is NaN before."""
+    rows = len(history.get("generation", ()))
+    return {
+        name: _join(history.get(name, np.full(rows, np.nan, np.float32)), values) if rows else values
+        for name, values in columns.items()
+    }
+
+
+def _abstract_state(algorithm: Algorithm, root: Key) -> State:
+    """Shapes and node types of a state that has parents."""
+
+    def after_founders(key: Key) -> State:
+        state = algorithm.init(key)
+        child = algorithm.offspring(state, jnp.int32(0), jnp.int32(0))
+        return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
+
+    return jax.eval_shape(after_founders, root)
+
+
+def _dispatch(
+    algorithm: Algorithm, evaluator: Evaluator, stop: Stop, state: State, limit: int
+) -> tuple[State, Info, int, bool]:
+    """Up to ``limit`` generations on the device: state, infos, how many there were, and whether the last one counts."""
+    if state.parents is None:
+        after, info, valid = _first(algorithm, evaluator, state)
+        return (after if valid else state), info, int(valid), bool(valid)
+    state, infos, count, valid = _block(algorithm, evaluator, stop, state, np.int32(limit))
+    return state, infos, int(count), bool(valid)
+
+
+def _next_limit(count: int, taken: float) -> int:
+    """So many generations as take about DISPATCH_SECONDS, at most 4 times as many as last time."""
+    return int(np.clip(min(DISPATCH_SECONDS * count / max(taken, 1e-9), 4 * count), 1, BLOCK))
+
+
+def _why_stop(sitting: _Sitting, stop: Stop, generations: int, seconds: float, interrupt: Interrupt) -> str:
+    """The reason to stop now, or nothing."""
+    if stop(sitting.state):
+        return stop.explain(sitting.state)
+    if sitting.generations >= generations:
+        return f"all {generations} generations done"
+    if sitting.generations and sitting.seconds >= seconds:
+        return f"{seconds:g} seconds are over"
+    return f"interrupted by {interrupt.signal.name}" if interrupt.signal else ""
+
+
+def run(
+    algorithm: Algorithm,
+    task: Task | Evaluator,
+    key: Key | int = 0,
+    *,
+    generations: int,
+    stop: Stop = never,
+    seconds: float = float("inf"),
+    chunk: int | None = None,
+    directory: RunDirectory | None = None,
+    checkpoint_seconds: float = 30.0,
+    progress: Silence | None = None,
+    hooks: Sequence[Hook] = (),
+) -> Result:
+    """Evolve until ``generations``, a stop rule, ``seconds`` of wall-clock, or a signal.
+
+    The result does not depend on where a run was interrupted, or on how generations were put together in a dispatch:
+    resumed equals never stopped, bit for bit.
+
+    Args:
+      algorithm: from `jaxga.ga`.
+      task: a `Task`, scored by `vmapped`, or an evaluator of one's own.
+      key: root key or seed; everything random is derived from it.
+      generations: the run ends after this many, earlier sittings counted in.
+      stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
+      seconds: of wall-clock, earlier sittings counted in; one generation is always run.
+      chunk: children scored at once, see `vmapped`.
+      directory: where metrics, checkpoints, pedigree and summary go; it also says whether to resume.
+      checkpoint_seconds: between checkpoints. One is always written at the end.
+      progress: `jaxga.report.Progress` shows a bar; the default shows nothing.
+      hooks: each is called with (state, records) after every dispatch.
+
+    Raises:
+      InputError: for sizes that do not fit, or a damaged checkpoint.
+
+    Warns:
+      RuntimeWarning: where all children of a generation score NaN: the run stops with the last good parents.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    >>> algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=16)
+    >>> result = run(algorithm, task, generations=50)
+    >>> bool(result.state.best_fitness > -0.1), result.stopped_because
+    (True, 'all 50 generations done')
+    """
+    require_at_least(1, generations=generations)
+    require_at_least(0, seconds=seconds)
+    evaluator = vmapped(algorithm, task, chunk) if isinstance(task, Task) else task
+    sitting = _Sitting(algorithm, as_key(key), directory)
+    sinks = [sink for sink in (directory, progress) if sink]
+    limit, failure = 1, ""
+    with Interrupt() as interrupt, contextlib.ExitStack() as stack:
+        for sink in sinks:
+            stack.callback(sink.close)
+            sink.start(sitting.generations, generations)
+        while not (reason := failure or _why_stop(sitting, stop, generations, seconds, interrupt)):
+            begun = sitting.seconds
+            dispatched = min(limit, generations - sitting.generations)
+            sitting.state, infos, count, valid = _dispatch(algorithm, evaluator, stop, sitting.state, dispatched)
+            records = sitting.add(infos, count, begun) if count else []
+            for sink in sinks if records else ():
+                sink.write(records)
+            for hook in hooks if records else ():
+                hook(sitting.state, records)
+            if not valid:
+                failure = f"every fitness of generation {sitting.generations} is NaN"
+                warnings.warn(f"{failure}: the run stopped with the parents before it.", RuntimeWarning, stacklevel=2)
+            limit = _next_limit(count, sitting.seconds - begun)
+            if time.monotonic() - sitting.saved > checkpoint_seconds:
+                sitting.save()
+        return sitting.finish(reason)

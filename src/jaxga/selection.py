@@ -1,0 +1,82 @@
+"""Selection: who becomes a parent. Every selection is ``(key, evaluation [N], num) -> indices int32 [num]``.
+
+Fitness is maximised; equal fitness is ordered by the tiebreak, and what is still equal by a fair draw. NaN counts as
+minus infinity and is chosen only where nothing else is left.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+
+from jaxga.base import Evaluation, Key, Selection, as_fitness, require, require_at_least
+
+
+def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
+    """Indices from best to worst, int32 ``[N]``: by fitness, then tiebreak, then a fair draw.
+
+    >>> ranking(jax.random.key(0), Evaluation(jnp.array([1.0, jnp.nan, 3.0]))).tolist()
+    [2, 0, 1]
+    """
+    fitness, tiebreak, _ = as_fitness(evaluation)
+    lot = jax.random.uniform(key, fitness.shape)
+    valid = ~jnp.isnan(fitness)
+    tiebreak = jnp.where(valid & ~jnp.isnan(tiebreak), tiebreak, -jnp.inf)
+    keys = (lot, tiebreak, jnp.where(valid, fitness, -jnp.inf), valid)
+    return jnp.lexsort(keys)[::-1].astype(jnp.int32)
+
+
+def truncation(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
+    """The ``num`` best: (mu, lambda) selection, and that of Such et al. 2017."""
+    return ranking(key, evaluation)[:num]
+
+
+def _places(key: Key, evaluation: Evaluation) -> tuple[jax.Array, jax.Array]:
+    """The ranking, and how many of its first places are held by numbers (at least 1)."""
+    return ranking(key, evaluation), jnp.maximum(jnp.sum(~jnp.isnan(jnp.asarray(evaluation.fitness))), 1)
+
+
+def tournament(size: int = 2) -> Selection:
+    """Each survivor is the best of ``size`` drawn uniformly, with replacement (Goldberg and Deb 1991)."""
+    require_at_least(1, size=size)
+
+    def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
+        key_rank, key_draw = jax.random.split(key)
+        order, valid = _places(key_rank, evaluation)
+        return order[jax.random.randint(key_draw, (num, size), 0, valid).min(axis=1)]
+
+    return select
+
+
+def linear_rank(pressure: Any = 1.5) -> Selection:
+    """Drawn with probability linear in rank: ``pressure / n`` for the best of n, ``(2 - pressure) / n`` for the worst.
+
+    ``pressure`` lies between 1 (uniform) and 2 (Baker 1985).
+    """
+    require_at_least(1, pressure=pressure)
+    require(isinstance(pressure, Tracer) or pressure <= 2, f"pressure is {pressure}, and must be 2 or less.")
+
+    def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
+        key_rank, key_draw = jax.random.split(key)
+        order, valid = _places(key_rank, evaluation)
+        place = jnp.arange(order.size)
+        part = place.astype(jnp.float32) / jnp.maximum(valid - 1, 1).astype(jnp.float32)  # 0 for the best, 1 the worst
+        weights = pressure - (2 * pressure - 2) * part
+        logits = jnp.log(jnp.where(place < valid, jnp.maximum(weights, 0), 0))
+        return order[jax.random.categorical(key_draw, logits, shape=(num,))]
+
+    return select
+
+
+def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
+    """Drawn in proportion to the fitness above the worst finite one; uniformly where all are equal (Holland 1975)."""
+    fitness = jnp.asarray(evaluation.fitness, jnp.float32)
+    finite = jnp.isfinite(fitness)
+    best = jnp.max(fitness, where=finite, initial=-jnp.inf)
+    fitness = jnp.where((fitness == jnp.inf) & finite.any(), best, fitness)  # infinitely good: as good as the best
+    finite = jnp.isfinite(fitness)
+    above = jnp.where(finite, fitness - jnp.min(fitness, where=finite, initial=jnp.inf), 0)
+    fallback = jnp.where(finite.any(), finite, ~jnp.isnan(fitness))  # all equal, or nothing finite at all
+    weights = jnp.where(above.sum() > 0, above, jnp.where(fallback.any(), fallback, True).astype(jnp.float32))
+    return jax.random.categorical(key, jnp.log(weights), shape=(num,)).astype(jnp.int32)

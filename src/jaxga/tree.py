@@ -1,0 +1,96 @@
+"""Pytree helpers: take, stack, a key for every leaf, names and sizes of leaves."""
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Key, Params, require
+
+
+class Path(tuple[str, ...]):
+    """Where a leaf stands, ``("hidden", "kernel")``. Being no plain tuple it is itself a leaf of a tree of paths."""
+
+
+def take(tree: Any, index: Any) -> Any:
+    """Element ``index`` of the leading axis of every leaf."""
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def stack(trees: Sequence[Any]) -> Any:
+    """Trees of one structure, stacked along a new leading axis."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def replicate(tree: Any, times: int) -> Any:
+    """The same tree ``times`` times along a new leading axis."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *jnp.shape(leaf))), tree)
+
+
+def expand(values: jax.Array, leaf: jax.Array) -> jax.Array:
+    """``values [c]`` with axes of size 1 behind it, to go with ``leaf [c, ...]``."""
+    return values.reshape(values.shape + (1,) * (leaf.ndim - values.ndim))
+
+
+def where(condition: jax.Array, true: Any, false: Any) -> Any:
+    """``jnp.where`` on every leaf; ``condition`` is a scalar. Typed keys pass too."""
+    return jax.tree.map(lambda a, b: jax.lax.select(jnp.broadcast_to(condition, jnp.shape(a)), a, b), true, false)
+
+
+def paths(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """The path of every leaf as a tuple of strings, in a tree of the same structure.
+
+    >>> paths({"hidden": {"kernel": 1.0, "bias": 2.0}})["hidden"]["bias"]
+    ('hidden', 'bias')
+    """
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: Path(jax.tree_util.keystr((part,), simple=True) for part in path), tree, is_leaf=is_leaf
+    )
+
+
+def path_hash(path: tuple[str, ...]) -> int:
+    """A number for a path, the same in every process."""
+    return zlib.crc32("/".join(path).encode())
+
+
+def path_key(key: Key, path: tuple[str, ...]) -> Key:
+    """The key of one path: leaves of equal shape get unequal noise, whatever stands beside them."""
+    return jax.random.fold_in(key, path_hash(path))
+
+
+def key_tree(key: Key, tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
+    """A key of its own for every leaf: the `path_key` of its path, all of them derived in one go."""
+    names, treedef = jax.tree.flatten(paths(tree, is_leaf))
+    hashes = jnp.array([path_hash(path) for path in names], jnp.uint32)
+    return treedef.unflatten(list(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)))
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by name: ``{"hidden/kernel": ...}``."""
+    names = jax.tree.leaves(paths(tree))
+    return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree), strict=True)}
+
+
+def size(tree: Any) -> int:
+    """Number of scalars in a tree (of arrays or of their shapes)."""
+    return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
+
+
+def size_in_bytes(tree: Any) -> int:
+    """Bytes that the arrays of a tree hold."""
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def check_params(params: Params) -> None:
+    """Evolution moves real numbers: refuse a tree that holds anything else, or nothing."""
+    leaves = named_leaves(params)
+    require(bool(leaves), "init returned params without a single array: return a pytree with at least one float array.")
+    for name, leaf in leaves.items():
+        dtype = jnp.result_type(leaf)
+        require(
+            jnp.issubdtype(dtype, jnp.floating),
+            f"params leaf '{name}' has dtype {dtype}, and mutation needs floats: keep it outside params, or cast it.",
+        )

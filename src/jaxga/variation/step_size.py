@@ -1,0 +1,142 @@
+"""Step sizes: numbers that carry their unit, and that may themselves evolve.
+
+A step size is the standard deviation of the change of one weight. Its unit is part of the argument:
+``absolute(0.002)`` is in units of the weights, ``relative(0.02)`` in units of a leaf's scale at initialisation. The
+size that an individual uses is inherited in its strategy; `adaptive` lets it mutate first and then move the weights,
+so that a child is judged by the size it carries (self-adaptation, Schwefel 1981; Beyer 2001).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Context, Key, Params, Strategy, require_at_least
+from jaxga.tree import Path, path_key, paths
+
+Group = Callable[[Path], tuple[str, ...]]
+
+
+class StepSize(NamedTuple):
+    """``init: (params) -> strategy``; ``apply: (key, strategy, context) -> (sizes, strategy)``.
+
+    ``sizes`` is a tree like the parameters: a scalar, or an array of the leaf's shape, at every leaf.
+    """
+
+    init: Callable[[Params], Strategy]
+    apply: Callable[[Key, Strategy, Context], tuple[Any, Strategy]]
+
+
+def individual(path: Path) -> tuple[str, ...]:
+    """One step size for all weights of an individual."""
+    del path
+    return ()
+
+
+def layer(path: Path) -> tuple[str, ...]:
+    """One step size for a layer: its kernel and its bias together."""
+    return path[:-1]
+
+
+def leaf(path: Path) -> tuple[str, ...]:
+    """One step size for every array."""
+    return path
+
+
+def parameter(path: Path) -> tuple[str, ...]:
+    """One step size for every single weight. (As a group it is the leaf; `adaptive` gives it the leaf's shape.)"""
+    return path
+
+
+def fixed(init: Callable[[Params], Any]) -> StepSize:
+    """Sizes that are set once, at initialisation."""
+    return StepSize(init, lambda key, sizes, context: (sizes, sizes))
+
+
+def absolute(sigma: Any) -> StepSize:
+    """Every weight moves with standard deviation ``sigma``, in units of the weights.
+
+    >>> absolute(0.002).init({"w": jnp.ones((2, 2))})
+    {'w': Array(0.002, dtype=float32)}
+    """
+    require_at_least(0, sigma=sigma)
+    return fixed(lambda params: jax.tree.map(lambda array: jnp.asarray(sigma, array.dtype), params))
+
+
+def relative(sigma: Any) -> StepSize:
+    """Every weight moves with standard deviation ``sigma`` times the scale of its leaf at initialisation.
+
+    The scale is the root mean square of the leaf. A leaf that starts at zero, as biases do, takes the largest scale
+    of its layer, then the largest of the network; a network that is zero everywhere has scale 1.
+
+    >>> sizes = relative(0.02).init({"kernel": jnp.full((4, 4), 0.5), "bias": jnp.zeros(4)})
+    >>> float(sizes["kernel"]), float(sizes["bias"])
+    (0.009999999776482582, 0.009999999776482582)
+    """
+    require_at_least(0, sigma=sigma)
+
+    def init(params: Params) -> Any:
+        scales = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(jnp.square(array))), params)
+        names = jax.tree.leaves(paths(params))
+        leaves, treedef = jax.tree.flatten(scales)
+        largest = jnp.stack(leaves).max()
+        largest = jnp.where(largest > 0, largest, 1)
+        sizes = []
+        for name, scale in zip(names, leaves, strict=True):
+            of_layer = jnp.stack([s for n, s in zip(names, leaves, strict=True) if layer(n) == layer(name)]).max()
+            own = jnp.where(scale > 0, scale, jnp.where(of_layer > 0, of_layer, largest))
+            sizes.append((sigma * own).astype(scale.dtype))
+        return treedef.unflatten(sizes)
+
+    return fixed(init)
+
+
+def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: Group) -> StepSize:
+    """Self-adaptation: sizes are multiplied by ``exp(log_factor(key, shape))`` before every use, and inherited.
+
+    ``per`` says who shares a size: `individual`, `layer`, `leaf` or `parameter`. What stands under the name
+    ``step_size`` in a strategy, the sizes as they were used last, is logged.
+    """
+
+    def init(params: Params) -> Strategy:
+        shape = (lambda array: array.shape) if per is parameter else (lambda array: ())
+        zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), array.dtype), params)
+        return {"inner": step_size.init(params), "log_factor": zeros, "step_size": zeros}
+
+    def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
+        key_inner, key_factor = jax.random.split(key)
+        sizes, inner = step_size.apply(key_inner, strategy["inner"], context)
+        logs = jax.tree.map(
+            lambda path, log: log + log_factor(path_key(key_factor, per(path)), log.shape).astype(log.dtype),
+            paths(strategy["log_factor"]),
+            strategy["log_factor"],
+        )
+        sizes = jax.tree.map(lambda size, log: size * jnp.exp(log), sizes, logs)
+        return sizes, {"inner": inner, "log_factor": logs, "step_size": sizes}
+
+    return StepSize(init, apply)
+
+
+def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: Group = layer) -> StepSize:
+    """Mutative step-size control: every size is multiplied by ``up``, 1 or 1 / ``down``, each with probability 1/3.
+
+    ``down`` is ``up`` unless given. Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
+    """
+    down = up if down is None else down
+    require_at_least(1, up=up, down=down)
+
+    def log_factor(key: Key, shape: tuple[int, ...]) -> jax.Array:
+        factors = jnp.stack([jnp.log(1 / jnp.asarray(down)), jnp.zeros(()), jnp.log(jnp.asarray(up))])
+        return factors[jax.random.randint(key, shape, 0, 3)]
+
+    return adaptive(step_size, log_factor, per)
+
+
+def log_normal(step_size: StepSize, tau: Any = 0.1, per: Group = parameter) -> StepSize:
+    """Log-normal self-adaptation: every size is multiplied by ``exp(tau * N(0, 1))``, its logarithm walks at random.
+
+    With ``per=parameter`` each weight has a rate of its own: weights that matter can fall silent.
+    """
+    require_at_least(0, tau=tau)
+    return adaptive(step_size, lambda key, shape: tau * jax.random.normal(key, shape), per)

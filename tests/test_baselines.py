@@ -1,0 +1,30 @@
+"""Gradient descent on the very same task."""
+
+import jax
+import jax.numpy as jnp
+import optax
+import pytest
+
+import jaxga
+from jaxga import baselines, nn, tasks
+
+
+def test_descends_the_loss_that_evolution_sees():
+    task = tasks.memorization(nn.MLP((32, 10)), points=16, shape=(32,))
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        params, losses = baselines.gradient_descent(task, optax.adam(3e-3), 100)
+    assert losses.shape == (100,)
+    assert losses[-1] < 0.05 < 1 < losses[0]
+    assert -task.evaluate(None, params).fitness <= losses[-1]
+
+
+def test_momentum_descent_with_a_growing_step_reaches_a_small_loss():
+    task = tasks.memorization(nn.MLP((32, 10)), points=16, shape=(32,))
+    _, losses = baselines.gradient_descent(task, optax.sgd(optax.exponential_decay(0.01, 1, 1.05), 0.9), 150)
+    assert losses[-1] < 1e-4
+
+
+def test_a_task_without_a_loss_is_named():
+    task = jaxga.Task(lambda _: jnp.zeros(2), lambda *_: jaxga.Evaluation(0.0))
+    with pytest.raises(jaxga.InputError, match="the task has no loss to descend"):
+        baselines.gradient_descent(task, optax.sgd(0.1), 3)

@@ -1,0 +1,208 @@
+"""Experiments as a user runs them: real processes, killed, interrupted, resumed, and given nonsense.
+
+These processes compile with optimisation, so equal bits here are equal bits for users.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import chex
+import pytest
+
+from jaxga import checkpoint, pedigree
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = str(ROOT / "experiments" / "memorization.py")
+# Vectors and a small perceptron: compiles in a few seconds.
+SMALL = ["--points", "8", "--shape", "16", "--parents", "2", "--children", "8", "--average", "1", "--sigma", "0.3",
+         "--target", "100", "--elites", "1"]  # fmt: skip
+
+
+def environment():
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    return plain | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+
+
+def start(*arguments, script=SCRIPT):
+    return subprocess.Popen(
+        [sys.executable, script, *map(str, arguments)], env=environment(), cwd=ROOT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(*arguments, script=SCRIPT):
+    process = start(*arguments, script=script)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+def wait_for_checkpoint(process, out, beyond=0, seconds=120):
+    """Until a checkpoint beyond a generation is complete; the number of its generation."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        if (checkpoint.latest(out / "checkpoints") or 0) > beyond:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"no checkpoint; the process returned {process.poll()}: {process.communicate()}")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("whole") / "run"
+    code, shown, err = run(*SMALL, "--generations", 200, "--out", out)
+    assert code == 0, err
+    return out, shown
+
+
+def assert_same_run(one, other):
+    first, second = (checkpoint.restore(out / "checkpoints") for out in (one, other))
+    chex.assert_trees_all_equal(first.state, second.state)
+    chex.assert_trees_all_equal(first.survivors, second.survivors)
+    timed = {"seconds", "evaluations_per_second"}
+    lines = [(out / "metrics.jsonl").read_text().splitlines() for out in (one, other)]
+    records = [[json.loads(line) for line in run] for run in lines]
+    untimed = [[{k: x for k, x in record.items() if k not in timed} for record in run] for run in records]
+    assert untimed[0] == untimed[1]
+
+
+def test_a_run_leaves_everything_behind(uninterrupted):
+    out, shown = uninterrupted
+    files = {"config.json", "metrics.jsonl", "summary.json", "pedigree.npz", "memorization.png"}
+    assert {path.name for path in out.iterdir()} == files | {"checkpoints", "tensorboard"}
+    summary = json.loads((out / "summary.json").read_text())
+    assert {"name", "seed", "generations", "evaluations", "best_fitness", "wall_seconds", "evaluations_per_second",
+            "backend", "stopped_because", "points_memorized"} <= set(summary)  # fmt: skip
+    assert (summary["generations"], summary["evaluations"]) == (200, 1600)
+    assert str(out) in shown
+    assert "Adam" in shown
+    assert (out / "pedigree.npz").stat().st_size < 100 * 200
+    assert len((out / "metrics.jsonl").read_text().splitlines()) == 200
+
+
+def test_a_pedigree_replays_a_run_of_another_process_bit_for_bit(uninterrupted):
+    out, _ = uninterrupted
+    code = f"""
+import sys, json, chex, jax
+sys.path.insert(0, {str(ROOT / "experiments")!r})
+import memorization
+from jaxga import checkpoint, pedigree
+saved = pedigree.load({str(out / "pedigree.npz")!r})
+names = memorization.Args.__dataclass_fields__
+arguments = {{k: tuple(x) if isinstance(x, list) else x for k, x in saved.config["arguments"].items() if k in names}}
+task, algorithm = memorization.make(memorization.Args(**arguments))
+chex.assert_trees_all_equal(pedigree.replay(algorithm, saved), checkpoint.restore({str(out / "checkpoints")!r}).state)
+"""
+    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, timeout=200)
+
+
+def test_killed_and_resumed_equals_never_stopped(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    assert run(*SMALL, "--generations", 100, "--out", out)[0] == 0
+    process = start("--resume", "--out", out, "--generations", 10**6)
+    wait_for_checkpoint(process, out, beyond=99)
+    time.sleep(4)  # well into generations that no checkpoint holds
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert checkpoint.latest(out / "checkpoints") == 100
+    code, _, err = run("--resume", "--out", out, "--generations", 200)
+    assert code == 0, err
+    assert "warning" not in err
+    assert_same_run(uninterrupted[0], out)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
+    out = tmp_path / "run"
+    process = start(*SMALL, "--generations", 10**6, "--out", out)
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not (out / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(number)
+    shown, _ = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert f"--resume --out {out}" in shown
+    stopped = checkpoint.latest(out / "checkpoints")
+    assert stopped is not None
+    saved = pedigree.load(out / "pedigree.npz")
+    assert saved.generations == stopped
+    if stopped < 200:
+        assert run("--resume", "--out", out, "--generations", 200)[0] == 0
+        assert_same_run(uninterrupted[0], out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--children", "10", "--parents", "4"], "children is 10, no multiple of the 4 parents: take 8 or 12."),
+        (["--parents", "0"], "parents is 0, and must be 1 or more"),
+        (["--sigma", "-1"], "sigma is -1.0, and must be 0 or more"),
+        (["--shape", "20", "20", "3"], "is smaller than the kernel"),
+        (["--seeds", "0"], "seeds is 0, and must be 1 or more"),
+        (["--parents", "8", "--average", "32"], "leave 16 to average: take 16 or fewer"),
+        (["--resume"], "resume needs to know which run: pass --out DIR as well."),
+        (["--resume", "--out", "/nonexistent"], "/nonexistent holds no run to resume"),
+    ],
+)
+def test_nonsense_gets_one_sentence(arguments, message):
+    code, shown, err = run(*arguments)
+    assert code == 2
+    assert shown == ""
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_what_is_refused_leaves_nothing_behind(tmp_path):
+    assert run("--shape", 20, 20, 3, "--out", tmp_path / "run")[0] == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_generation_of_nan_is_one_sentence_and_a_failure(tmp_path):
+    code, shown, err = run(*SMALL, "--sigma", 1e30, "--out", tmp_path / "run")
+    assert code == 1
+    assert "warning: every fitness of generation 0 is NaN: the run stopped with the parents before it.\n" in err
+    assert "Traceback" not in err + shown
+
+
+def test_a_loss_that_does_not_exist_is_named():
+    code, _, err = run("--loss", "wishful")
+    assert code == 2
+    assert "wishful" in err
+    assert "till_death" in err
+
+
+def test_another_runs_directory_is_left_alone(uninterrupted):
+    out, _ = uninterrupted
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    code, _, err = run(*SMALL, "--sigma", 0.1, "--out", out)
+    assert code == 2
+    assert "which holds another run (sigma 0.3 there, 0.1 here): choose another --out" in err
+    code, _, err = run(*SMALL, "--out", out)
+    assert code == 2
+    assert "pass --resume" in err
+    assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+
+
+def test_several_seeds_share_one_picture(tmp_path):
+    out = tmp_path / "run"
+    code, shown, err = run(*SMALL, "--generations", 20, "--seeds", 2, "--out", out)
+    assert code == 0, err
+    assert "GA, seed 1" in shown
+    assert (out / "memorization.png").exists()
+    assert (out / "seed-0" / "pedigree.npz").exists()
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+def test_quick(script, tmp_path):
+    code, shown, err = run("--quick", "--out", tmp_path / "run", script=str(script))
+    assert code == 0, err
+    assert str(tmp_path / "run") in shown
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == script.stem
+    assert list((tmp_path / "run").glob("*.png"))

@@ -1,0 +1,55 @@
+"""Lower rooms never import higher ones, and heavy libraries are imported in the one file that uses them."""
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
+
+FLOORS = [
+    {"_version", "base"},
+    {"tree", "lowrank"},
+    {"nn", "variation", "selection", "stop"},
+    {"algorithm", "tasks", "report"},
+    {"pedigree", "evaluate", "baselines"},
+    {"checkpoint"},
+    {"run"},
+    {"many"},
+]
+HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
+         "rich": "report/", "tyro": "report/command.py", "scipy": "report/statistics.py"}  # fmt: skip
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[1]
+
+
+def floor(name: str) -> int:
+    return next(number for number, rooms in enumerate(FLOORS) if name in rooms)
+
+
+def test_every_module_has_a_floor_and_imports_only_lower_ones():
+    for path in SOURCE.rglob("*.py"):
+        if path == SOURCE / "__init__.py":
+            continue
+        own = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+        rooms = set().union(*FLOORS)
+        used = {room(module) for module in imports(path) if module.startswith("jaxga.") and room(module) in rooms}
+        for other in used - {own}:
+            assert floor(other) < floor(own), f"{path.name} ({own}) imports {other}"
+
+
+def test_heavy_libraries_have_one_place():
+    for path in SOURCE.rglob("*.py"):
+        for module in imports(path):
+            place = HEAVY.get(module.split(".")[0])
+            assert place is None or str(path.relative_to(SOURCE)).startswith(place), f"{path.name} imports {module}"

@@ -1,0 +1,44 @@
+"""Layers against JAX's own, and networks against their published sizes."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+
+import jaxga
+from jaxga import nn, tree
+
+
+@pytest.mark.parametrize("padding", ["VALID", "SAME"])
+@pytest.mark.parametrize(("size", "stride"), [(3, 1), (4, 2), (3, 2), (4, 4)])
+@pytest.mark.parametrize("channels", [5, 16])
+def test_convolution_equals_lax(size, stride, padding, channels):
+    keys = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(keys[0], (3, 13, 11, channels))
+    kernel = jax.random.normal(keys[1], (size, size, channels, 7))
+    expected = jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    chex.assert_trees_all_close(nn.convolve(x, kernel, stride, padding), expected, rtol=1e-4, atol=1e-4)
+
+
+def count(network, shape):
+    return tree.size(jax.eval_shape(network.init, jax.random.key(0), jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
+
+
+def test_sizes_of_the_published_networks():
+    assert count(nn.ConvNet(10), (64, 64, 3)) == 605_866
+    assert count(nn.ConvNet(10, use_bias=False), (64, 64, 3)) == 605_184
+    assert count(nn.ConvNet(18, padding="SAME"), (84, 84, 4)) == 4_052_658  # Such et al. 2017, 18 actions
+    assert count(nn.MLP((128, 10)), (784,)) == 101_770
+
+
+def test_biases_start_at_zero_and_kernels_at_their_scale():
+    params = nn.MLP((400, 10), kernel_init=nn.notes_normal).init(jax.random.key(0), jnp.zeros((1, 900)))["params"]
+    assert not params["Dense_0"]["bias"].any()
+    assert abs(float(params["Dense_0"]["kernel"].std()) - 2 / 30) < 0.001
+
+
+def test_an_image_smaller_than_the_kernel_is_named():
+    with pytest.raises(jaxga.InputError, match="2 x 2 is smaller than the kernel, 3 x 3"):
+        nn.convolve(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 1)), 1)

@@ -1,0 +1,103 @@
+"""A run in a few bytes: its file, its exact replay, its lineages."""
+
+import itertools
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import jaxga
+from jaxga import pedigree, tree
+from jaxga import variation as v
+from jaxga.base import Purpose, generation_key
+
+ALGORITHMS = {
+    "gaussian": {"variation": v.gaussian(v.relative(0.3)), "elites": 1},
+    "self-adaptive": {"variation": v.gaussian(v.multiplicative(v.relative(0.3), 1.3))},
+    "normalised, self-adaptive": {"variation": v.normalised(v.laplace(v.log_normal(v.relative(0.3))), 1.0)},
+    "crossover": {"variation": v.chain(v.uniform_crossover(v.by_neuron), v.low_rank(v.relative(0.3))), "elites": 4},
+    "random founders": {"variation": v.low_rank(v.relative(0.3)), "founders": jaxga.random_founders},
+    "average": {"variation": v.low_rank(v.relative(0.3)), "recombination": v.average(3, v.by_fitness, 2.0)},
+    "random search": {"variation": v.fresh},
+}
+
+
+def build(name, task):
+    settings = dict(ALGORITHMS[name])
+    if settings["variation"] is v.fresh:
+        settings["variation"] = v.fresh(task.init)
+    return jaxga.ga(task.init, parents=4, children=16, **settings)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_replay_equals_live_bit_for_bit(task, name, tmp_path):
+    algorithm = build(name, task)
+    result = jaxga.run(algorithm, task, 3, generations=25)
+    loaded = pedigree.load(pedigree.save(result.pedigree, tmp_path / "pedigree.npz"))
+    chex.assert_trees_all_equal(loaded.survivors, result.pedigree.survivors)
+    replayed = pedigree.replay(algorithm, loaded)
+    chex.assert_trees_all_equal(replayed, result.state)
+
+
+def test_replay_reaches_every_generation(task, algorithm):
+    half, whole = (jaxga.run(algorithm, task, 3, generations=generations) for generations in (10, 20))
+    chex.assert_trees_all_equal(pedigree.replay(algorithm, whole.pedigree, 10), half.state)
+    fresh = build("random founders", task)
+    assert pedigree.replay(fresh, jaxga.run(fresh, task, 3, generations=2).pedigree, 0).parents is None
+    start = pedigree.replay(algorithm, whole.pedigree, 0)
+    chex.assert_trees_all_equal(start, jax.jit(algorithm.init)(jax.random.key(3)))
+
+
+def test_the_file_is_small_and_holds_no_pickle(task, tmp_path):
+    algorithm = jaxga.ga(task.init, v.gaussian(v.relative(0.3)), parents=8, children=128)
+    result = jaxga.run(algorithm, task, 0, generations=200)
+    path = pedigree.save(result.pedigree, tmp_path / "pedigree.npz")
+    assert path.stat().st_size < 100 * 200
+    with np.load(path, allow_pickle=False) as file:
+        assert file["indices"].dtype == np.uint8
+
+
+def test_any_child_can_be_built_again_also_from_a_file_of_its_own(task, algorithm, tmp_path):
+    result = jaxga.run(algorithm, task, 3, generations=10)
+    best = int(result.state.best_generation), int(result.state.best_index)
+    child = pedigree.individual(algorithm, result.pedigree, *best)
+    state = pedigree.replay(algorithm, result.pedigree, best[0])
+    key = task.key(generation_key(state, Purpose.EVALUATION), best[1])
+    score = jax.jit(task.evaluate)(key, child.params).fitness
+    chex.assert_trees_all_close(score, result.state.best_fitness, rtol=1e-5)
+    path = pedigree.save(pedigree.of_individual(result.pedigree, *best), tmp_path / "best.npz")
+    chex.assert_trees_all_equal(pedigree.individual(algorithm, pedigree.load(path)), child)
+    with pytest.raises(jaxga.InputError, match="this is the pedigree of a whole run"):
+        pedigree.individual(algorithm, result.pedigree)
+
+
+def test_ancestors_lead_back_to_the_founder(task, algorithm):
+    result = jaxga.run(algorithm, task, 3, generations=12)
+    lineage = pedigree.ancestors(algorithm, result.pedigree)
+    assert [link.generation for link in lineage] == list(range(11, -1, -1))
+    assert lineage[0].fitness == result.state.fitness[0]
+    for younger, older in itertools.pairwise(lineage):
+        kept = younger.index >= algorithm.children
+        mother = younger.index - algorithm.children if kept else younger.index // algorithm.brood
+        assert mother == older.slot
+    # The weights of every ancestor are those of the replayed parents.
+    link = lineage[4]
+    state = pedigree.replay(algorithm, result.pedigree, link.generation + 1)
+    assert state.fitness[link.slot] == link.fitness
+    assert tree.take(state.parents, link.slot).params is not None
+
+
+def test_a_damaged_file_or_another_algorithm_is_named(task, algorithm, tmp_path):
+    result = jaxga.run(algorithm, task, 3, generations=3)
+    path = pedigree.save(result.pedigree, tmp_path / "pedigree.npz")
+    other = jaxga.ga(task.init, v.gaussian(v.relative(0.3)), parents=2, children=16)
+    with pytest.raises(jaxga.InputError, match="the pedigree has 4 parents and 16 children, the algorithm 2 and 16"):
+        pedigree.replay(other, result.pedigree)
+    with pytest.raises(jaxga.InputError, match="generation is 9, and the pedigree knows 0 to 3"):
+        pedigree.replay(algorithm, result.pedigree, 9)
+    with pytest.raises(jaxga.InputError, match="index is 99, and generation 1 has 0 to 19"):
+        pedigree.individual(algorithm, result.pedigree, 1, 99)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(jaxga.InputError, match="cannot be read"):
+        pedigree.load(path)

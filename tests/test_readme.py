@@ -1,0 +1,41 @@
+"""The examples of the README and of CONTRIBUTING run as they stand."""
+
+import re
+from pathlib import Path
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from jaxga import variation
+from jaxga.base import Context, Individual
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name):
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
+
+
+def test_the_example_of_the_readme(capsys):
+    (example,) = blocks("README.md")
+    exec(example, {})
+    shown = capsys.readouterr().out
+    assert int(shown.split()[0]) == 64
+    assert len([line for line in example.splitlines() if line.strip()]) <= 12
+
+
+def test_the_mutation_of_contributing():
+    (example,) = blocks("CONTRIBUTING.md")
+    names = {"additive": variation.additive, "jax": jax}
+    exec(example, names)
+    mutation = names["cauchy"](variation.absolute(0.1))
+    parent = Individual(params := {"w": jnp.zeros((3, 2))}, mutation.init(params))
+    child = mutation.apply(jax.random.key(0), parent, Context(jnp.int32(0), parent))
+    chex.assert_shape(child.params["w"], (3, 2))
+
+
+def test_every_link_leads_somewhere():
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"

@@ -1,0 +1,109 @@
+"""What a run leaves behind: files, events, intervals, tables."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+from tensorboardX.proto import event_pb2
+from tensorboardX.record_writer import masked_crc32c
+
+import jaxga
+from jaxga import report
+from jaxga.report.files import identity
+
+
+def test_the_id_changes_with_every_hyperparameter_and_with_nothing_else():
+    base = {"sigma": 0.02, "parents": 8, "out": "a", "resume": False, "generations": 10}
+    assert identity("x", base) == identity("x", base | {"out": "b", "resume": True, "generations": 20})
+    others = [identity("x", base | change) for change in ({"sigma": 0.01}, {"parents": 4}, {"new": 1})]
+    assert len({identity("x", base), identity("y", base), *others}) == 5
+
+
+def test_config_says_everything(tmp_path):
+    report.RunDirectory(tmp_path / "run", "x", {"sigma": 0.02, "shape": (3, 4), "out": tmp_path})
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["arguments"] == {"sigma": 0.02, "shape": [3, 4], "out": str(tmp_path)}
+    assert {"id", "name", "jaxga", "jax", "python", "commit", "backend", "device"} <= set(config)
+
+
+def test_a_directory_of_another_run_is_refused_and_left_alone(tmp_path):
+    report.RunDirectory(tmp_path, "x", {"parents": 8, "sigma": 0.02})
+    before = (tmp_path / "config.json").read_text()
+    with pytest.raises(jaxga.InputError, match=r"holds another run \(parents 8 there, 4 here\): choose another --out"):
+        report.RunDirectory(tmp_path, "x", {"parents": 4, "sigma": 0.02}, resume=True)
+    with pytest.raises(jaxga.InputError, match="holds another run"):
+        report.RunDirectory(tmp_path, "y", {"parents": 8, "sigma": 0.02}, resume=True)
+    with pytest.raises(jaxga.InputError, match="holds this run already: pass --resume"):
+        report.RunDirectory(tmp_path, "x", {"parents": 8, "sigma": 0.02})
+    assert (tmp_path / "config.json").read_text() == before
+    (tmp_path / "file").write_text("")
+    with pytest.raises(jaxga.InputError, match="a file: name a directory"):
+        report.RunDirectory(tmp_path / "file", "x", {})
+
+
+def test_metrics_are_lines_and_events_and_are_cut_at_a_resume(tmp_path):
+    directory = report.RunDirectory(tmp_path, "x", {})
+    directory.start(0, 5)
+    directory.write([{"generation": n, "fitness": float("nan") if n == 1 else n * 0.5} for n in range(4)])
+    directory.close()
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"generation": 4, "fit')  # a crash in the middle of a line
+    directory = report.RunDirectory(tmp_path, "x", {}, resume=True)
+    directory.start(2, 5)
+    directory.write([{"generation": 2, "fitness": 9.0}])
+    directory.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [
+        {"generation": 0, "fitness": 0.0},
+        {"generation": 1, "fitness": None},
+        {"generation": 2, "fitness": 9.0},
+    ]
+    assert (2, "fitness", 9.0) in events(tmp_path / "tensorboard")
+
+
+def events(folder):
+    """(step, tag, value) of every scalar in the event files of a folder."""
+    found = []
+    for path in sorted(folder.iterdir()):
+        data = path.read_bytes()
+        while data:
+            length = int.from_bytes(data[:8], "little")
+            assert masked_crc32c(data[:8]) == int.from_bytes(data[8:12], "little")
+            event = event_pb2.Event.FromString(data[12 : 12 + length])
+            found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+            data = data[16 + length :]
+    return found
+
+
+def test_a_new_directory_never_takes_an_old_one(tmp_path):
+    first = report.find_run("x", {"sigma": 1}, tmp_path)
+    first.mkdir(parents=True)
+    assert report.find_run("x", {"sigma": 1}, tmp_path).name == f"{first.name}-2"
+
+
+def test_median_interval_covers_the_median():
+    random, hits = np.random.default_rng(0), 0
+    for number in range(100):
+        interval = report.median_interval(random.normal(size=15), seed=number)
+        hits += interval.low <= 0 <= interval.high
+    assert stats.binomtest(hits, 100, 0.95).pvalue > 1e-3
+    curves = report.median_interval(random.normal(size=(7, 20)))
+    assert curves.median.shape == curves.low.shape == curves.high.shape == (20,)
+    assert (curves.low <= curves.high).all()
+
+
+def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys):
+    progress = report.Progress("seed 1")
+    progress.start(0, 2)
+    progress.write([{"generation": 1, "best_fitness": -0.5, "evaluations_per_second": 1234.5}])
+    progress.close()
+    assert capsys.readouterr().err == "seed 1 generation 2/2  best -0.5  1,234 evaluations/s\n"
+
+
+def test_a_table_shows_all_of_its_rows(capsys):
+    report.print_table([{"name": "a", "value": 0.123456}, {"name": "b", "value": 1234567}], "Title")
+    shown = capsys.readouterr().out
+    assert "Title" in shown
+    assert "0.1235" in shown
+    assert "1,234,567" in shown

@@ -1,0 +1,370 @@
+"""One contract for all variations; a new one is one more line in the list. And what each of them promises beside it."""
+
+import functools
+import math
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+import jaxga
+from jaxga import tree
+from jaxga import variation as v
+from jaxga.base import Context, Individual
+from jaxga.lowrank import LowRank, dense
+
+ABSOLUTE = v.absolute(0.1)
+VARIATIONS = {
+    "gaussian": v.gaussian(ABSOLUTE),
+    "gaussian relative": v.gaussian(v.relative(0.1)),
+    "laplace": v.laplace(ABSOLUTE),
+    "uniform": v.uniform(ABSOLUTE),
+    "sparse": v.sparse(ABSOLUTE, weights=5),
+    "row": v.row(ABSOLUTE),
+    "low_rank": v.low_rank(ABSOLUTE),
+    "low_rank 3": v.low_rank(ABSOLUTE, rank=3),
+    "low_rank on low_rank": v.chain(v.low_rank(ABSOLUTE), v.low_rank(ABSOLUTE, rank=2)),
+    "fresh": v.fresh(lambda key: noise_like(key, make_params(0))),
+    "stateless": v.stateless(lambda key, params: jax.tree.map(jnp.add, params, noise_like(key, params))),
+    "multiplicative": v.gaussian(v.multiplicative(ABSOLUTE, up=1.3)),
+    "multiplicative individual": v.gaussian(v.multiplicative(ABSOLUTE, 1.3, down=1.1, per=v.individual)),
+    "log_normal": v.gaussian(v.log_normal(v.relative(0.1), tau=0.2)),
+    "log_normal leaf, low_rank": v.low_rank(v.log_normal(ABSOLUTE, tau=0.2, per=v.leaf)),
+    "chain": v.chain(v.uniform_crossover(), v.gaussian(v.multiplicative(ABSOLUTE))),
+    "masked": v.masked(v.gaussian(ABSOLUTE), lambda path: path[-1] == "kernel"),
+    "masked low_rank": v.masked(v.low_rank(ABSOLUTE), lambda path: path[0] == "a"),
+    "one leaf": v.one_at_a_time(v.gaussian(ABSOLUTE), v.leaf),
+    "one layer low_rank": v.one_at_a_time(v.low_rank(ABSOLUTE), v.layer),
+    "with_probability": v.with_probability(0.7, v.low_rank(v.multiplicative(ABSOLUTE))),
+    "mixture": v.mixture([(0.5, v.gaussian(v.multiplicative(ABSOLUTE))), (0.5, v.low_rank(ABSOLUTE))]),
+    "normalised on low_rank": v.chain(v.low_rank(ABSOLUTE), v.normalised(v.low_rank(ABSOLUTE), 0.5)),
+    "one leaf on low_rank": v.chain(v.low_rank(ABSOLUTE), v.one_at_a_time(v.gaussian(ABSOLUTE), v.leaf)),
+    "with_probability on low_rank": v.chain(v.low_rank(ABSOLUTE), v.with_probability(0.5, v.low_rank(ABSOLUTE))),
+    "mixture on low_rank": v.chain(v.low_rank(ABSOLUTE), v.mixture([(1, v.low_rank(ABSOLUTE)), (1, v.row(ABSOLUTE))])),
+    "crossover on low_rank": v.chain(v.low_rank(ABSOLUTE), v.uniform_crossover()),
+    "normalised": v.normalised(v.laplace(ABSOLUTE), 0.5),
+    "normalised low_rank": v.normalised(v.low_rank(ABSOLUTE), 0.5, per=v.layer),
+    "crossover by weight": v.uniform_crossover(v.by_weight),
+    "crossover by leaf": v.uniform_crossover(v.by_leaf),
+    "crossover by layer": v.uniform_crossover(v.by_layer),
+    "crossover by neuron": v.uniform_crossover(v.by_neuron),
+}
+SILENT = {"with_probability", "crossover by leaf", "crossover by layer"}  # a child may well equal its parent
+
+
+def noise_like(key, params):
+    """Noise with a key of its own for every leaf."""
+    keys = tree.key_tree(key, params)
+    return jax.tree.map(lambda key, leaf: jax.random.normal(key, leaf.shape, leaf.dtype), keys, params)
+
+
+def make_params(seed, dtype=jnp.float32):
+    """Two layers with two equal-shaped leaves among them, a convolution kernel, and a scalar."""
+    keys = jax.random.split(jax.random.key(seed), 5)
+    shapes = {"kernel": (6, 4), "bias": (4,)}, {"kernel": (6, 4), "bias": (4,), "conv": (3, 3, 2, 4), "gain": ()}
+    return {
+        name: {
+            leaf: jax.random.normal(jax.random.fold_in(key, number), shape, dtype)
+            for number, (leaf, shape) in enumerate(layer.items())
+        }
+        for name, key, layer in zip("ab", keys, shapes, strict=False)
+    }
+
+
+def individual(change, seed=0, dtype=jnp.float32):
+    params = make_params(seed, dtype)
+    return Individual(params, change.init(params))
+
+
+def context(change, dtype=jnp.float32):
+    return Context(jnp.int32(3), individual(change, 1, dtype))
+
+
+def apply(change, seed=0, dtype=jnp.float32):
+    parent = individual(change, dtype=dtype)
+    child = change.apply(jax.random.key(seed), parent, context(change, dtype))
+    return child._replace(params=dense(child.params))
+
+
+@functools.cache
+def compiled(name):
+    """The child of a seed, as one program, and how often it was traced."""
+    traces = []
+
+    def make(seed):
+        traces.append(seed)
+        return apply(VARIATIONS[name], seed)
+
+    return jax.jit(make), traces
+
+
+every = pytest.mark.parametrize("name", VARIATIONS)
+
+
+@every
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_types_shapes_and_structure_are_kept(name, dtype):
+    change = VARIATIONS[name]
+    if name == "fresh" and dtype != jnp.float32:
+        return  # its type is that of its own init
+    parent, child = individual(change, dtype=dtype), jax.eval_shape(lambda: apply(change, dtype=dtype))
+    chex.assert_trees_all_equal_shapes_and_dtypes(child, jax.eval_shape(lambda: parent))
+
+
+@every
+def test_same_key_same_child_other_key_other_child_one_trace(name):
+    make, traces = compiled(name)
+    children = [make(seed) for seed in range(3)]
+    chex.assert_trees_all_equal(make(0), children[0])
+    different = [not np.array_equal(*pair) for pair in zip(*map(jax.tree.leaves, children[:2]), strict=True)]
+    assert any(different) or name in SILENT
+    assert len(traces) == 1
+
+
+@every
+def test_jit_equals_eager_and_vmap_equals_a_loop(name):
+    make, _ = compiled(name)
+    together = jax.jit(jax.vmap(lambda seed: apply(VARIATIONS[name], seed)))(jnp.arange(2))
+    chex.assert_trees_all_close(together, tree.stack([make(0), make(1)]), rtol=1e-5, atol=1e-6)
+    chex.assert_trees_all_close(apply(VARIATIONS[name], 0), make(0), rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_equal_shaped_leaves_get_different_noise(name):
+    if "crossover" in name or name in {"masked low_rank", "row", "sparse", "one leaf", "one layer low_rank"}:
+        return  # they do not move both, or take them as they are
+    make, _ = compiled(name)
+    parent = individual(VARIATIONS[name])
+    for seed in range(5):
+        steps = jax.tree.map(lambda new, old: np.asarray(new - old), make(seed).params, parent.params)
+        if steps["a"]["kernel"].any():
+            assert not np.allclose(steps["a"]["kernel"], steps["b"]["kernel"])
+            return
+    raise AssertionError("nothing moved")
+
+
+# What the noises promise: equal standard deviation, and their distribution.
+
+DISTRIBUTIONS = {
+    "gaussian": (v.gaussian, stats.norm(scale=0.3)),
+    "laplace": (v.laplace, stats.laplace(scale=0.3 / math.sqrt(2))),
+    "uniform": (v.uniform, stats.uniform(-0.3 * math.sqrt(3), 0.6 * math.sqrt(3))),
+}
+
+
+def step_of(change, params, seed=0):
+    parent = Individual(params, change.init(params))
+    child = jax.jit(change.apply)(jax.random.key(seed), parent, Context(jnp.int32(0), parent))
+    return jax.tree.map(jnp.subtract, dense(child.params), params)
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+def test_noise_has_its_distribution_and_standard_deviation(name):
+    mutation, distribution = DISTRIBUTIONS[name]
+    noise = np.asarray(step_of(mutation(v.absolute(0.3)), {"w": jnp.zeros(100_000)})["w"])
+    assert stats.kstest(noise, distribution.cdf).pvalue > 1e-3
+    assert abs(noise.std() / 0.3 - 1) < 0.01
+
+
+@pytest.mark.parametrize("rank", [1, 4])
+def test_low_rank_moves_every_weight_by_its_step_size(rank):
+    keys = jnp.arange(400)
+    steps = jax.vmap(lambda seed: step_of(v.low_rank(v.absolute(0.3), rank), {"w": jnp.zeros((30, 20))}, seed))(keys)
+    assert abs(float(steps["w"].std()) / 0.3 - 1) < 0.01
+    assert int(np.linalg.matrix_rank(np.asarray(steps["w"][0], np.float64), tol=1e-4)) == rank
+
+
+def test_low_rank_keeps_the_parent_as_its_base():
+    params = {"w": jnp.ones((5, 4)), "b": jnp.ones(4)}
+    mutation = v.low_rank(v.absolute(0.1))
+    parent = Individual(params, mutation.init(params))
+    child = mutation.apply(jax.random.key(0), parent, Context(jnp.int32(0), parent))
+    assert isinstance(child.params["w"], LowRank)
+    assert child.params["w"].base is params["w"]
+    assert not isinstance(child.params["b"], LowRank)
+
+
+def test_relative_is_in_units_of_the_layer_at_initialisation():
+    key = jax.random.key(0)
+    params = {"kernel": 0.2 * jax.random.normal(key, (400, 300)), "bias": jnp.zeros(1000)}
+    steps = step_of(v.gaussian(v.relative(0.5)), params)
+    assert abs(float(steps["kernel"].std()) / 0.1 - 1) < 0.02
+    assert abs(float(steps["bias"].std()) / 0.1 - 1) < 0.1  # starts at zero: takes the scale of its layer
+    zero = v.relative(0.5).init({"w": jnp.zeros(3)})
+    assert float(zero["w"]) == 0.5
+
+
+def test_biases_evolve():
+    steps = step_of(v.gaussian(v.relative(0.1)), {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)})
+    assert (steps["bias"] != 0).all()
+
+
+def moved(steps):
+    return {name: int(jnp.sum(leaf != 0)) for name, leaf in tree.named_leaves(steps).items()}
+
+
+@pytest.mark.parametrize("weights", [1, 7, 30])
+def test_sparse_moves_exactly_so_many(weights):
+    params = {"a": jnp.zeros((6, 4)), "b": jnp.zeros(10)}
+    assert sum(moved(step_of(v.sparse(v.absolute(0.1), weights), params)).values()) == weights
+
+
+def test_sparse_is_fair():
+    params = {"a": jnp.zeros(6), "b": jnp.zeros(4)}
+    found = jax.vmap(lambda seed: step_of(v.sparse(v.absolute(1.0)), params, seed))(jnp.arange(5000))
+    counts = np.concatenate([(np.asarray(leaf) != 0).sum(0) for leaf in jax.tree.leaves(found)])
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+def test_row_moves_one_row_of_one_array():
+    params = {"a": jnp.zeros((6, 4)), "b": jnp.zeros(10)}
+    for seed in range(10):
+        assert moved(step_of(v.row(v.absolute(0.1)), params, seed)) in ({"a": 4, "b": 0}, {"a": 0, "b": 10})
+
+
+def test_masked_and_one_at_a_time_change_nothing_else():
+    params = make_params(0)
+    masked = moved(step_of(VARIATIONS["masked"], params))
+    assert {name for name, number in masked.items() if number} == {"a/kernel", "b/kernel"}
+    for seed in range(5):
+        leaf = moved(step_of(VARIATIONS["one leaf"], params, seed))
+        assert sum(number > 0 for number in leaf.values()) == 1
+        layer = moved(step_of(VARIATIONS["one layer low_rank"], params, seed))
+        assert len({name[0] for name, number in layer.items() if number}) == 1
+
+
+def test_a_mask_that_chooses_nothing_is_named():
+    with pytest.raises(jaxga.InputError, match="mask chooses none of the leaves"):
+        step_of(v.masked(v.gaussian(ABSOLUTE), lambda _: False), make_params(0))
+
+
+def test_mixture_and_probability_keep_their_frequencies():
+    params, seeds = {"w": jnp.zeros(4)}, jnp.arange(4000)
+    parts = [(0.9, v.stateless(lambda _, p: {"w": p["w"] + 1})), (0.1, v.stateless(lambda _, p: {"w": p["w"] - 1}))]
+    steps = jax.vmap(lambda seed: step_of(v.mixture(parts), params, seed))(seeds)["w"][:, 0]
+    assert stats.binomtest(int((steps > 0).sum()), 4000, 0.9).pvalue > 1e-3
+    rarely = v.with_probability(0.2, v.gaussian(ABSOLUTE))
+    steps = jax.vmap(lambda seed: step_of(rarely, params, seed))(seeds)["w"][:, 0]
+    assert stats.binomtest(int((steps != 0).sum()), 4000, 0.2).pvalue > 1e-3
+
+
+@pytest.mark.parametrize("change", [VARIATIONS["normalised"], v.normalised(v.low_rank(ABSOLUTE), 0.5)])
+def test_normalised_steps_have_exactly_their_length(change):
+    steps = jax.tree.leaves(step_of(change, make_params(0)))
+    assert abs(float(jnp.sqrt(sum(jnp.sum(step**2) for step in steps))) - 0.5) < 1e-5
+
+
+def test_normalised_per_layer():
+    nothing_first = v.chain(v.low_rank(v.absolute(0.0)), v.normalised(v.low_rank(ABSOLUTE), 0.5))
+    whole = jax.tree.leaves(step_of(nothing_first, make_params(0)))
+    assert abs(float(jnp.sqrt(sum(jnp.sum(step**2) for step in whole))) - 0.5) < 1e-5
+    for layer in step_of(VARIATIONS["normalised low_rank"], make_params(0)).values():
+        assert abs(float(jnp.sqrt(sum(jnp.sum(step**2) for step in layer.values()))) - 0.5) < 1e-5
+
+
+# Self-adaptation.
+
+
+def walk(step_size, times, params):
+    strategy = step_size.init(params)
+    for number in range(times):
+        sizes, strategy = step_size.apply(jax.random.key(number), strategy, None)
+    return sizes
+
+
+def test_multiplicative_draws_up_stay_and_down_alike():
+    params = {"a": {"kernel": jnp.zeros((3, 2)), "bias": jnp.zeros(2)}, "b": {"kernel": jnp.zeros((3, 2))}}
+    step_size = v.multiplicative(v.absolute(1.0), up=2.0, down=4.0)
+    sizes = jax.vmap(lambda seed: step_size.apply(jax.random.key(seed), step_size.init(params), None)[0])(
+        jnp.arange(3000)
+    )
+    values, counts = np.unique(np.asarray(sizes["a"]["kernel"]).round(5), return_counts=True)
+    assert values.tolist() == [0.25, 1.0, 2.0]
+    assert stats.chisquare(counts).pvalue > 1e-3
+    chex.assert_trees_all_equal(sizes["a"]["kernel"], sizes["a"]["bias"])  # one size a layer
+    assert not np.array_equal(sizes["a"]["kernel"], sizes["b"]["kernel"])
+
+
+@pytest.mark.parametrize(
+    ("per", "distinct"), [(v.individual, 1), (v.layer, 2), (v.leaf, 6), (v.parameter, 24 + 24 + 4 + 4 + 72 + 1)]
+)
+def test_who_shares_a_step_size(per, distinct):
+    sizes = walk(v.log_normal(v.absolute(1.0), tau=0.5, per=per), 1, make_params(0))
+    assert len(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(sizes)]))) == distinct
+
+
+def test_log_normal_walks_with_its_tau():
+    sizes = walk(v.log_normal(v.absolute(1.0), tau=0.1), 25, {"w": jnp.zeros(20_000)})["w"]
+    logs = np.log(np.asarray(sizes))
+    assert abs(logs.std() / 0.5 - 1) < 0.03  # 0.1 * sqrt(25)
+    assert abs(logs.mean()) < 0.02
+
+
+def test_low_rank_refuses_one_step_size_a_weight():
+    with pytest.raises(jaxga.InputError, match="low_rank takes one step size a leaf"):
+        step_of(v.low_rank(v.log_normal(ABSOLUTE)), {"w": jnp.zeros((3, 2))})
+
+
+def test_step_sizes_may_be_traced():
+    sizes = jax.vmap(lambda sigma: v.absolute(sigma).init({"w": jnp.zeros(2)})["w"])(jnp.array([0.1, 0.2]))
+    chex.assert_trees_all_close(sizes, jnp.array([0.1, 0.2]))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: v.absolute(-0.1), "sigma is -0.1, and must be 0 or more"),
+        (lambda: v.relative(float("nan")), "sigma is nan"),
+        (lambda: v.multiplicative(ABSOLUTE, up=0.9), "up is 0.9, and must be 1 or more"),
+        (lambda: v.low_rank(ABSOLUTE, rank=0), "rank is 0"),
+        (lambda: v.sparse(ABSOLUTE, weights=0), "weights is 0"),
+        (lambda: step_of(v.sparse(ABSOLUTE, weights=9), {"w": jnp.zeros(4)}), "weights is 9, and the network has 4"),
+        (lambda: v.mixture([]), "mixture got no parts"),
+        (lambda: v.average(0), "children is 0"),
+    ],
+)
+def test_wrong_numbers_are_named(wrong, message):
+    with pytest.raises(jaxga.InputError, match=message):
+        wrong()
+
+
+# Crossover.
+
+
+def cross(by, seed=0, probability=0.5):
+    zeros = jax.tree.map(jnp.zeros_like, make_params(0))
+    ones = jax.tree.map(jnp.ones_like, zeros)
+    change = v.uniform_crossover(by, probability)
+    return change.apply(jax.random.key(seed), Individual(zeros, ()), Context(jnp.int32(0), Individual(ones, ()))).params
+
+
+def test_crossover_takes_whole_genes():
+    by_leaf, by_layer, by_neuron = (cross(by, seed=2) for by in (v.by_leaf, v.by_layer, v.by_neuron))
+    assert all(len(np.unique(leaf)) == 1 for leaf in jax.tree.leaves(by_leaf))
+    assert len(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(by_layer["b"])]))) == 1
+    kernel, bias = by_neuron["b"]["kernel"], by_neuron["b"]["bias"]
+    assert (kernel == bias).all()  # a neuron comes with all its weights and its bias
+    assert (by_neuron["b"]["conv"] == bias).all()
+
+
+@pytest.mark.parametrize("by", [v.by_weight, v.by_leaf, v.by_layer, v.by_neuron])
+def test_crossover_takes_its_share_from_the_mate(by):
+    taken = jax.vmap(lambda seed: cross(by, seed, 0.3)["a"]["kernel"][0, 0])(jnp.arange(3000))
+    assert stats.binomtest(int(taken.sum()), 3000, 0.3).pvalue > 1e-3
+
+
+# Averaging.
+
+
+def test_weights_of_averages():
+    fitness = jnp.array([4.0, 2.0, 1.0])
+    chex.assert_trees_all_close(v.equal(fitness), jnp.full(3, 1 / 3))
+    chex.assert_trees_all_close(v.by_fitness(fitness), jnp.array([0.75, 0.25, 0.0]))
+    chex.assert_trees_all_close(v.by_fitness(jnp.ones(4)), jnp.full(4, 0.25))
+    chex.assert_trees_all_close(v.by_centred_rank(fitness), jnp.array([0.5, 0.0, -0.5]) / 3)
+    chex.assert_trees_all_close(v.by_fitness(jnp.array([jnp.inf, 3.0, 1.0])), jnp.array([0.5, 0.5, 0.0]))
+    ranks = np.log(3.5) - np.log([1, 2, 3])
+    chex.assert_trees_all_close(v.by_rank(fitness), jnp.asarray(ranks / ranks.sum(), jnp.float32), rtol=1e-5)
