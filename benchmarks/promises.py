@@ -20,7 +20,7 @@ import optax
 import jaxga
 from jaxga import baselines, nn, pedigree, report, tasks, variation
 from jaxga.report.files import describe_machine
-from jaxga.run import BLOCK, _dispatch, _Sitting
+from jaxga.run import BLOCK, Program, _dispatch, _Sitting
 
 
 def perceptron() -> jaxga.Task:
@@ -49,13 +49,13 @@ def age() -> dict[str, Any]:
     """Time of a generation of a young and of an old run, taken in turns, in medians of 41."""
     task = perceptron()
     algorithm = jaxga.ga(task.init, variation.gaussian(variation.relative(0.05)), parents=8, children=1024)
-    evaluator = jaxga.vmapped(algorithm, task)
+    program = Program(algorithm, jaxga.vmapped(algorithm, task))
     runs = {5: _Sitting(algorithm, jax.random.key(0), None), 500: _Sitting(algorithm, jax.random.key(0), None)}
     seconds: dict[int, list[float]] = {5: [], 500: []}
 
     def advance(run: _Sitting, limit: int) -> float:
         begun = time.perf_counter()
-        run.state, infos, count, _ = _dispatch(algorithm, evaluator, jaxga.stop.never, run.state, limit)
+        run.state, infos, count, _ = _dispatch(program, run.state, limit)
         run.add(infos, count, run.seconds)
         return time.perf_counter() - begun
 

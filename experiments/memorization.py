@@ -86,26 +86,6 @@ def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     )  # fmt: skip
 
 
-def evolve(args: Args, out: Path, task: jaxga.Task, algorithm: jaxga.Algorithm) -> list[jaxga.Result]:
-    """One run a seed."""
-    solved = {"cross_entropy": -0.01, "errors": 0.0}.get(args.loss, float(args.points))
-    results: list[jaxga.Result] = []
-    for seed in range(args.seed, args.seed + args.seeds):
-        path = out if args.seeds == 1 else out / f"seed-{seed}"
-        arguments = asdict(args) | {"seed": seed, "seeds": 1} if args.seeds > 1 else asdict(args)
-        directory = report.RunDirectory(path, "memorization", arguments, args.resume)
-        results.append(
-            jaxga.run(
-                algorithm, task, seed, generations=args.generations, seconds=args.seconds or float("inf"),
-                stop=jaxga.stop.target(solved if args.target is None else args.target), directory=directory,
-                progress=report.Progress(f"seed {seed}"),
-            )
-        )  # fmt: skip
-        if results[-1].interrupted:
-            break
-    return results
-
-
 def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task, seed: int) -> dict[str, Any]:
     """A baseline on the same task and network: its losses, seconds, and the points it memorized."""
     begun = time.monotonic()
@@ -118,13 +98,15 @@ def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task
 def main(args: Args) -> int:
     if args.quick and not args.resume:
         args.points, args.shape, args.children, args.generations = 8, (40, 40, 1), 16, 10
-    jaxga.require(args.seeds >= 1, f"seeds is {args.seeds}, and must be 1 or more.")
     task, algorithm = make(args)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
     out = args.out or report.find_run("memorization", asdict(args))
-    if args.seeds > 1:
-        report.RunDirectory(out, "memorization", asdict(args), args.resume)
-    results = evolve(args, out, task, algorithm)
+    solved = {"cross_entropy": -0.01, "errors": 0.0}.get(args.loss, float(args.points))
+    target = solved if args.target is None else args.target
+    results = jaxga.run_seeds(
+        algorithm, task, "memorization", asdict(args), out, resume=args.resume, generations=args.generations,
+        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target),
+    )  # fmt: skip
     if results[-1].interrupted:
         print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
         return 130

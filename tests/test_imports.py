@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base"},
-    {"tree", "lowrank"},
+    {"tree", "lowrank", "data", "compilation"},
     {"nn", "variation", "selection", "stop"},
     {"algorithm", "tasks", "report"},
     {"pedigree", "evaluate", "baselines"},
@@ -16,7 +16,8 @@ FLOORS = [
     {"many"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
-         "rich": "report/", "tyro": "report/command.py", "scipy": "report/statistics.py"}  # fmt: skip
+         "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": "report/statistics.py",
+         "sklearn": "data.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from scipy import stats
 
@@ -47,12 +48,31 @@ VARIATIONS = {
     "crossover on low_rank": v.chain(v.low_rank(ABSOLUTE), v.uniform_crossover()),
     "normalised": v.normalised(v.laplace(ABSOLUTE), 0.5),
     "normalised low_rank": v.normalised(v.low_rank(ABSOLUTE), 0.5, per=v.layer),
+    "scheduled": v.gaussian(v.scheduled(ABSOLUTE, optax.exponential_decay(1.0, 10, 0.5))),
+    "success_rule": v.low_rank(v.success_rule(ABSOLUTE)),
+    "momentum": v.momentum(v.gaussian(v.multiplicative(ABSOLUTE))),
+    "proportional": v.proportional(v.low_rank(ABSOLUTE)),
+    "keep_norm": v.projected(v.low_rank(ABSOLUTE), v.keep_norm),
+    "sphere": v.projected(v.gaussian(ABSOLUTE), v.sphere(2.0)),
+    "torus": v.projected(v.gaussian(ABSOLUTE), v.torus(5.0)),
+    "decay": v.projected(v.gaussian(ABSOLUTE), v.decay(0.1)),
+    "rotation": v.rotation(ABSOLUTE),
+    "safe_gradient": v.safe_gradient(v.gaussian(ABSOLUTE), lambda params: answers(params)),
+    "safe_gradient by magnitude": v.safe_gradient(v.low_rank(ABSOLUTE), lambda params: answers(params), v.of_magnitude),
+    "safe_rescale": v.safe_rescale(v.low_rank(ABSOLUTE), lambda params: answers(params), 0.1, iterations=4),
     "crossover by weight": v.uniform_crossover(v.by_weight),
     "crossover by leaf": v.uniform_crossover(v.by_leaf),
     "crossover by layer": v.uniform_crossover(v.by_layer),
     "crossover by neuron": v.uniform_crossover(v.by_neuron),
 }
 SILENT = {"with_probability", "crossover by leaf", "crossover by layer"}  # a child may well equal its parent
+
+
+def answers(params):
+    """Three outputs for two inputs."""
+    inputs = jnp.linspace(-1.0, 1.0, 12).reshape(2, 6).astype(params["a"]["bias"].dtype)
+    hidden = jnp.tanh(inputs @ jnp.asarray(params["a"]["kernel"]) + params["a"]["bias"])
+    return hidden[:, :3] + hidden @ jnp.asarray(params["b"]["kernel"])[:4, :3]
 
 
 def noise_like(key, params):

@@ -1,6 +1,6 @@
 """Neuroevolution on JAX: whole populations of networks as a batch, from a notebook to a cluster."""
 
-from jaxga import baselines, checkpoint, nn, pedigree, report, selection, stop, tasks, variation
+from jaxga import baselines, checkpoint, data, nn, pedigree, report, selection, stop, tasks, variation
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, random_founders
 from jaxga.base import (
@@ -13,10 +13,11 @@ from jaxga.base import (
     Variation,
     common,
     independent,
+    paired,
     require,
 )
 from jaxga.evaluate import vmapped
-from jaxga.many import Runs, load_runs, run_many
+from jaxga.many import Runs, load_runs, run_many, run_seeds
 from jaxga.run import Result, run
 
 __all__ = [
@@ -34,16 +35,19 @@ __all__ = [
     "checkpoint",
     "common",
     "common_founder",
+    "data",
     "ga",
     "independent",
     "load_runs",
     "nn",
+    "paired",
     "pedigree",
     "random_founders",
     "report",
     "require",
     "run",
     "run_many",
+    "run_seeds",
     "selection",
     "stop",
     "tasks",

@@ -23,6 +23,7 @@ from jaxga.base import (
     as_fitness,
     generation_key,
     require,
+    require_at_least,
 )
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
@@ -33,7 +34,7 @@ Founders = Callable[[Key, Callable[[Key], Params], int], Params | None]
 
 RESERVED = {
     *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
-    *("generation", "evaluations", "seconds", "evaluations_per_second"),
+    *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second"),
 }  # names that every run logs
 RECOMBINATION_CHUNK = 64  # children whose steps are held at once while they are averaged
 
@@ -59,6 +60,7 @@ def ga(
     reevaluate: bool = False,
     recombination: Recombination | None = None,
     founders: Founders = common_founder,
+    warmup: int = 0,
 ) -> Algorithm:
     """A generational genetic algorithm: T parents, N children, the survivors become the parents.
 
@@ -73,6 +75,8 @@ def ga(
       reevaluate: score elites again every generation (for noisy fitness), or keep their old score.
       recombination: average several children into each next parent, see `jaxga.variation.average`.
       founders: `common_founder` or `random_founders`.
+      warmup: so many generations in which only what is inherited beside the weights evolves, such as step sizes:
+        children are scored as ever, and survivors pass on their strategy with their parent's weights.
 
     Raises:
       InputError: where the sizes do not fit, or params hold anything but floats.
@@ -87,6 +91,7 @@ def ga(
     ([7, 6], [7.0, 6.0])
     """
     _check_sizes(parents, children, elites, reevaluate, recombination)
+    require_at_least(0, warmup=warmup)
     brood = children // parents
     averaged = recombination.size if recombination else 1
 
@@ -130,8 +135,11 @@ def ga(
         chosen = jnp.concatenate([order[:safe], rest])
         chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
         indices = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
+        survivors = _survivors(recombination, evaluation, indices, order[0])
+        if warmup and state.parents is not None:
+            survivors = _without_steps(survivors, state.generation < warmup)
         return Info(
-            _survivors(recombination, evaluation, indices, order[0]),
+            survivors,
             _metrics(state, evaluation, order, indices, children, 0 if reevaluate else safe),
         )
 
@@ -141,7 +149,8 @@ def ga(
                 partial(_average, child_of, state, children), (survivors.indices, survivors.share, survivors.step)
             )
         else:  # founders are not averaged: the mean of strangers solves nothing
-            new_parents = jax.vmap(partial(_rebuild, offspring, state, children))(survivors.indices[:, 0])
+            held = survivors.step[:, 0] == 0 if warmup and state.parents is not None else None
+            new_parents = jax.vmap(partial(_rebuild, offspring, state, children))(survivors.indices[:, 0], held)
         better = survivors.best_fitness > state.best_fitness
         return State(
             key=state.key,
@@ -217,6 +226,13 @@ def _survivors(
     )
 
 
+def _without_steps(survivors: Survivors, held: jax.Array) -> Survivors:
+    """Survivors that leave their parents' weights as they are, where ``held``; nobody was scored with those."""
+    nothing = jnp.zeros_like(survivors.step), jnp.full_like(survivors.fitness, jnp.nan)
+    step, fitness = where(held, nothing, (survivors.step, survivors.fitness))
+    return survivors._replace(step=step, fitness=fitness)
+
+
 def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Share and step ``[k]`` of children with this fitness: those without one, or lethal ones, get nothing.
 
@@ -257,13 +273,20 @@ def _metrics(
     return metrics
 
 
-def _rebuild(offspring: Callable[..., Individual], state: State, children: int, index: jax.Array) -> Individual:
-    """Child ``index``, built once more and made dense; a surviving parent is taken as it is."""
-    brood = children // state.fitness.size
-    child = offspring(state, *jnp.divmod(index % children, brood))
+def _rebuild(
+    offspring: Callable[..., Individual], state: State, children: int, index: jax.Array, held: jax.Array | None
+) -> Individual:
+    """Child ``index``, built once more and made dense; a surviving parent is taken as it is.
+
+    Where ``held`` it keeps the weights of its parent.
+    """
+    slot, member = jnp.divmod(index % children, children // state.fitness.size)
+    child = offspring(state, slot, member)
     child = child._replace(params=dense(child.params))
     if state.parents is None:
         return child
+    if held is not None:
+        child = child._replace(params=where(held, take(state.parents, slot).params, child.params))
     return where(index >= children, take(state.parents, jnp.maximum(index - children, 0)), child)
 
 

@@ -106,12 +106,25 @@ class Task(NamedTuple):
     ``init: (key) -> params`` makes a fresh network. ``evaluate: (key, params) -> Evaluation`` scores ONE individual
     and is pure. ``key: (key of the generation, index of the child) -> key`` is `common` or `independent`.
     ``loss: (key, params) -> []`` is what gradient descent would minimise, where there is such a thing.
+    ``validate: (params) -> Evaluation`` tells whether anything general was learned; it is logged and never selected by.
     """
 
     init: Callable[[Key], Params]
     evaluate: Callable[[Key, Params], Evaluation]
     key: Callable[[Key, jax.Array], Key] = common
     loss: Callable[[Key, Params], jax.Array] | None = None
+    validate: Callable[[Params], Evaluation] | None = None
+    paired: bool = False  # see `paired`
+
+
+def paired(task: Task) -> Task:
+    """Fitness is the improvement of a child over its own parent on the same draw.
+
+    A child that met easy data is then not taken for a good one. With ``key=common`` a parent is scored once a chunk of
+    its children, with ``key=independent`` once a child. Founders that are drawn afresh have no parent, and keep their
+    score.
+    """
+    return task._replace(paired=True)
 
 
 class Survivors(NamedTuple):

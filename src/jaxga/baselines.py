@@ -1,24 +1,32 @@
 """Gradient descent on the same task and network: what evolution is compared with."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import optax
 
 from jaxga.base import Key, Params, Task, as_key, require, require_at_least
+from jaxga.compilation import jit
 from jaxga.tree import path_key
 
 
 def gradient_descent(
-    task: Task, optimiser: optax.GradientTransformation, steps: int, key: Key | int = 0
+    task: Task,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    key: Key | int = 0,
+    start: Params | None = None,
 ) -> tuple[Params, jax.Array]:
-    """Minimise ``task.loss`` from a random ``task.init``, by any optax optimiser.
+    """Minimise ``task.loss`` by any optax optimiser.
 
     Args:
       task: one with a loss.
       optimiser: ``optax.sgd(0.1)``, ``optax.adam(1e-3)``, ...
       steps: of the optimiser; the task's loss decides what data one step sees.
       key: or seed.
+      start: params to go on from, by default ``task.init``. (The optimiser's memory starts empty.)
 
     Returns:
       The last params, and the loss before every step, ``[steps]``.
@@ -32,14 +40,20 @@ def gradient_descent(
     """
     require(task.loss is not None, "the task has no loss to descend: take one that is differentiable.")
     require_at_least(1, steps=steps)
-    return _descend(task, optimiser, steps, as_key(key))
+    return _compiled(task, optimiser, steps)(as_key(key), start)
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _descend(task: Task, optimiser: optax.GradientTransformation, steps: int, key: Key) -> tuple[Params, jax.Array]:
+@lru_cache(maxsize=64)
+def _compiled(task: Task, optimiser: optax.GradientTransformation, steps: int) -> Callable[..., Any]:
+    return jit(partial(_descend, task, optimiser, steps))
+
+
+def _descend(
+    task: Task, optimiser: optax.GradientTransformation, steps: int, key: Key, start: Params | None
+) -> tuple[Params, jax.Array]:
     assert task.loss is not None
     key_init, key_data = jax.random.split(path_key(key, ("gradient descent",)))
-    params = task.init(key_init)
+    params = task.init(key_init) if start is None else start
     value_and_grad = jax.value_and_grad(task.loss, argnums=1)
 
     def step(carry, key):

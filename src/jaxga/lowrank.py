@@ -85,10 +85,35 @@ def dense(tree: Any) -> Any:
 
 def matmul(x: jax.Array, kernel: Any) -> jax.Array:
     """``x [..., m]`` times a kernel ``[m, n]``, dense or low-rank. The product with the base is shared by a brood."""
-    if is_low_rank(kernel):
-        shared = x @ kernel.base.reshape(-1, kernel.base.shape[-1])
-        return shared + (x @ kernel.left) @ kernel.right
-    return x @ kernel.reshape(-1, kernel.shape[-1])
+    if not is_low_rank(kernel):
+        return x @ _matrix(kernel)
+    return _matmul(x, _matrix(kernel.base), kernel.left, kernel.right)
+
+
+def _matrix(kernel: jax.Array) -> jax.Array:
+    return kernel.reshape(-1, kernel.shape[-1])
+
+
+@jax.custom_batching.custom_vmap
+def _matmul(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+    return x @ base + (x @ left) @ right
+
+
+@_matmul.def_vmap
+def _matmul_of_brood(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> tuple[jax.Array, bool]:
+    """The products of a whole brood.
+
+    What goes into a later layer differs from child to child, so nothing is shared there. Where a kernel is small
+    against the rows that meet it, one product with the dense kernel is then cheaper than three with its parts.
+    """
+    del axis_size
+    x, base, left, right = operands
+    one = x[0] if in_batched[0] else x
+    rows, (m, n) = one.size // one.shape[-1], base.shape[-2:]
+    build = in_batched[0] and m * n < rows * (m + n)
+    product = (lambda x, base, left, right: x @ (base + left @ right)) if build else _matmul.fun
+    axes = [0 if batched else None for batched in in_batched]
+    return jax.vmap(product, in_axes=axes)(x, base, left, right), True
 
 
 def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:

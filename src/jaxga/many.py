@@ -12,13 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, Key, State, Task, as_key, require, require_at_least
+from jaxga.base import Algorithm, InputError, Key, State, Task, as_key, require, require_at_least
+from jaxga.compilation import jit
 from jaxga.evaluate import vmapped
+from jaxga.report.files import RunDirectory
 from jaxga.report.plots import Curve, plot_curves
+from jaxga.report.progress import Progress
 from jaxga.report.statistics import Interval, median_interval
-from jaxga.run import generation
+from jaxga.run import BEST_VALIDATION, Program, Result, generation, run
+from jaxga.stop import never
 
-Make = Callable[..., Algorithm]
+Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
 
 
 @dataclass(frozen=True)
@@ -86,9 +90,38 @@ def load_runs(path: str | Path) -> Runs:
         return Runs(**parts, seconds=float(file["seconds"]))
 
 
+def run_seeds(
+    algorithm: Algorithm,
+    task: Task,
+    name: str,
+    arguments: dict[str, Any],
+    out: Path,
+    *,
+    resume: bool = False,
+    **options: Any,
+) -> list[Result]:
+    """`run` for each of ``arguments["seeds"]`` seeds, from ``arguments["seed"]`` on, with files and a progress bar.
+
+    One seed writes into ``out``, several into ``out/seed-N``. A signal ends the series; ``options`` are those of `run`.
+    """
+    first, count = arguments["seed"], arguments["seeds"]
+    require_at_least(1, seeds=count)
+    if count > 1:
+        RunDirectory(out, name, arguments, resume)
+    results: list[Result] = []
+    for seed in range(first, first + count):
+        path = out if count == 1 else out / f"seed-{seed}"
+        directory = RunDirectory(path, name, arguments | {"seed": seed, "seeds": 1}, resume)
+        progress = Progress(f"seed {seed}")
+        results.append(run(algorithm, task, seed, directory=directory, progress=progress, **options))
+        if results[-1].interrupted:
+            break
+    return results
+
+
 def run_many(
     make: Make,
-    task: Task,
+    task: Task | None = None,
     key: Key | int = 0,
     *,
     generations: int,
@@ -96,19 +129,22 @@ def run_many(
     sweep: Mapping[str, Sequence[float]] | None = None,
     grid: Mapping[str, Sequence[Any]] | None = None,
     chunk: int | None = None,
+    validate_every: int = 1,
     batch: int | None = None,
 ) -> Runs:
     """Run ``make(**settings)`` for every combination of settings and seeds.
 
     Args:
-      make: ``(**settings) -> Algorithm``.
-      task: scored by `jaxga.evaluate.vmapped`.
+      make: ``(**settings) -> Algorithm``, or ``-> (Algorithm, Task)`` where settings change the task. With a
+        ``sweep`` it is called with tracers: make tasks outside of it then.
+      task: scored by `jaxga.evaluate.vmapped`; None where ``make`` gives it.
       key: root key or seed; run r of a setting has the root key ``fold_in(key, r)``, the same for all settings.
       generations: G of every run; there are no stop rules here.
       seeds: runs of every setting.
       sweep: numbers that may be traced, as ``{"sigma": [0.01, 0.02]}``: all combinations are one vmapped program.
       grid: settings that change shapes or functions, as ``{"parents": [1, 8]}``: one program for each combination.
       chunk: children of one run scored at once.
+      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       batch: runs at once; default all of a program. 1 saves memory, and time too where one run fills the machine.
 
     >>> import jaxga
@@ -119,7 +155,7 @@ def run_many(
     >>> [(row["parents"], round(row["sigma"], 2)) for row in runs.summary()]
     [(1, 0.01), (1, 0.1), (4, 0.01), (4, 0.1)]
     """
-    require_at_least(1, generations=generations, seeds=seeds, batch=batch or 1)
+    require_at_least(1, generations=generations, seeds=seeds, batch=batch or 1, validate_every=validate_every)
     sweep, grid = dict(sweep or {}), dict(grid or {})
     for name, values in (sweep | grid).items():
         require(len(values) > 0, f"{name} has no values to try: give it at least one.")
@@ -133,33 +169,45 @@ def run_many(
     for values in itertools.product(*grid.values()):
         fixed = dict(zip(grid, values, strict=True))
 
-        def one(lane: tuple[Key, dict[str, jax.Array]], fixed: dict[str, Any] = fixed) -> dict[str, jax.Array]:
-            return _curve(make(**fixed, **lane[1]), task, lane[0], generations, chunk)
+        # Out here where it can be: data that a task makes within a program would be part of the program.
+        whole = None if sweep else make(**fixed)
+
+        def one(lane: tuple[Key, dict[str, jax.Array]], fixed: Any = fixed, whole: Any = whole) -> dict[str, jax.Array]:
+            made = whole or make(**fixed, **lane[1])
+            algorithm, solved = (made, task) if isinstance(made, Algorithm) else made
+            if solved is None:
+                raise InputError("task is None, and make returned no task either: pass it here or there.")
+            program = Program(algorithm, vmapped(algorithm, solved, chunk), never, solved.validate, validate_every)
+            return _curve(program, lane[0], generations)
 
         size = batch or len(lanes)
-        metrics = jax.jit(partial(jax.lax.map, one, batch_size=size))((keys, traced))
+        metrics = jit(partial(jax.lax.map, one, batch_size=size))((keys, traced))
         settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
-        parts.append((settings, jax.device_get(metrics)))
-    settings, metrics = (
-        {name: np.concatenate([part[which][name] for part in parts]) for name in parts[0][which]} for which in (0, 1)
-    )
+        columns_of_run = jax.device_get(metrics)
+        if BEST_VALIDATION in columns_of_run:
+            columns_of_run[BEST_VALIDATION] = np.fmax.accumulate(columns_of_run[BEST_VALIDATION], axis=1)
+        parts.append((settings, columns_of_run))
+    nothing = np.full((len(lanes), generations), np.nan, np.float32)  # what only other settings measure
+    measured = dict.fromkeys(name for _, metrics in parts for name in metrics)
+    settings = {name: np.concatenate([part[name] for part, _ in parts]) for name in [*grid, *columns]}
+    metrics = {name: np.concatenate([part.get(name, nothing) for _, part in parts]) for name in measured}
     return Runs(settings, metrics, time.monotonic() - begun)
 
 
-def _curve(algorithm: Algorithm, task: Task, key: Key, generations: int, chunk: int | None) -> dict[str, jax.Array]:
+def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]:
     """The metrics ``[G]`` of one run."""
-    evaluator = vmapped(algorithm, task, chunk)
 
-    def step(state: State, _: Any) -> tuple[State, dict[str, jax.Array]]:
-        state, info, _ = generation(algorithm, evaluator, state)
+    def step(state: State, number: Any) -> tuple[State, dict[str, jax.Array]]:
+        state, info, _ = generation(program, state, number)
         return state, info.metrics | {"best_fitness": state.best_fitness}
 
-    state = algorithm.init(key)
+    state = program.algorithm.init(key)
+    numbers = jnp.arange(generations)
     first: dict[str, jax.Array] = {}
     if state.parents is None:  # founders: a program of their own, and no step sizes to log yet
-        state, first = step(state, None)
-        generations -= 1
-    _, rest = jax.lax.scan(step, state, None, length=generations)
+        state, first = step(state, numbers[0])
+        numbers = numbers[1:]
+    _, rest = jax.lax.scan(step, state, numbers)
     if not first:
         return rest
     return {name: jnp.append(first.get(name, jnp.full((), jnp.nan)), values) for name, values in rest.items()}

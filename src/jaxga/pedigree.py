@@ -54,7 +54,7 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
     largest = max(int(table["indices"].max(initial=0)), 1)
     table["indices"] = table["indices"].astype(np.min_scalar_type(largest))
     table["best_index"] = table["best_index"].astype(np.min_scalar_type(largest))
-    if table["indices"].shape[-1:] == (1,):  # one child makes one parent: nothing to weigh
+    if (table["share"] == 1).all() and (table["step"] == 1).all():  # one child makes one parent: nothing to weigh
         del table["share"], table["step"]
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:

@@ -4,8 +4,8 @@ import contextlib
 import signal
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -14,7 +14,22 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga import checkpoint, pedigree
-from jaxga.base import Algorithm, Evaluator, Individual, Info, Key, State, Task, as_key, require, require_at_least
+from jaxga.base import (
+    Algorithm,
+    Evaluation,
+    Evaluator,
+    Individual,
+    Info,
+    Key,
+    Params,
+    State,
+    Task,
+    as_fitness,
+    as_key,
+    require,
+    require_at_least,
+)
+from jaxga.compilation import jit
 from jaxga.evaluate import vmapped
 from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree
@@ -95,42 +110,71 @@ class Interrupt:
             signal.signal(number, handler)
 
 
-def generation(algorithm: Algorithm, evaluator: Evaluator, state: State) -> tuple[State, Info, jax.Array]:
-    """One generation, and whether any child had a fitness. Where none had, the state stays as it is."""
-    info = algorithm.select(state, evaluator(state))
+class Program(NamedTuple):
+    """All that is compiled into a run. A value, so that equal runs share one program."""
+
+    algorithm: Algorithm
+    evaluator: Evaluator
+    stop: Stop = never
+    validate: Callable[[Params], Evaluation] | None = None
+    validate_every: int = 1
+
+
+def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:
+    """Generation ``number``, and whether any child had a fitness. Where none had, the state stays as it is.
+
+    ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
+    not due is then left out, instead of being computed and thrown away.
+    """
+    algorithm = program.algorithm
+    info = algorithm.select(state, program.evaluator(state))
     valid = info.metrics["nan"] < algorithm.children
     after = algorithm.advance(state, info.survivors)
     if state.parents is not None:
         key = state.key
         after = where(valid, after._replace(key=()), state._replace(key=()))._replace(key=key)
-    return after, info, valid
+    return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), valid
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _first(algorithm: Algorithm, evaluator: Evaluator, state: State) -> tuple[State, Info, jax.Array]:
-    after, info, valid = generation(algorithm, evaluator, state)
+def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Array]:
+    """How the best parent does on what it was never scored on; NaN in the generations between."""
+    if program.validate is None:
+        return {}
+    measure = partial(_measure, program.validate)
+    params = take(state.parents, 0).params
+    nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan), jax.eval_shape(measure, params))
+    return jax.lax.cond(done % program.validate_every == 0, measure, lambda _: nothing, params)
+
+
+def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[str, jax.Array]:
+    score = as_fitness(validate(params))
+    metrics = {f"validation_{name}": value.astype(jnp.float32) for name, value in dict(score.metrics or {}).items()}
+    return metrics | {BEST_VALIDATION: score.fitness}
+
+
+def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
+    """Generation 0 of founders that are drawn afresh."""
+    after, info, valid = generation(program, state, state.generation)
     return after, jax.tree.map(lambda leaf: leaf[None], info), valid
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
-def _block(
-    algorithm: Algorithm, evaluator: Evaluator, stop: Stop, state: State, limit: jax.Array
-) -> tuple[State, Info, jax.Array, jax.Array]:
+def _block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
     """Up to ``limit`` generations in one program; its result does not depend on where blocks begin and end."""
-    _, info, _ = jax.eval_shape(partial(generation, algorithm, evaluator), state)
+    _, info, _ = jax.eval_shape(partial(generation, program), state, state.generation)
     infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
 
     def going(carry: Any) -> jax.Array:
-        state, _, count, valid = carry
-        return (count < limit) & valid & ~stop(state)
+        _, _, count, valid, done = carry
+        return (count < limit) & valid & ~done
 
     def body(carry: Any) -> Any:
-        state, infos, count, _ = carry
-        state, info, valid = generation(algorithm, evaluator, state)
+        state, infos, count, _, _ = carry
+        state, info, valid = generation(program, state, state.generation)
         infos = jax.tree.map(lambda all, one: all.at[count].set(one), infos, info)
-        return state, infos, count + valid.astype(jnp.int32), valid
+        return state, infos, count + valid.astype(jnp.int32), valid, program.stop(state, info.metrics)
 
-    return jax.lax.while_loop(going, body, (state, infos, jnp.int32(0), jnp.bool_(True)))
+    start = state, infos, jnp.int32(0), jnp.bool_(True), jnp.bool_(False)
+    return jax.lax.while_loop(going, body, start)[:4]
 
 
 class _Sitting:
@@ -175,6 +219,7 @@ class _Sitting:
             "generation": np.arange(first, first + count),
             "best_fitness": np.maximum.accumulate(np.fmax(infos.metrics["fitness"], best)),
             **infos.metrics,
+            **self._best_validation(infos.metrics, first),
             "evaluations": evaluations + np.cumsum(scored, dtype=np.int64),
             "seconds": begun + taken * np.arange(1, count + 1) / count,
             "evaluations_per_second": np.full(count, scored.sum() / max(taken, 1e-9)),
@@ -182,6 +227,18 @@ class _Sitting:
         self.history = _append(self.history, columns)
         self.survivors = jax.tree.map(_join, self.survivors, infos.survivors) if first else infos.survivors
         return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
+
+    def _best_validation(self, metrics: Mapping[str, Any], first: int) -> dict[str, np.ndarray]:
+        """The best so far of what every generation measured, if it did."""
+        if BEST_VALIDATION not in metrics:
+            return {}
+        before = self.history[BEST_VALIDATION][-1] if first else np.float32(np.nan)
+        return {BEST_VALIDATION: np.fmax.accumulate(np.append(before, metrics[BEST_VALIDATION]))[1:]}
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """The metrics of the last generation; none before the first."""
+        return {name: values[-1] for name, values in self.history.items()}
 
     def save(self) -> None:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
@@ -202,6 +259,7 @@ class _Sitting:
         return result
 
 
+BEST_VALIDATION = "best_validation"
 _START = {"best_fitness": -np.inf, "evaluations": 0}
 
 
@@ -229,14 +287,17 @@ def _abstract_state(algorithm: Algorithm, root: Key) -> State:
     return jax.eval_shape(after_founders, root)
 
 
-def _dispatch(
-    algorithm: Algorithm, evaluator: Evaluator, stop: Stop, state: State, limit: int
-) -> tuple[State, Info, int, bool]:
+@lru_cache(maxsize=64)
+def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
+    return jit(partial(function, program))
+
+
+def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, bool]:
     """Up to ``limit`` generations on the device: state, infos, how many there were, and whether the last one counts."""
     if state.parents is None:
-        after, info, valid = _first(algorithm, evaluator, state)
+        after, info, valid = _compiled(_first, program)(state)
         return (after if valid else state), info, int(valid), bool(valid)
-    state, infos, count, valid = _block(algorithm, evaluator, stop, state, np.int32(limit))
+    state, infos, count, valid = _compiled(_block, program)(state, np.int32(limit))
     return state, infos, int(count), bool(valid)
 
 
@@ -247,8 +308,8 @@ def _next_limit(count: int, taken: float) -> int:
 
 def _why_stop(sitting: _Sitting, stop: Stop, generations: int, seconds: float, interrupt: Interrupt) -> str:
     """The reason to stop now, or nothing."""
-    if stop(sitting.state):
-        return stop.explain(sitting.state)
+    if stop(sitting.state, sitting.last):
+        return stop.explain(sitting.state, sitting.last)
     if sitting.generations >= generations:
         return f"all {generations} generations done"
     if sitting.generations and sitting.seconds >= seconds:
@@ -265,6 +326,7 @@ def run(
     stop: Stop = never,
     seconds: float = float("inf"),
     chunk: int | None = None,
+    validate_every: int = 1,
     directory: RunDirectory | None = None,
     checkpoint_seconds: float = 30.0,
     progress: Silence | None = None,
@@ -283,6 +345,7 @@ def run(
       stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
       seconds: of wall-clock, earlier sittings counted in; one generation is always run.
       chunk: children scored at once, see `vmapped`.
+      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       directory: where metrics, checkpoints, pedigree and summary go; it also says whether to resume.
       checkpoint_seconds: between checkpoints. One is always written at the end.
       progress: `jaxga.report.Progress` shows a bar; the default shows nothing.
@@ -302,9 +365,13 @@ def run(
     >>> bool(result.state.best_fitness > -0.1), result.stopped_because
     (True, 'all 50 generations done')
     """
-    require_at_least(1, generations=generations)
+    require_at_least(1, generations=generations, validate_every=validate_every)
     require_at_least(0, seconds=seconds)
-    evaluator = vmapped(algorithm, task, chunk) if isinstance(task, Task) else task
+    program = (
+        Program(algorithm, vmapped(algorithm, task, chunk), stop, task.validate, validate_every)
+        if isinstance(task, Task)
+        else Program(algorithm, task, stop)
+    )
     sitting = _Sitting(algorithm, as_key(key), directory)
     sinks = [sink for sink in (directory, progress) if sink]
     limit, failure = 1, ""
@@ -315,7 +382,7 @@ def run(
         while not (reason := failure or _why_stop(sitting, stop, generations, seconds, interrupt)):
             begun = sitting.seconds
             dispatched = min(limit, generations - sitting.generations)
-            sitting.state, infos, count, valid = _dispatch(algorithm, evaluator, stop, sitting.state, dispatched)
+            sitting.state, infos, count, valid = _dispatch(program, sitting.state, dispatched)
             records = sitting.add(infos, count, begun) if count else []
             for sink in sinks if records else ():
                 sink.write(records)

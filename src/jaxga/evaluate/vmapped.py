@@ -15,6 +15,7 @@ from jaxga.base import (
     Task,
     as_fitness,
     generation_key,
+    require,
     require_at_least,
 )
 from jaxga.tree import check_params, size, take
@@ -46,7 +47,8 @@ class Vmapped:
             return _merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members))
 
         def elite(slot: jax.Array) -> Evaluation:
-            return self.score(state, algorithm.children + slot, take(state.parents, slot))
+            parent = take(state.parents, slot)
+            return self.score(state, algorithm.children + slot, parent, parent)
 
         scores = _merge(jax.lax.map(chunk, jnp.arange(algorithm.parents // self.slots * chunks_of_brood)))
         if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
@@ -57,12 +59,17 @@ class Vmapped:
     def score_child(self, state: State, slot: jax.Array, member: jax.Array) -> Evaluation:
         """Build one child and score it."""
         child = self.algorithm.offspring(state, slot, member)
-        return self.score(state, slot * self.algorithm.brood + member, child)
+        parent = None if state.parents is None else take(state.parents, slot)
+        return self.score(state, slot * self.algorithm.brood + member, child, parent)
 
-    def score(self, state: State, index: jax.Array, individual: Individual) -> Evaluation:
-        """Score one individual on the draw that its index is due."""
+    def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
+        """Score one individual on the draw that its index is due; of a paired task, against its parent."""
         key = self.task.key(generation_key(state, Purpose.EVALUATION), index)
-        return as_fitness(self.task.evaluate(key, individual.params))
+        score = as_fitness(self.task.evaluate(key, individual.params))
+        if not self.task.paired or parent is None:
+            return score
+        before = as_fitness(self.task.evaluate(key, parent.params))
+        return score._replace(fitness=score.fitness - before.fitness)
 
 
 def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapped:
@@ -85,6 +92,8 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     >>> vmapped(algorithm, task)(algorithm.init(jax.random.key(0))).fitness.shape
     (8,)
     """
+    stale = task.paired and algorithm.elites and not algorithm.reevaluate
+    require(not stale, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
     if chunk is None:
         weights = jax.eval_shape(task.init, jax.random.key(0))
         check_params(weights)

@@ -62,7 +62,9 @@ class Progress(Silence):
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Move the bar, or print a line if the last one is old enough."""
         last = records[-1]
-        status = f"best {last['best_fitness']:.6g}  {last['evaluations_per_second']:,.0f} evaluations/s"
+        measured = next((row["best_validation"] for row in reversed(records) if "best_validation" in row), None)
+        validation = "" if measured is None else f"  validation {measured:.4g}"
+        status = f"best {last['best_fitness']:.6g}{validation}  {last['evaluations_per_second']:,.0f} evaluations/s"
         if self.bar:
             self.bar.update(self.task, completed=last["generation"] + 1, status=status)
             return

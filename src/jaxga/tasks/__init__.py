@@ -1,13 +1,17 @@
 """What is to be solved: one file a family of tasks."""
 
-from jaxga.tasks.memorization import (
-    cross_entropy,
-    errors,
-    memorization,
-    noise,
-    sampled,
-    till_death,
-    till_death_shuffled,
-)
+from jaxga.tasks.classification import classification
+from jaxga.tasks.losses import Loss, cross_entropy, errors, sampled, till_death, till_death_shuffled
+from jaxga.tasks.memorization import memorization, noise
 
-__all__ = ["cross_entropy", "errors", "memorization", "noise", "sampled", "till_death", "till_death_shuffled"]
+__all__ = [
+    "Loss",
+    "classification",
+    "cross_entropy",
+    "errors",
+    "memorization",
+    "noise",
+    "sampled",
+    "till_death",
+    "till_death_shuffled",
+]

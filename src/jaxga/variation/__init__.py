@@ -1,6 +1,15 @@
 """How children differ from their parents: mutation, crossover, step sizes, and their combinators."""
 
-from jaxga.variation.combinators import chain, masked, mixture, normalised, one_at_a_time, with_probability
+from jaxga.variation.combinators import (
+    chain,
+    masked,
+    mixture,
+    momentum,
+    normalised,
+    one_at_a_time,
+    proportional,
+    with_probability,
+)
 from jaxga.variation.crossover import (
     Recombination,
     average,
@@ -26,6 +35,8 @@ from jaxga.variation.mutation import (
     stateless,
     uniform,
 )
+from jaxga.variation.projection import decay, keep_norm, projected, rotation, sphere, torus
+from jaxga.variation.safe import of_magnitude, of_sum, safe_gradient, safe_rescale
 from jaxga.variation.step_size import (
     StepSize,
     absolute,
@@ -37,6 +48,8 @@ from jaxga.variation.step_size import (
     multiplicative,
     parameter,
     relative,
+    scheduled,
+    success_rule,
 )
 
 __all__ = [
@@ -54,10 +67,12 @@ __all__ = [
     "by_rank",
     "by_weight",
     "chain",
+    "decay",
     "equal",
     "fresh",
     "gaussian",
     "individual",
+    "keep_norm",
     "laplace",
     "layer",
     "leaf",
@@ -65,15 +80,27 @@ __all__ = [
     "low_rank",
     "masked",
     "mixture",
+    "momentum",
     "multiplicative",
     "normalised",
+    "of_magnitude",
+    "of_sum",
     "one_at_a_time",
     "parameter",
+    "projected",
+    "proportional",
     "relative",
+    "rotation",
     "row",
+    "safe_gradient",
+    "safe_rescale",
     "scaled",
+    "scheduled",
     "sparse",
+    "sphere",
     "stateless",
+    "success_rule",
+    "torus",
     "uniform",
     "uniform_crossover",
     "with_probability",

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import dense, is_low_rank, scale_step, select, square_norm, step_leaf
 from jaxga.tree import named_leaves, paths
 from jaxga.variation.step_size import Group, individual
@@ -100,6 +100,52 @@ def mixture(parts: Sequence[tuple[Any, Variation]]) -> Variation:
         return Individual(params, tuple(strategies))
 
     return Variation(lambda params: tuple(variation.init(params) for variation in variations), apply)
+
+
+def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
+    """Children also move along the path that their ancestors took: the direction that worked is tried again.
+
+    The path is inherited, ``path' = memory * path + (1 - memory) * (child - parent)``, and a child adds ``z * path`` to
+    its step, with z of N(0, 1 / (1 - memory)), so that selection decides how far, and whether to turn back. (The
+    evolution path of Hansen and Ostermeier 2001, as a direction to draw from.)
+    """
+    require_at_least(0, memory=memory)
+
+    def init(params: Params) -> Any:
+        return {"inner": variation.init(params), "path": jax.tree.map(jnp.zeros_like, params)}
+
+    def apply(key: Key, parent: Individual, context: Context) -> Individual:
+        key_along, key_child = jax.random.split(key)
+        params, path = dense(parent.params), parent.strategy["path"]
+        mate = _with_strategy(context.mate, context.mate.strategy["inner"])
+        own = Individual(params, parent.strategy["inner"])
+        child = variation.apply(key_child, own, context._replace(mate=mate))
+        along = jax.random.normal(key_along) / (1 - memory)
+        moved = jax.tree.map(lambda new, part: new + along.astype(new.dtype) * part, dense(child.params), path)
+        path = jax.tree.map(lambda part, new, old: memory * part + (1 - memory) * (new - old), path, moved, params)
+        return Individual(moved, {"inner": child.strategy, "path": path})
+
+    return Variation(init, apply)
+
+
+def proportional(variation: Variation) -> Variation:
+    """The step of every leaf is multiplied by the root mean square of its weights: sizes relative to what is there now.
+
+    A leaf of zeros, such as a bias at first, takes the largest one of its network.
+    """
+
+    def apply(key: Key, parent: Individual, context: Context) -> Individual:
+        olds, treedef = jax.tree.flatten(dense(parent.params))
+        child = variation.apply(key, parent._replace(params=treedef.unflatten(olds)), context)
+        scales = jnp.stack([jnp.sqrt(jnp.mean(old * old)) for old in olds])
+        scales = jnp.where(scales > 0, scales, scales.max())
+        news = [
+            scale_step(old, step_leaf(new, old), scale.astype(old.dtype))
+            for new, old, scale in zip(treedef.flatten_up_to(child.params), olds, scales, strict=True)
+        ]
+        return child._replace(params=treedef.unflatten(news))
+
+    return Variation(variation.init, apply)
 
 
 def normalised(variation: Variation, length: Any, per: Group = individual) -> Variation:

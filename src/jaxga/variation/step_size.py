@@ -140,3 +140,44 @@ def log_normal(step_size: StepSize, tau: Any = 0.1, per: Group = parameter) -> S
     """
     require_at_least(0, tau=tau)
     return adaptive(step_size, lambda key, shape: tau * jax.random.normal(key, shape), per)
+
+
+def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
+    """Sizes are multiplied by ``schedule(generation)``: any optax schedule.
+
+    ``scheduled(absolute(0.03), optax.cosine_decay_schedule(1.0, 1000))`` falls from 0.03 to 0 in 1,000 generations.
+    """
+
+    def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
+        sizes, strategy = step_size.apply(key, strategy, context)
+        factor = jnp.asarray(schedule(context.generation.astype(jnp.float32)))
+        return jax.tree.map(lambda size: size * factor.astype(jnp.result_type(size)), sizes), strategy
+
+    return StepSize(step_size.init, apply)
+
+
+def success_rule(step_size: StepSize, up: Any = 1.5, target: Any = 0.2) -> StepSize:
+    """The 1/5 success rule (Rechenberg 1973): sizes grow by ``up`` when a child replaces its parent, and shrink when
+    none does, by as much as makes both equal out at a success rate of ``target``.
+
+    It needs no fitness: a parent that was born long ago has failed ever since. So it is for plus selection,
+    ``ga(..., elites=parents)``, where parents can survive; under comma selection every generation is a success.
+    """
+    require_at_least(1, up=up)
+    require_at_least(0, target=target)
+
+    def init(params: Params) -> Strategy:
+        zero = jnp.zeros(())
+        return {"inner": step_size.init(params), "born": jnp.int32(-1), "log_factor": zero, "step_size": zero}
+
+    def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
+        sizes, inner = step_size.apply(key, strategy["inner"], context)
+        failures = (context.generation - strategy["born"] - 1).astype(jnp.float32)
+        rise = jnp.log(jnp.asarray(up, jnp.float32))
+        log = strategy["log_factor"] - failures * rise * target / (1 - target)
+        factor = jnp.exp(log)
+        sizes = jax.tree.map(lambda size: size * factor.astype(jnp.result_type(size)), sizes)
+        born = jnp.asarray(context.generation, jnp.int32)
+        return sizes, {"inner": inner, "born": born, "log_factor": log + rise, "step_size": factor}
+
+    return StepSize(init, apply)

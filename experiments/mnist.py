@@ -1,0 +1,232 @@
+"""Evolve a network that reads handwritten digits: how far does a genetic algorithm get?
+
+The defaults are the fastest recipe found: low-rank children of one parent, scored on one batch a generation, all of
+them averaged by rank, with a step size that falls like a cosine. `--average 1 --gamma 1.05 --anneal 1 --batch all` is
+the algorithm of the notes: the best child alone becomes the parent, and its step sizes adapt themselves.
+"""
+
+import os
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxga
+from jaxga import baselines, data, nn, report, tasks, variation
+
+LOSSES = {"cross_entropy": tasks.cross_entropy, "errors": tasks.errors, "sampled": tasks.sampled}
+NOISES = {"gaussian": variation.gaussian, "laplace": variation.laplace, "uniform": variation.uniform}
+WEIGHTS = {"equal": variation.equal, "rank": variation.by_rank, "centred_rank": variation.by_centred_rank,
+           "fitness": variation.by_fitness}  # fmt: skip
+
+
+@dataclass
+class Args:
+    data: Path | None = None
+    """A folder with the four IDX files of MNIST. By default $JAXGA_MNIST, else ~/.cache/jaxga/mnist."""
+    dataset: Literal["mnist", "digits"] | None = None
+    """28 x 28 pixels, downloaded if need be; or scikit-learn's small digits, 8 x 8. By default MNIST where its files
+    are at hand, else digits."""
+    network: Literal["mlp", "conv"] = "mlp"
+    """A multilayer perceptron, or a small convolutional network."""
+    hidden: tuple[int, ...] = (128,)
+    """Widths of hidden layers; of the convolutional network channels, each 3 x 3 with stride 2."""
+    normalise: bool = True
+    """Subtract the mean of the pixels, divide by their standard deviation."""
+    loss: Literal["cross_entropy", "errors", "sampled"] = "cross_entropy"
+    """Fitness: minus nats; minus the part that is wrong; the part that a draw from the softmax gets right."""
+    batch: int | Literal["all"] = 500
+    """Training images that a child is scored on."""
+    pairing: Literal["fresh", "common", "paired"] = "common"
+    """A batch for every child; one for all children of a generation; or one for each child, and the fitness is the
+    improvement over its parent on that very batch."""
+    parents: int = 1
+    """Parents of a generation."""
+    children: int = 512
+    """Children of a generation, a multiple of the parents."""
+    elites: int = 0
+    """Best parents that compete with the children, scored again every generation."""
+    mutation: Literal["gaussian", "laplace", "uniform", "low_rank"] = "low_rank"
+    """Noise on every weight, or of low rank. All have the same variance."""
+    rank: int = 1
+    """Of the low-rank mutation."""
+    sigma: float = 0.05
+    """Step size, relative to the scale of a layer at initialisation."""
+    anneal: float = 0.02
+    """Step sizes fall like a cosine to this part of the first one at the last generation. 1 leaves them as they are."""
+    gamma: float | None = None
+    """Step sizes adapt themselves, per layer: each is multiplied by gamma, 1 or 1 / gamma."""
+    gamma_down: float | None = None
+    """The way down, if it is another factor than the way up."""
+    warmup: int = 0
+    """Generations in which only step sizes evolve."""
+    average: int | None = None
+    """Children that are averaged into a parent; 1 selects without averaging. By default all of them."""
+    weights: Literal["equal", "rank", "centred_rank", "fitness"] = "centred_rank"
+    """How averaged children count."""
+    stretch: float = 2.7
+    """Length of the averaged step in steps of one child, as far as those are independent. 1 is the sqrt(k) of the
+    notes."""
+    generations: int = 350
+    """At most so many."""
+    target: float = 0.927
+    """Stop at this validation accuracy."""
+    seconds: float | None = None
+    """Stop after so many seconds."""
+    validate_every: int = 10
+    """Generations from one validation to the next."""
+    chunk: int | None = None
+    """Children scored at once."""
+    sgd: int = 0
+    """Epochs of gradient descent (SGD, 0.1, batches of 64) on the same network, to compare with."""
+    seed: int = 0
+    """Of the first run; networks, children and batches follow from it."""
+    seeds: int = 1
+    """Independent runs, each in a directory of its own."""
+    out: Path | None = None
+    """Where the files go; default runs/mnist/<id>."""
+    resume: bool = False
+    """Go on with the run in --out; its arguments need not be repeated."""
+    quick: bool = False
+    """A small one on the digits that takes seconds."""
+
+
+def load(args: Args) -> data.Images:
+    """The images that the arguments name; settles ``args.dataset``."""
+    if args.dataset is None:
+        args.dataset = "mnist" if args.data or data.mnist_at_hand() else "digits"
+    return data.mnist(args.data) if args.dataset == "mnist" else data.digits()
+
+
+def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
+    """The algorithm and the task that the arguments describe."""
+    key = jaxga.common if args.pairing == "common" else jaxga.independent
+    batch = None if args.batch == "all" else args.batch
+    task = tasks.classification(
+        network(args), images, loss=LOSSES[args.loss], batch=batch, key=key, normalise=args.normalise
+    )
+    size = variation.relative(args.sigma)
+    if args.gamma is not None:
+        size = variation.multiplicative(size, up=args.gamma, down=args.gamma_down)
+    if args.anneal != 1:
+        size = variation.scheduled(size, optax.cosine_decay_schedule(1.0, args.generations, args.anneal))
+    low_rank = args.mutation == "low_rank"
+    mutation = variation.low_rank(size, args.rank) if low_rank else NOISES[args.mutation](size)
+    algorithm = jaxga.ga(
+        task.init, mutation, parents=args.parents, children=args.children, elites=args.elites,
+        reevaluate=args.elites > 0, recombination=recombination(args), warmup=args.warmup,
+    )  # fmt: skip
+    return algorithm, jaxga.paired(task) if args.pairing == "paired" else task
+
+
+def network(args: Args) -> Any:
+    """The network that the arguments describe."""
+    if args.network == "mlp":
+        return nn.MLP((*args.hidden, 10))
+    layers = len(args.hidden)
+    return nn.ConvNet(
+        10, args.hidden, (3,) * layers, (2,) * layers, hidden=64, padding="SAME", kernel_init=nn.lecun_normal
+    )
+
+
+def recombination(args: Args) -> variation.Recombination | None:
+    """Averaging, scaled so that the mean of independent steps is ``stretch`` times as long as one of them."""
+    count = args.average if args.average is not None else args.children // max(args.parents, 1)
+    if count == 1:
+        return None
+    jaxga.require(count > 1, f"average is {count}, and must be 1 or more.")
+    weights = WEIGHTS[args.weights](jnp.arange(count, 0, -1.0))
+    shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of k equal steps is sqrt(k) times shorter
+    return variation.average(count, WEIGHTS[args.weights], scale=args.stretch / shrunk)
+
+
+def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
+    """SGD on the same network: a row an epoch."""
+    task = tasks.classification(network(args), images, batch=64, normalise=args.normalise)
+    assert task.validate is not None
+    steps, validate = len(images.train_labels) // 64, jax.jit(task.validate)
+    params, rows, begun = None, [], time.monotonic()
+    for epoch in range(1, args.sgd + 1):
+        params, _ = baselines.gradient_descent(task, optax.sgd(0.1), steps, args.seed + epoch, start=params)
+        score = validate(params)
+        rows.append(
+            {"": f"SGD, epoch {epoch}", "best accuracy": float(score.fitness), "accuracy": float(score.fitness),
+             "loss": float(score.metrics["loss"]), "steps": epoch * steps, "evaluations": epoch * steps,
+             "seconds": round(time.monotonic() - begun, 1)}
+        )  # fmt: skip
+    return rows
+
+
+def main(args: Args) -> int:
+    if args.quick and not args.resume:
+        args.dataset, args.hidden, args.children, args.batch, args.generations = "digits", (16,), 64, 100, 60
+        args.target, args.sgd = 0.9, 1
+    images = load(args)
+    algorithm, task = make(args, images)
+    jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
+    out = args.out or report.find_run("mnist", asdict(args))
+    arguments = {"generations": args.generations, "stop": jaxga.stop.target(args.target, "validation_accuracy")}
+    results = jaxga.run_seeds(
+        algorithm, task, "mnist", asdict(args), out, resume=args.resume, seconds=args.seconds or float("inf"),
+        chunk=args.chunk, validate_every=args.validate_every, **arguments,
+    )  # fmt: skip
+    if results[-1].interrupted:
+        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
+        return 130
+    if results[-1].failed:
+        return 1
+    rows = [row(f"GA, seed {args.seed + number}", result) for number, result in enumerate(results)]
+    rivals = descend(args, images)
+    picture = plot(args, results, rivals, out / "mnist.png")
+    headline = {
+        "dataset": args.dataset, "seeds": args.seeds, "validation_accuracy": rows[0]["accuracy"],
+        "best_validation_accuracy": rows[0]["best accuracy"], "validation_loss": rows[0]["loss"],
+        "all": rows + rivals,
+    }  # fmt: skip
+    report.write_json(out / "summary.json", {"name": "mnist", "seed": args.seed, **results[0].summary(), **headline})
+    title = f"{args.dataset}, {len(images.train_labels):,} images to learn from: {results[-1].stopped_because}"
+    report.print_table(rows + rivals, title)
+    print(f"Files: {out}   Picture: {picture}")
+    return 0
+
+
+def row(name: str, result: jaxga.Result) -> dict[str, Any]:
+    """What a run reached; of the last generation that was validated, and the best so far."""
+    accuracy, loss = (result.history[f"validation_{metric}"] for metric in ("accuracy", "loss"))
+    last = np.flatnonzero(~np.isnan(accuracy))[-1:] if len(accuracy) else []
+    value = lambda values: float(values[last[0]]) if len(last) else float("nan")  # noqa: E731
+    return {
+        "": name, "best accuracy": value(result.history["best_validation"]), "accuracy": value(accuracy),
+        "loss": value(loss), "steps": int(result.state.generation),
+        "evaluations": int(result.history["evaluations"][-1]), "seconds": round(result.seconds, 1),
+    }  # fmt: skip
+
+
+def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> Path:
+    """Validation accuracy against generations, and against seconds."""
+    by_step, by_second = [], []
+    for number, result in enumerate(results):
+        accuracy = result.history["validation_accuracy"]
+        seen = ~np.isnan(accuracy)
+        label = "" if number else f"GA, {result.summary()['evaluations_per_second']:,.0f} networks/s"
+        by_step.append(report.Curve(label, np.flatnonzero(seen) + 1, accuracy[seen]))
+        by_second.append(report.Curve(label, result.history["seconds"][seen], accuracy[seen]))
+    if rivals:
+        accuracy = np.array([rival["accuracy"] for rival in rivals])
+        by_second.append(report.Curve("SGD, an epoch a point", [rival["seconds"] for rival in rivals], accuracy))
+    axes = {"ylabel": "validation accuracy"}
+    panels = [({"xlabel": "generation", **axes}, by_step), ({"xlabel": "seconds", **axes}, by_second)]
+    report.plot_curves(
+        panels, path, f"Reading digits ({args.dataset}, {args.loss}, batch {args.batch}, {args.pairing})"
+    )
+    return path
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)

@@ -1,0 +1,184 @@
+"""Real images to learn: MNIST from its four IDX files, and the small digits that come with scikit-learn.
+
+jaxga ships no data. `mnist` reads a folder, or downloads the files once from a public mirror; `digits` needs neither.
+"""
+
+import gzip
+import hashlib
+import os
+import struct
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+from jaxga.base import InputError, require
+
+MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
+MNIST_MD5 = {  # of the uncompressed bytes, so that any gzip of them will do
+    "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+    "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+    "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+    "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+}
+ENDINGS = "", ".gz"
+
+
+class Images(NamedTuple):
+    """Labelled images, pixels from 0 to 1: those to learn from, and those that tell whether anything was understood."""
+
+    train_images: np.ndarray  # [P, h, w, channels] float32
+    train_labels: np.ndarray  # [P] int32
+    validation_images: np.ndarray  # [V, h, w, channels] float32
+    validation_labels: np.ndarray  # [V] int32
+
+
+def mnist(folder: str | Path | None = None, verify: bool = True) -> Images:
+    """MNIST (LeCun et al. 1998): 60,000 images of 28 x 28 to learn from, its 10,000 test images as validation.
+
+    Args:
+      folder: with the four IDX files, gzipped or not. By default ``$JAXGA_MNIST``, else ``~/.cache/jaxga/mnist``, where
+        missing files are downloaded: 11 MB, once, with a progress bar; a broken download goes on where it broke.
+      verify: compare checksums. False reads other images in the same format (Fashion-MNIST, ...).
+
+    Raises:
+      InputError: where a file is missing, truncated, no IDX file or not MNIST's, or the mirrors cannot be reached.
+    """
+    place = Path(folder) if folder else _home()
+    if not folder and not os.environ.get("JAXGA_MNIST"):
+        download(MIRRORS, MNIST_MD5, place)
+    arrays = [read_idx(_find(place, name), MNIST_MD5[name] if verify else None) for name in MNIST_MD5]
+    return _checked(place, *arrays)
+
+
+def mnist_at_hand() -> bool:
+    """Can `mnist` read its default folder, with nothing to be downloaded?"""
+    return all(any((_home() / f"{name}{end}").exists() for end in ENDINGS) for name in MNIST_MD5)
+
+
+def _home() -> Path:
+    named = os.environ.get("JAXGA_MNIST")
+    return Path(named) if named else Path.home() / ".cache" / "jaxga" / "mnist"
+
+
+def digits() -> Images:
+    """The 1,797 handwritten digits of 8 x 8 pixels of scikit-learn (UCI): every fifth is for validation."""
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError as error:
+        raise InputError("the digits come with scikit-learn, which is not here: pip install scikit-learn.") from error
+    pixels, target = load_digits(return_X_y=True)
+    images = np.asarray(pixels, np.float32).reshape(-1, 8, 8, 1) / 16
+    labels = np.asarray(target, np.int32)
+    held_out = np.arange(len(labels)) % 5 == 4
+    return Images(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
+
+
+def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
+    """The bytes of an IDX file, gzipped or not, in its own shape; ``md5`` is that of the uncompressed file."""
+    raw = path.read_bytes()
+    try:
+        raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+    except (OSError, EOFError) as error:
+        raise InputError(f"{path} is truncated or no gzip file ({error}): fetch it again.") from error
+    rank = raw[3] if len(raw) >= 4 else 0
+    require(
+        raw[:3] == b"\0\0\x08" and rank in (1, 3) and len(raw) >= 4 + 4 * rank,
+        f"{path} is no IDX file of bytes (it begins with {raw[:4].hex() or 'nothing'}): fetch it again.",
+    )
+    shape = struct.unpack(f">{rank}I", raw[4 : 4 + 4 * rank])
+    due = 4 + 4 * rank + int(np.prod(shape))
+    require(len(raw) == due, f"{path} is truncated: it has {len(raw):,} of {due:,} bytes; fetch it again.")
+    found = hashlib.md5(raw).hexdigest()
+    require(
+        md5 in (None, found),
+        f"{path} is not the file of MNIST (MD5 {found}, and {md5} was due): fetch it again, or pass verify=False to "
+        "read another set in this format.",
+    )
+    return np.frombuffer(raw, np.uint8, offset=4 + 4 * rank).reshape(shape)
+
+
+def download(mirrors: Sequence[str], md5: dict[str, str], folder: Path) -> None:
+    """Fetch those of the gzipped files that ``folder`` lacks, and check them.
+
+    Bytes go to ``NAME.gz.part``, which a later call continues, and get their name once their checksum is right.
+    """
+    missing = [name for name in md5 if not any((folder / f"{name}{end}").exists() for end in ENDINGS)]
+    if not missing:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+    with Progress(*columns) as progress:
+        for name in missing:
+            part = folder / f"{name}.gz.part"
+            _fetch([f"{mirror}{name}.gz" for mirror in mirrors], part, progress)
+            _accept(part, md5[name])
+
+
+def _fetch(addresses: Sequence[str], part: Path, progress: Progress) -> None:
+    """Append what ``part`` lacks, from the first address that answers."""
+    reasons = []
+    for address in addresses:
+        begun = part.stat().st_size if part.exists() else 0
+        request = urllib.request.Request(address, headers={"Range": f"bytes={begun}-"} if begun else {})
+        try:
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                begun = begun if answer.status == 206 else 0
+                total = begun + int(answer.headers.get("Content-Length", 0))
+                task = progress.add_task(part.name.removesuffix(".gz.part"), total=total, completed=begun)
+                with open(part, "ab" if begun else "wb") as file:
+                    while block := answer.read(1 << 16):
+                        file.write(block)
+                        progress.advance(task, len(block))
+            if part.stat().st_size >= total:
+                return
+            reasons.append(f"{address} broke off")
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # the part is whole already
+                return
+            reasons.append(f"{address} answers {error.code}")
+        except OSError as error:
+            reasons.append(f"{address}: {getattr(error, 'reason', error)}")
+    raise InputError(
+        f"{part.with_suffix('').name} cannot be downloaded ({'; '.join(reasons)}): try again when online, or put the "
+        "four IDX files of MNIST into a folder and name it (--data, or JAXGA_MNIST)."
+    )
+
+
+def _accept(part: Path, md5: str) -> None:
+    """Give a download its name, or throw it away."""
+    try:
+        found = hashlib.md5(gzip.decompress(part.read_bytes())).hexdigest()
+    except (OSError, EOFError) as error:
+        found = str(error)
+    if found != md5:
+        part.unlink()
+        raise InputError(
+            f"{part.with_suffix('').name} arrived with another checksum ({found}, and {md5} was due), and was thrown "
+            "away: try again, or name a folder with the right files (--data, or JAXGA_MNIST)."
+        )
+    part.replace(part.with_suffix(""))
+
+
+def _find(folder: Path, name: str) -> Path:
+    for end in ENDINGS:
+        if (folder / f"{name}{end}").exists():
+            return folder / f"{name}{end}"
+    raise InputError(
+        f"{folder} has no {name}(.gz): name a folder with the four IDX files of MNIST, or none to download."
+    )
+
+
+def _checked(folder: Path, *arrays: np.ndarray) -> Images:
+    for images, labels in (arrays[:2], arrays[2:]):
+        require(
+            images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels),
+            f"{folder} has images of shape {images.shape} with labels of shape {labels.shape}: take files that belong "
+            "together.",
+        )
+    parts = [part[..., None].astype(np.float32) / 255 if part.ndim == 3 else part.astype(np.int32) for part in arrays]
+    return Images(*parts)

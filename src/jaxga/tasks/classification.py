@@ -1,0 +1,107 @@
+"""Learn labelled images: fitness on the training images, all of them or a batch, and accuracy on images never seen."""
+
+from collections.abc import Callable
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from flax import linen
+
+from jaxga.base import Evaluation, Key, Params, Task, common, require, require_at_least
+from jaxga.data import Images
+from jaxga.tasks.losses import Loss, cross_entropy, right
+
+BLOCK = 1000  # images scored at once: what they make of a network's layers stays in a cache
+
+
+def classification(
+    network: linen.Module,
+    images: Images,
+    *,
+    loss: Loss = cross_entropy,
+    batch: int | None = None,
+    key: Callable[[Key, jax.Array], Key] = common,
+    normalise: bool = True,
+) -> Task:
+    """Classify images. The data is on the device once, whatever the population.
+
+    Args:
+      network: a flax module from ``[B, h, w, channels]`` to logits ``[B, classes]``.
+      images: from `jaxga.data`.
+      loss: `cross_entropy`, `errors`, `sampled` or another `Loss`. Fitness is its mean over examples: minus nats, minus
+        the part that is wrong, the part that a draw from the softmax gets right.
+      batch: so many training images, drawn anew every generation with replacement. None takes them all.
+      key: `common` scores everyone of a generation on the same batch, `independent` every child on one of its own.
+        See `jaxga.paired` for the difference to the parent.
+      normalise: subtract the mean of the training pixels and divide by their standard deviation.
+
+    `Task.validate` gives accuracy (its fitness) and loss, the mean cross-entropy, on the validation images.
+
+    >>> from jaxga import data, nn
+    >>> task = classification(nn.MLP((10,)), data.digits(), batch=32)
+    >>> params = task.init(jax.random.key(0))
+    >>> task.evaluate(jax.random.key(1), params).fitness.shape, sorted(task.validate(params).metrics)
+    ((), ['accuracy', 'loss'])
+    """
+    total = len(images.train_labels)
+    require_at_least(1, batch=total if batch is None else batch)
+    require((batch or 0) <= total, f"batch is {batch}, and there are {total} training images: take fewer, or all.")
+    mean, scale = (images.train_images.mean(), images.train_images.std()) if normalise else (0.0, 1.0)
+    inputs, unseen = (jnp.asarray((part - mean) / scale) for part in (images.train_images, images.validation_images))
+    labels, unseen_labels = jnp.asarray(images.train_labels), jnp.asarray(images.validation_labels)
+
+    def init(key: Key) -> Params:
+        return network.init(key, inputs[:1])
+
+    def forward(params: Params, inputs: jax.Array) -> jax.Array:
+        return cast(jax.Array, network.apply(params, inputs))
+
+    def summed_loss(key: Key, params: Params, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        return jnp.sum(loss.each(key, forward(params, inputs), labels))
+
+    def summed_scores(key: Key, params: Params, inputs: jax.Array, labels: jax.Array) -> jax.Array:
+        logits = forward(params, inputs)
+        correct = jnp.sum(right(logits, labels)).astype(jnp.float32)
+        return jnp.stack([correct, -jnp.sum(cross_entropy.each(key, logits, labels))])
+
+    def draw(key: Key) -> tuple[jax.Array, jax.Array]:
+        if batch is None:
+            return inputs, labels
+        chosen = jax.random.randint(key, (batch,), 0, total)
+        return inputs[chosen], labels[chosen]
+
+    def evaluate(key: Key, params: Params) -> Evaluation:
+        key_batch, key_loss = jax.random.split(key)
+        return Evaluation(_mean_in_blocks(summed_loss, key_loss, params, *draw(key_batch)))
+
+    def validate(params: Params) -> Evaluation:
+        accuracy, entropy = _mean_in_blocks(summed_scores, jax.random.key(0), params, unseen, unseen_labels)
+        return Evaluation(accuracy, metrics={"accuracy": accuracy, "loss": entropy})
+
+    def differentiable(key: Key, params: Params) -> jax.Array:
+        inputs, labels = draw(key)
+        return -cross_entropy(key, forward(params, inputs), labels)
+
+    return Task(init, evaluate, key, differentiable, validate)
+
+
+def _mean_in_blocks(
+    scores: Callable[..., jax.Array], key: Key, params: Params, inputs: jax.Array, labels: jax.Array
+) -> jax.Array:
+    """``sum(scores) / P``, so many images at a time; the last block is as small as what is left."""
+    total, whole = len(labels), len(labels) // BLOCK
+    if total <= BLOCK:
+        return scores(key, params, inputs, labels) / total
+
+    def block(number: jax.Array) -> jax.Array:
+        part = (jax.lax.dynamic_slice_in_dim(array, number * BLOCK, BLOCK) for array in (inputs, labels))
+        return scores(jax.random.fold_in(key, number), params, *part)
+
+    def add(sums: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
+        return sums + block(number), None
+
+    sums, _ = jax.lax.scan(add, jnp.zeros_like(block(jnp.int32(0))), jnp.arange(whole))
+    if total % BLOCK:
+        rest = slice(whole * BLOCK, None)
+        sums += scores(jax.random.fold_in(key, whole), params, inputs[rest], labels[rest])
+    return sums / total

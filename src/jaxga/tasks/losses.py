@@ -1,0 +1,87 @@
+"""Losses of classifiers, written as fitness: higher is better.
+
+A `Loss` gives every example its own value, so that a batch of any size can be scored in blocks. P examples, C classes.
+
+>>> round(cross_entropy(jax.random.key(0), jnp.zeros((4, 10)), jnp.arange(4)).item(), 4)
+-2.3026
+>>> logits = jnp.eye(3)
+>>> [till_death(None, logits, jnp.array(labels)).item() for labels in ([0, 1, 2], [0, 2, 2], [1, 1, 2])]
+[3.0, 1.0, 0.0]
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Key
+
+
+class Loss(NamedTuple):
+    """``each: (key, logits [P, C], labels [P]) -> [P]``, and how the values of examples are put together.
+
+    Calling it gives the fitness of a batch, ``[]``.
+    """
+
+    each: Callable[[Key, jax.Array, jax.Array], jax.Array]
+    together: Callable[[jax.Array], jax.Array]  # jnp.mean, or jnp.sum of what is counted
+
+    def __call__(self, key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+        """Fitness of a batch, ``[]``."""
+        return self.together(self.each(key, logits, labels))
+
+
+def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """``logits.argmax(axis=-1) == labels``, bool ``[P]``; but NaN is no opinion, and never right.
+
+    By comparisons, which on a CPU are five times faster for a population than the search for the largest.
+    """
+    classes, own = jnp.arange(logits.shape[-1]), labels[..., None]
+    picked = _picked(logits, labels)[..., None]
+    return jnp.where(classes < own, logits < picked, logits <= picked).all(axis=-1)
+
+
+def _picked(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """``logits[p, labels[p]]``, by a sum: a population's gather is slow."""
+    return jnp.sum(jnp.where(jnp.arange(logits.shape[-1]) == labels[..., None], logits, 0), axis=-1)
+
+
+def _log_likelihood(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    del key
+    return _picked(logits, labels) - jax.nn.logsumexp(logits, axis=-1)
+
+
+def _wrong(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    del key
+    return right(logits, labels).astype(jnp.float32) - 1
+
+
+def _before_error(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    del key
+    return jnp.cumprod(right(logits, labels)).astype(jnp.float32)
+
+
+def _before_error_shuffled(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    return jnp.cumprod(jax.random.permutation(key, right(logits, labels))).astype(jnp.float32)
+
+
+def _drawn_right(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    # The largest of logits plus Gumbel noise is a draw from the softmax.
+    return right(logits + jax.random.gumbel(key, logits.shape, logits.dtype), labels).astype(jnp.float32)
+
+
+cross_entropy = Loss(_log_likelihood, jnp.mean)
+"""Minus the mean cross-entropy of an example, in nats."""
+
+errors = Loss(_wrong, jnp.sum)
+"""Minus the number of examples whose most likely class is wrong, 0 at best."""
+
+till_death = Loss(_before_error, jnp.sum)
+"""The number of examples that are right before the first error, in their fixed order. Everything right is P."""
+
+till_death_shuffled = Loss(_before_error_shuffled, jnp.sum)
+"""`till_death` with the examples in a new order every generation, the same for all children."""
+
+sampled = Loss(_drawn_right, jnp.sum)
+"""The number of examples whose class, drawn from the softmax, is right: accuracy with a slope to climb."""

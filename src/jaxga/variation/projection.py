@@ -1,0 +1,94 @@
+"""Where weights may go: norms that are kept, spheres, tori, decay. Each is a function of one leaf."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Context, Individual, Key, Params, Variation, require_at_least
+from jaxga.lowrank import dense
+from jaxga.tree import key_tree
+from jaxga.variation.mutation import scaled
+from jaxga.variation.step_size import StepSize
+
+Projection = Callable[[jax.Array, jax.Array], jax.Array]  # (leaf of the child, leaf of its parent) -> leaf
+
+
+def projected(variation: Variation, projection: Projection) -> Variation:
+    """Every leaf of a child is put back where it may be: `keep_norm`, `sphere`, `torus`, `decay`, or any function.
+
+    >>> from jaxga.variation import absolute, gaussian
+    >>> mutation = projected(gaussian(absolute(0.1)), sphere())
+    >>> parent = Individual(jnp.array([1.0, 0.0]), mutation.init(jnp.zeros(2)))
+    >>> child = mutation.apply(jax.random.key(0), parent, Context(jnp.int32(0), parent))
+    >>> round(float(jnp.linalg.norm(child.params)), 5)
+    1.0
+    """
+
+    def apply(key: Key, parent: Individual, context: Context) -> Individual:
+        parent = parent._replace(params=dense(parent.params))
+        child = variation.apply(key, parent, context)
+        return child._replace(params=jax.tree.map(projection, dense(child.params), parent.params))
+
+    return Variation(variation.init, apply)
+
+
+def keep_norm(child: jax.Array, parent: jax.Array) -> jax.Array:
+    """As long as it was. A leaf of zeros, such as a bias at first, is left free."""
+    long, own = _norm(parent), _norm(child)
+    return jnp.where((long > 0) & (own > 0), child * (long / jnp.where(own > 0, own, 1)), child)
+
+
+def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
+    """Of Euclidean length ``radius``: the whole leaf, or every vector along ``axis``."""
+    require_at_least(0, radius=radius)
+
+    def project(child: jax.Array, parent: jax.Array) -> jax.Array:
+        del parent
+        norm = _norm(child, axis)
+        return child * (jnp.asarray(radius, child.dtype) / jnp.where(norm > 0, norm, 1))
+
+    return project
+
+
+def torus(width: Any = 1.0) -> Projection:
+    """Between ``-width`` and ``width``; who leaves on one side comes back on the other."""
+    require_at_least(0, width=width)
+    return lambda child, parent: jnp.mod(child + width, 2 * width) - width
+
+
+def decay(rate: Any) -> Projection:
+    """Shorter by ``rate``: L2 regularisation, as of weight decay."""
+    require_at_least(0, rate=rate)
+    return lambda child, parent: child * jnp.asarray(1 - rate, child.dtype)
+
+
+def rotation(angle: StepSize) -> Variation:
+    """Two weights of every leaf, drawn at random, turn by an angle of N(0, size) radians: a Givens rotation.
+
+    Norms stay as they are; what has fewer than two weights does not move.
+    """
+
+    def move(key: Key, params: Params, sizes: Any) -> Params:
+        params = dense(params)
+        return jax.tree.map(_turn, key_tree(key, params), params, sizes)
+
+    return scaled(angle, move)
+
+
+def _turn(key: Key, leaf: jax.Array, size: jax.Array) -> jax.Array:
+    if leaf.size < 2:
+        return leaf
+    key_first, key_second, key_angle = jax.random.split(key, 3)
+    first = jax.random.randint(key_first, (), 0, leaf.size)
+    second = (first + jax.random.randint(key_second, (), 1, leaf.size)) % leaf.size
+    angle = size * jax.random.normal(key_angle, (), leaf.dtype)
+    flat = leaf.reshape(-1)
+    one, other = flat[first], flat[second]
+    flat = flat.at[first].set(one * jnp.cos(angle) - other * jnp.sin(angle))
+    return flat.at[second].set(one * jnp.sin(angle) + other * jnp.cos(angle)).reshape(leaf.shape)
+
+
+def _norm(leaf: jax.Array, axis: int | None = None) -> jax.Array:
+    return jnp.sqrt(jnp.sum(leaf * leaf, axis=axis, keepdims=True))
