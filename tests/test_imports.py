@@ -13,10 +13,10 @@ FLOORS = [
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint"},
     {"run"},
-    {"many"},
+    {"many", "analysis"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
-         "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": "report/statistics.py",
+         "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
          "sklearn": "data.py"}  # fmt: skip
 
 

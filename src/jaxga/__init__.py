@@ -1,6 +1,6 @@
 """Neuroevolution on JAX: whole populations of networks as a batch, from a notebook to a cluster."""
 
-from jaxga import baselines, checkpoint, data, nn, pedigree, report, selection, stop, tasks, variation
+from jaxga import analysis, baselines, checkpoint, data, nn, pedigree, report, selection, stop, tasks, variation
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, random_founders
 from jaxga.base import (
@@ -31,6 +31,7 @@ __all__ = [
     "Task",
     "Variation",
     "__version__",
+    "analysis",
     "baselines",
     "checkpoint",
     "common",

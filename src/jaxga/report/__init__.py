@@ -2,13 +2,14 @@
 
 from jaxga.report.command import run_command
 from jaxga.report.files import RunDirectory, find_run, write_json
-from jaxga.report.plots import Curve, plot_curves
+from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.report.progress import Progress, Silence
 from jaxga.report.statistics import Interval, median_interval
 from jaxga.report.tables import print_table
 
 __all__ = [
     "Curve",
+    "Histogram",
     "Interval",
     "Progress",
     "RunDirectory",

@@ -16,14 +16,25 @@ class Curve(NamedTuple):
     label: str
     x: Sequence[float] | np.ndarray
     values: np.ndarray
+    style: str = "-"  # of matplotlib: "--", "o", ...
 
 
-def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
-    """Median lines; the band is the range of all runs."""
+class Histogram(NamedTuple):
+    """One histogram of a plot: the density of ``values [n]``."""
+
+    label: str
+    values: np.ndarray
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram]) -> None:
+    """Median lines, the band is the range of all runs; histograms as densities."""
     for number, curve in enumerate(curves):
-        values = np.atleast_2d(curve.values)
         color = matplotlib.color_sequences["tab10"][number % 10]
-        axes.plot(curve.x, np.median(values, axis=0), color=color, label=curve.label, linewidth=1.8)
+        if isinstance(curve, Histogram):
+            axes.hist(curve.values, bins=50, density=True, color=color, alpha=0.45, label=curve.label)
+            continue
+        values = np.atleast_2d(curve.values)
+        axes.plot(curve.x, np.median(values, axis=0), curve.style, color=color, label=curve.label, linewidth=1.8)
         if len(values) > 1:
             axes.fill_between(curve.x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
     axes.spines[["top", "right"]].set_visible(False)
@@ -33,7 +44,9 @@ def draw_curves(axes: Axes, curves: Sequence[Curve]) -> None:
 
 
 def plot_curves(
-    panels: Sequence[tuple[dict[str, Any], Sequence[Curve]]], path: str | Path | None = None, title: str = ""
+    panels: Sequence[tuple[dict[str, Any], Sequence[Curve | Histogram]]],
+    path: str | Path | None = None,
+    title: str = "",
 ) -> Figure:
     """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves."""
     figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")

@@ -1,0 +1,40 @@
+"""Questions about evolution, one function each. Every answer can draw itself: ``answer.plot("picture.png")``."""
+
+from jaxga.analysis.distributions import Fit, fit_distributions, plot_fits
+from jaxga.analysis.drift import Drift, drift
+from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
+from jaxga.analysis.improvement import (
+    Improvements,
+    Oracle,
+    StepSizeSearch,
+    first_step_size,
+    improvements,
+    oracle_schedule,
+)
+from jaxga.analysis.lineage import Diagnosis, Effects, Robustness, diagnose, lineage_effects, robustness
+
+__all__ = [
+    "BestOf",
+    "Cosines",
+    "Diagnosis",
+    "Drift",
+    "Effects",
+    "Fit",
+    "Improvements",
+    "Oracle",
+    "Robustness",
+    "StepSizeSearch",
+    "best_of",
+    "chance_of_harm",
+    "cosine",
+    "diagnose",
+    "drift",
+    "expected_top",
+    "first_step_size",
+    "fit_distributions",
+    "improvements",
+    "lineage_effects",
+    "oracle_schedule",
+    "plot_fits",
+    "robustness",
+]

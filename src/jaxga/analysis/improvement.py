@@ -1,0 +1,224 @@
+"""Single mutations at many step sizes: how many improve, by how much, and which size would have been right?"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Context, Individual, Key, Params, Task, Variation, as_key, require, require_at_least
+from jaxga.compilation import jit
+from jaxga.lowrank import dense
+from jaxga.report.plots import Curve, plot_curves
+from jaxga.tree import where
+
+CHUNK = 32  # children scored at once
+Mutation = Callable[[Any], Variation]  # (step size) -> Variation
+
+
+def _children(task: Task, mutation: Mutation, size: Any, params: Params, key: Key, count: int) -> tuple[jax.Array, Key]:
+    """Fitness ``[count]`` of mutants of ``params``, all on one draw, and the keys that make them."""
+    key_data, key_children = jax.random.split(key)
+    keys = jax.random.split(key_children, count)
+
+    def score(key: Key) -> jax.Array:
+        return task.evaluate(key_data, _child(mutation, size, params, key).params).fitness
+
+    return jax.lax.map(score, keys, batch_size=min(CHUNK, count)), keys
+
+
+def _child(mutation: Mutation, size: Any, params: Params, key: Key) -> Individual:
+    change = mutation(size)
+    parent = Individual(params, change.init(params))
+    return change.apply(key, parent, Context(jnp.int32(0), parent))
+
+
+def _parent_fitness(task: Task, params: Params, key: Key) -> jax.Array:
+    """On the same draw as `_children` with this key."""
+    return task.evaluate(jax.random.split(key)[0], params).fitness
+
+
+class Improvements(NamedTuple):
+    """Change of fitness by single mutations, for every step size."""
+
+    sizes: np.ndarray  # [S]
+    changes: np.ndarray  # [S, M]
+
+    @property
+    def chance(self) -> np.ndarray:
+        """``[S]``, the part of mutations that improve."""
+        return (self.changes > 0).mean(axis=1)
+
+    def expected_best(self, children: int) -> np.ndarray:
+        """``[S]``, the expected change of the best of ``children``, by order statistics of what was measured."""
+        ordered = np.sort(np.nan_to_num(self.changes, nan=-np.inf, neginf=np.finfo(float).min), axis=1)
+        places = np.arange(ordered.shape[1] + 1) / ordered.shape[1]
+        return ordered @ np.diff(places**children)
+
+    def best_size(self, children: int) -> float:
+        """The step size with the largest `expected_best`."""
+        return float(self.sizes[self.expected_best(children).argmax()])
+
+    def per_evaluation(self, generation_sizes: Sequence[int]) -> np.ndarray:
+        """``[len(generation_sizes)]``: improvement a generation over evaluations, each at its own best step size.
+
+        Its largest entry is the optimal generation size of (1 + k) selection, evaluations being what costs.
+        """
+        return np.array([max(self.expected_best(k).max(), 0) / k for k in generation_sizes])
+
+    def plot(self, path: str | Path | None = None, children: Sequence[int] = (1, 16, 256)) -> Any:
+        """The chance to improve, what the best of k gains, and the improvement an evaluation."""
+        counts = [2**power for power in range(int(np.log2(self.changes.shape[1])) + 1)]
+        gains = [Curve(f"best of {k}", self.sizes, self.expected_best(k)) for k in children]
+        scale = {"xlabel": "step size", "xscale": "log"}
+        top = max(gain.values.max() for gain in gains)
+        return plot_curves(
+            [
+                ({**scale, "ylabel": "chance to improve"}, [Curve("", self.sizes, self.chance)]),
+                ({**scale, "ylabel": "expected change of fitness", "ylim": (-2 * top, 1.2 * top)}, gains),
+                (
+                    {"xlabel": "children a generation", "xscale": "log", "ylabel": "improvement an evaluation"},
+                    [Curve("", counts, self.per_evaluation(counts))],
+                ),
+            ],
+            path,
+        )
+
+
+def improvements(
+    task: Task, params: Params, mutation: Mutation, sizes: Sequence[float], key: Key | int = 0, samples: int = 512
+) -> Improvements:
+    """What does a single mutation do to fitness, at many step sizes? (Can an improvement still be found at all?)
+
+    Args:
+      task: parent and mutants are scored on one draw of it, the same for all sizes.
+      params: of the checkpoint that is looked at.
+      mutation: ``(step size) -> Variation``, as ``lambda size: gaussian(absolute(size))``.
+      sizes: S step sizes.
+      key: or seed.
+      samples: M mutations at every size.
+
+    >>> from jaxga.base import Evaluation
+    >>> from jaxga.variation import absolute, gaussian
+    >>> slope = Task(lambda key: jnp.zeros(50), lambda key, w: Evaluation(w[0]))  # a plane: half of all steps go up
+    >>> answer = improvements(slope, jnp.zeros(50), lambda size: gaussian(absolute(size)), [0.1, 1.0])
+    >>> [round(chance, 1) for chance in answer.chance.tolist()], answer.best_size(16)
+    ([0.5, 0.5], 1.0)
+    """
+    require_at_least(2, samples=samples)
+
+    def of_size(size: jax.Array, params: Params, key: Key) -> jax.Array:
+        fitness, _ = _children(task, mutation, size, params, key, samples)
+        return fitness - _parent_fitness(task, params, key)
+
+    root, values = as_key(key), jnp.asarray(sizes, jnp.float32)
+    changes = jit(lambda params: jax.lax.map(lambda size: of_size(size, params, root), values))(params)
+    return Improvements(np.asarray(values), np.asarray(changes, float))
+
+
+class StepSizeSearch(NamedTuple):
+    """What the best of k first children gains, for every initialisation and step size."""
+
+    sizes: np.ndarray  # [S]
+    gains: np.ndarray  # [I, S]
+
+    @property
+    def best(self) -> float:
+        """The size with the largest mean gain over initialisations."""
+        return float(self.sizes[np.nanmean(self.gains, axis=0).argmax()])
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The gain of every initialisation within the range of all."""
+        axes = {"xlabel": "step size", "xscale": "log", "ylabel": "gain of the best first child", "yscale": "symlog"}
+        return plot_curves([(axes, [Curve(f"best at {self.best:.3g}", self.sizes, self.gains)])], path)
+
+
+def first_step_size(
+    task: Task,
+    mutation: Mutation,
+    sizes: Sequence[float] | None = None,
+    key: Key | int = 0,
+    *,
+    initialisations: int = 32,
+    children: int = 32,
+) -> StepSizeSearch:
+    """Which step size should a run begin with?
+
+    For many random networks and step sizes (13 from 1e-4 to 1 unless given): what does the best of k children gain?
+
+    >>> from jaxga.base import Evaluation
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = Task(lambda key: jax.random.normal(key, (20,)), lambda key, w: Evaluation(-jnp.sum(w**2)))
+    >>> 0.1 < first_step_size(task, lambda size: gaussian(absolute(size))).best < 1
+    True
+    """
+    values = jnp.asarray(np.logspace(-4, 0, 13) if sizes is None else sizes, jnp.float32)
+
+    def of_network(key: Key) -> jax.Array:
+        key_init, key_score = jax.random.split(key)
+        params = task.init(key_init)
+
+        def gain(size: jax.Array) -> jax.Array:
+            fitness, _ = _children(task, mutation, size, params, key_score, children)
+            return jnp.max(fitness) - _parent_fitness(task, params, key_score)
+
+        return jax.lax.map(gain, values)
+
+    keys = jax.random.split(as_key(key), initialisations)
+    return StepSizeSearch(np.asarray(values), np.asarray(jit(lambda keys: jax.lax.map(of_network, keys))(keys)))
+
+
+class Oracle(NamedTuple):
+    """The step sizes that would have been best, generation by generation."""
+
+    sizes: np.ndarray  # [G]
+    fitness: np.ndarray  # [G]
+    tried: np.ndarray  # [S]
+
+    def schedule(self, generation: Any) -> jax.Array:
+        """Step size of a generation, smoothed over 11; after the last one the last. For `jaxga.variation.scheduled`:
+        ``gaussian(scheduled(absolute(1.0), oracle.schedule))``.
+        """
+        padded = np.pad(np.log(self.sizes), 5, mode="edge")
+        smooth = np.exp(np.convolve(padded, np.full(11, 1 / 11), mode="valid"))
+        return jnp.asarray(smooth, jnp.float32)[jnp.minimum(jnp.asarray(generation, jnp.int32), len(smooth) - 1)]
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """Step size and fitness against generations."""
+        x = np.arange(1, len(self.sizes) + 1)
+        smooth = np.asarray(jax.vmap(self.schedule)(jnp.arange(len(x))))
+        sizes = [Curve("chosen", x, self.sizes, "."), Curve("schedule", x, smooth)]
+        left = {"xlabel": "generation", "ylabel": "best step size", "yscale": "log"}
+        return plot_curves(
+            [(left, sizes), ({"xlabel": "generation", "ylabel": "fitness"}, [Curve("", x, self.fitness)])], path
+        )
+
+
+def oracle_schedule(
+    task: Task, mutation: Mutation, sizes: Sequence[float], key: Key | int = 0, *, generations: int, children: int = 32
+) -> Oracle:
+    """Which schedule of step sizes would a clairvoyant follow?
+
+    In every generation k children are tried at each of S step sizes; the best of all becomes the parent, if it is
+    better, and its size is written down. `Oracle.schedule` then leads an ordinary run, which costs S times less. It is
+    greedy: the size that gains most now need not be the one that leads furthest.
+    """
+    require(len(sizes) > 0, "sizes is empty: give step sizes to try.")
+    values = jnp.asarray(sizes, jnp.float32)
+
+    def step(params: Params, key: Key) -> tuple[Params, tuple[jax.Array, jax.Array]]:
+        fitness, keys = jax.lax.map(lambda size: _children(task, mutation, size, params, key, children), values)
+        before = _parent_fitness(task, params, key)
+        chosen, member = jnp.divmod(jnp.argmax(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)), children)
+        child = dense(_child(mutation, values[chosen], params, keys[chosen, member]).params)
+        after = fitness[chosen, member]
+        return where(after > before, child, params), (values[chosen], jnp.maximum(after, before))
+
+    def all_generations(key: Key) -> tuple[jax.Array, jax.Array]:
+        key_init, key_steps = jax.random.split(key)
+        return jax.lax.scan(step, task.init(key_init), jax.random.split(key_steps, generations))[1]
+
+    chosen, fitness = jit(all_generations)(as_key(key))
+    return Oracle(np.asarray(chosen), np.asarray(fitness), np.asarray(values))

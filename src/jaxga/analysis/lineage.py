@@ -1,0 +1,236 @@
+"""What became of mutations: along a lineage, over a run, and where it stopped."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Algorithm, Context, Individual, Key, Params, State, Survivors, Task, Variation, as_key, require
+from jaxga.compilation import jit
+from jaxga.pedigree import Pedigree, ancestors, replay
+from jaxga.report.plots import Curve, Histogram, plot_curves
+from jaxga.tree import take
+
+CHUNK = 32  # networks scored at once
+
+
+class Effects(NamedTuple):
+    """True fitness along a lineage, oldest first, and what every step of it changed."""
+
+    fitness: np.ndarray  # [G + 1]
+
+    @property
+    def changes(self) -> np.ndarray:
+        """``[G]``, the effect of every generation's mutation (or mean of mutations)."""
+        return np.diff(self.fitness)
+
+    def counts(self, tolerance: float = 0.0) -> dict[str, int]:
+        """How many mutations of the lineage were beneficial, neutral and harmful."""
+        changes = self.changes
+        beneficial, harmful = int(np.sum(changes > tolerance)), int(np.sum(changes < -tolerance))
+        return {"beneficial": beneficial, "neutral": len(changes) - beneficial - harmful, "harmful": harmful}
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """True fitness, and the sums of what was gained and lost."""
+        x = np.arange(len(self.fitness))
+        gains = np.append(0, np.cumsum(np.maximum(self.changes, 0)))
+        losses = np.append(0, np.cumsum(np.maximum(-self.changes, 0)))
+        curves = [Curve("gained by mutations that helped", x, gains), Curve("lost by those that harmed", x, losses)]
+        return plot_curves(
+            [
+                ({"xlabel": "generation", "ylabel": "fitness on all data"}, [Curve("", x, self.fitness)]),
+                ({"xlabel": "generation", "ylabel": "sum of changes"}, curves),
+            ],
+            path,
+        )
+
+
+def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: int = 0, key: Key | int = 0) -> Effects:
+    """Were the mutations that survived really good ones? Every one of a lineage is scored again, on all data.
+
+    The run is replayed, and the ancestors of final parent ``slot`` are scored by ``full``, always on one draw.
+    """
+    require(pedigree.survivors is not None, "the pedigree is empty: run at least one generation.")
+    lineage = ancestors(algorithm, pedigree, slot)[::-1]
+    first = 0
+    if jax.eval_shape(algorithm.init, pedigree.key).parents is None:
+        first = 1  # founders have no parent to compare with
+    slots = [link.slot for link in lineage]  # of parents after generation 0, 1, ...
+    start = replay(algorithm, pedigree, first)
+    before = slots[first - 1] if first else _slot_of(algorithm, lineage[0].index)
+
+    def score(params: Params, slot: Any) -> jax.Array:
+        return full.evaluate(as_key(key), take(params, slot)).fitness
+
+    def step(state: State, row: tuple[Survivors, jax.Array]) -> tuple[State, jax.Array]:
+        state = algorithm.advance(state, row[0])
+        assert state.parents is not None
+        return state, score(state.parents.params, row[1])
+
+    def follow(state: State, rows: Any) -> jax.Array:
+        assert state.parents is not None
+        return jnp.append(score(state.parents.params, before), jax.lax.scan(step, state, rows)[1])
+
+    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(first, None)))
+    return Effects(np.asarray(jit(follow)(start, (survivors, jnp.asarray(slots[first:], jnp.int32)))))
+
+
+def _slot_of(algorithm: Algorithm, index: int) -> int:
+    return index // algorithm.brood if index < algorithm.children else index - algorithm.children
+
+
+class Robustness(NamedTuple):
+    """How parents of a run stand mutation."""
+
+    generations: np.ndarray  # [P]
+    fitness: np.ndarray  # [P], of the best parent
+    changes: np.ndarray  # [P, M], of its mutants
+
+    @property
+    def drop(self) -> np.ndarray:
+        """``[P]``, the mean fitness that a mutation costs."""
+        return -self.changes.mean(axis=1)
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """The mean drop against generations, and against fitness."""
+        middle = -np.quantile(self.changes, [0.25, 0.5, 0.75], axis=1)
+        return plot_curves(
+            [
+                (
+                    {"xlabel": "generation", "ylabel": "loss of fitness by a mutation", "yscale": "log"},
+                    [Curve("median and quartiles", self.generations, middle)],
+                ),
+                (
+                    {"xlabel": "fitness", "ylabel": "mean loss of fitness by a mutation", "yscale": "log"},
+                    [Curve("", self.fitness, self.drop, "o-")],
+                ),
+            ],
+            path,
+        )
+
+
+def robustness(
+    algorithm: Algorithm,
+    pedigree: Pedigree,
+    task: Task,
+    mutation: Variation,
+    key: Key | int = 0,
+    *,
+    generations: Sequence[int] | None = None,
+    samples: int = 64,
+) -> Robustness:
+    """Do parents come to stand mutation better over a run?
+
+    The best parent at each of ``generations`` (nine, evenly spread, unless given) is mutated ``samples`` times by one
+    and the same ``mutation``, whatever the run used.
+    """
+    points = np.linspace(1, pedigree.generations, 9).astype(int) if generations is None else np.asarray(generations)
+    key_data, key_children = jax.random.split(as_key(key))
+
+    def measure(params: Params, keys: Key) -> tuple[jax.Array, jax.Array]:
+        parent = Individual(params, mutation.init(params))
+
+        def child(key: Key) -> jax.Array:
+            mutant = mutation.apply(key, parent, Context(jnp.int32(0), parent))
+            return task.evaluate(key_data, mutant.params).fitness
+
+        fitness = task.evaluate(key_data, params).fitness
+        return fitness, jax.lax.map(child, keys, batch_size=min(CHUNK, samples)) - fitness
+
+    measured = jit(measure)
+    keys = jax.random.split(key_children, samples)
+    states = [replay(algorithm, pedigree, int(generation)) for generation in points]
+    found = [measured(take(state.parents, 0).params, keys) for state in states if state.parents is not None]
+    require(len(found) == len(points), "generation 0 has no parents where founders are drawn afresh: begin with 1.")
+    return Robustness(points, *(np.stack([np.asarray(row[part]) for row in found]) for part in (0, 1)))
+
+
+class Diagnosis(NamedTuple):
+    """Why evolution stopped, in words, and what says so."""
+
+    verdict: str  # of VERDICTS
+    better_children: float  # expected number a generation that are better on all data than their parent
+    improved: float  # part of the last generations that made the lineage better
+    gained: float  # a generation, by those
+    lost: float  # a generation, by those that made it worse
+    children: np.ndarray  # [M], change of fitness on all data by children of the last parents
+
+    def __str__(self) -> str:
+        return (
+            f"{VERDICTS[self.verdict]} (a generation has {self.better_children:.1f} children that are truly better; "
+            f"{self.improved:.0%} of the last generations improved, by {self.gained:.2g} a generation, the others lost "
+            f"{self.lost:.2g})"
+        )
+
+    def plot(self, path: str | Path | None = None) -> Any:
+        """What children of the last parents change."""
+        axes = {"xlabel": "change of fitness on all data by a child", "ylabel": "density", "title": self.verdict}
+        return plot_curves([(axes, [Histogram("children of the last parents", self.children)])], path)
+
+
+VERDICTS = {
+    "none found": "Mutations that improve are no longer found: steps too long, or a landscape too sharp",
+    "not passed on": "Better children are found and not passed on: selection does not see them",
+    "harm as fast": "Harmful mutations are passed on about as fast as good ones: fitness is too noisy",
+    "gains too small": "Fitness still rises, but the gains are too small",
+    "learning": "It has not stopped: fitness still rises",
+}
+
+
+def diagnose(
+    algorithm: Algorithm,
+    pedigree: Pedigree,
+    full: Task,
+    key: Key | int = 0,
+    *,
+    window: int = 50,
+    slow: float = 1e-3,
+) -> Diagnosis:
+    """Why did it stop? The four failure modes of the notes, told apart.
+
+    All children of the last state are scored on all data, and so is the lineage of the best parent over its last
+    ``window`` generations. In this order: *none found*, where less than one child a generation is truly better than its
+    parent; *not passed on*, where fewer than a fifth of generations improved the lineage; *harm as fast*, where four
+    fifths or more of what was gained was lost again; *gains too small*, where the net gain over the whole window is
+    less than ``slow`` of the fitness itself.
+
+    Args:
+      algorithm: as it was for the run.
+      pedigree: of the run.
+      full: the task on all data, without noise.
+      key: or seed, of the one draw of ``full``.
+      window: generations.
+      slow: a net gain below this part of the absolute fitness is none.
+    """
+    data = as_key(key)
+    state = replay(algorithm, pedigree)
+
+    def score(state: State, index: jax.Array) -> jax.Array:
+        slot, member = jnp.divmod(index, algorithm.brood)
+        child = algorithm.offspring(state, slot, member)
+        before = full.evaluate(data, take(state.parents, slot).params).fitness
+        return full.evaluate(data, child.params).fitness - before
+
+    everyone = jnp.arange(algorithm.children)
+    changes = np.asarray(
+        jit(lambda state: jax.lax.map(lambda i: score(state, i), everyone, batch_size=min(CHUNK, len(everyone))))(state)
+    )
+    effects = lineage_effects(algorithm, pedigree, full, key=data)
+    last = effects.changes[-window:]
+    gained, lost = float(np.maximum(last, 0).mean()), float(np.maximum(-last, 0).mean())
+    better, improved = float(np.sum(changes > 0)), float(np.mean(last > 0))
+    verdict = _verdict(better, improved, gained, lost, len(last), slow * abs(float(effects.fitness[-1])))
+    return Diagnosis(verdict, better, improved, gained, lost, changes)
+
+
+def _verdict(better: float, improved: float, gained: float, lost: float, generations: int, too_small: float) -> str:
+    if better < 1:
+        return "none found"
+    if improved < 0.2:
+        return "not passed on"
+    if lost >= 0.8 * gained:
+        return "harm as fast"
+    return "gains too small" if (gained - lost) * generations < too_small else "learning"
