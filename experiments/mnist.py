@@ -1,7 +1,7 @@
 """Evolve a network that reads handwritten digits: how far does a genetic algorithm get?
 
 The defaults are the fastest recipe found: low-rank children of one parent, scored on one batch a generation, all of
-them averaged by rank, with a step size that falls like a cosine. `--average 1 --gamma 1.05 --anneal 1 --batch all` is
+them averaged by rank, with a step size that falls like a cosine. `--average 1 --gamma 1.05 --anneal 0 --batch all` is
 the algorithm of the notes: the best child alone becomes the parent, and its step sizes adapt themselves.
 """
 
@@ -58,8 +58,8 @@ class Args:
     """Of the low-rank mutation."""
     sigma: float = 0.05
     """Step size, relative to the scale of a layer at initialisation."""
-    anneal: float = 0.02
-    """Step sizes fall like a cosine to this part of the first one at the last generation. 1 leaves them as they are."""
+    anneal: int = 350
+    """Generations over which step sizes fall, like a cosine, to a fiftieth. 0 leaves them as they are."""
     gamma: float | None = None
     """Step sizes adapt themselves, per layer: each is multiplied by gamma, 1 or 1 / gamma."""
     gamma_down: float | None = None
@@ -111,11 +111,14 @@ def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
     task = tasks.classification(
         network(args), images, loss=LOSSES[args.loss], batch=batch, key=key, normalise=args.normalise
     )
+    for name, factor in (("gamma", args.gamma), ("gamma_down", args.gamma_down)):
+        jaxga.require(factor is None or factor >= 1, f"{name} is {factor}, and must be 1 or more.")
+    jaxga.require(args.anneal >= 0, f"anneal is {args.anneal}, and must be 0 or more.")
     size = variation.relative(args.sigma)
     if args.gamma is not None:
         size = variation.multiplicative(size, up=args.gamma, down=args.gamma_down)
-    if args.anneal != 1:
-        size = variation.scheduled(size, optax.cosine_decay_schedule(1.0, args.generations, args.anneal))
+    if args.anneal:
+        size = variation.scheduled(size, optax.cosine_decay_schedule(1.0, args.anneal, 0.02))
     low_rank = args.mutation == "low_rank"
     mutation = variation.low_rank(size, args.rank) if low_rank else NOISES[args.mutation](size)
     algorithm = jaxga.ga(
@@ -166,7 +169,7 @@ def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
 def main(args: Args) -> int:
     if args.quick and not args.resume:
         args.dataset, args.hidden, args.children, args.batch, args.generations = "digits", (16,), 64, 100, 60
-        args.target, args.sgd = 0.9, 1
+        args.target, args.sgd, args.anneal = 0.9, 1, 60
     images = load(args)
     algorithm, task = make(args, images)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written

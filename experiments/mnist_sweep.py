@@ -22,8 +22,8 @@ class Study(NamedTuple):
     settings: dict[str, dict[str, Any]]
 
 
-AVERAGED = {"children": 256, "generations": 600}
-SELECTED = {"children": 256, "generations": 500, "average": 1, "gamma": 1.05, "anneal": 1.0, "sigma": 0.02}
+AVERAGED = {"children": 256, "generations": 600, "anneal": 600}
+SELECTED = {"children": 256, "generations": 500, "average": 1, "gamma": 1.05, "anneal": 0, "sigma": 0.02}
 STUDIES = {
     "pairing": Study(
         "Which 500 images is a child scored on? (the mean of all 256 children)",
@@ -37,7 +37,7 @@ STUDIES = {
     ),
     "noise": Study(
         "Which noise, all of the same variance and so of equal expected length?",
-        {"children": 128, "generations": 200},
+        {"children": 128, "generations": 200, "anneal": 200},
         {
             "gaussian": {"mutation": "gaussian"},
             "laplace": {"mutation": "laplace"},
@@ -59,7 +59,7 @@ STUDIES = {
     ),
     "averaging": Study(
         "How many of 256 children make the next parent, with which weights?",
-        AVERAGED | {"sigma": 0.02, "anneal": 1.0},
+        AVERAGED | {"sigma": 0.02, "anneal": 0},
         {
             "the best": {"average": 1},
             "64, plain mean": {"average": 64, "weights": "equal", "stretch": 1 / 8},
@@ -78,7 +78,7 @@ STUDIES = {
             "gamma 1.1": {"gamma": 1.1},
             "gamma 1.3": {"gamma": 1.3},
             "up 1.3, down 1.1": {"gamma": 1.3, "gamma_down": 1.1},
-            "cosine": {"gamma": None, "anneal": 0.02},
+            "cosine": {"gamma": None, "anneal": 500},
         },
     ),
     "normalise": Study(

@@ -159,6 +159,34 @@ def test_nonsense_gets_one_sentence(arguments, message):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--dataset", "digits", "--batch", "5000"], "batch is 5000, and there are 1438 training images: take fewer"),
+        (["--dataset", "digits", "--gamma", "0.9"], "gamma is 0.9, and must be 1 or more."),
+        (["--data", "/nonexistent"], "/nonexistent has no train-images-idx3-ubyte(.gz): name a folder"),
+        (["--dataset", "digits", "--average", "0"], "average is 0, and must be 1 or more."),
+    ],
+)
+def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path):
+    code, shown, err = run(*arguments, "--out", tmp_path / "run", script=str(ROOT / "experiments" / "mnist.py"))
+    assert code == 2
+    assert shown == ""
+    assert err.startswith(f"error: {message}")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
+    script = str(ROOT / "experiments" / "mnist.py")
+    small = ["--dataset", "digits", "--hidden", 8, "--children", 16, "--batch", 50, "--gamma", 1.1, "--anneal", 30,
+             "--pairing", "paired", "--warmup", 5, "--validate-every", 4]  # fmt: skip
+    for out, generations in (("whole", 30), ("parts", 13)):
+        assert run(*small, "--generations", generations, "--out", tmp_path / out, script=script)[0] == 0
+    assert run("--resume", "--out", tmp_path / "parts", "--generations", 30, script=script)[0] == 0
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_what_is_refused_leaves_nothing_behind(tmp_path):
     assert run("--shape", 20, 20, 3, "--out", tmp_path / "run")[0] == 2
     assert not (tmp_path / "run").exists()
