@@ -58,7 +58,7 @@ class Args:
     """Of the low-rank mutation."""
     sigma: float = 0.05
     """Step size, relative to the scale of a layer at initialisation."""
-    anneal: int = 350
+    anneal: int = 400
     """Generations over which step sizes fall, like a cosine, to a fiftieth. 0 leaves them as they are."""
     gamma: float | None = None
     """Step sizes adapt themselves, per layer: each is multiplied by gamma, 1 or 1 / gamma."""
@@ -73,7 +73,7 @@ class Args:
     stretch: float = 2.7
     """Length of the averaged step in steps of one child, as far as those are independent. 1 is the sqrt(k) of the
     notes."""
-    generations: int = 350
+    generations: int = 400
     """At most so many."""
     target: float = 0.927
     """Stop at this validation accuracy."""
@@ -154,9 +154,9 @@ def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
     task = tasks.classification(network(args), images, batch=64, normalise=args.normalise)
     assert task.validate is not None
     steps, validate = len(images.train_labels) // 64, jax.jit(task.validate)
-    params, rows, begun = None, [], time.monotonic()
+    optimiser, params, rows, begun = optax.sgd(0.1), None, [], time.monotonic()
     for epoch in range(1, args.sgd + 1):
-        params, _ = baselines.gradient_descent(task, optax.sgd(0.1), steps, args.seed + epoch, start=params)
+        params, _ = baselines.gradient_descent(task, optimiser, steps, args.seed + epoch, start=params)
         score = validate(params)
         rows.append(
             {"": f"SGD, epoch {epoch}", "best accuracy": float(score.fitness), "accuracy": float(score.fitness),

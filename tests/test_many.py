@@ -83,3 +83,16 @@ def test_settings_of_any_kind(task):
 def test_an_empty_axis_is_named(task):
     with pytest.raises(jaxga.InputError, match="sigma has no values to try"):
         jaxga.run_many(maker(task), task, generations=2, sweep={"sigma": []})
+
+
+def test_settings_may_log_different_things_and_change_the_task(task):
+    def make(size):
+        mutation = v.gaussian(v.multiplicative(v.relative(0.1)) if size == "adaptive" else v.relative(0.1))
+        return jaxga.ga(task.init, mutation, parents=1, children=4), task
+
+    runs = jaxga.run_many(make, generations=3, seeds=2, grid={"size": ["fixed", "adaptive"]})
+    (name,) = {name for name in runs.metrics if "step_size" in name and "kernel" in name and "0" in name}
+    assert np.isnan(runs.metrics[name][:2]).all()
+    assert (runs.metrics[name][2:] > 0).all()
+    with pytest.raises(jaxga.InputError, match="task is None"):
+        jaxga.run_many(lambda: make("fixed")[0], generations=1, seeds=1)

@@ -85,8 +85,8 @@ class BestOf(NamedTuple):
             Curve(f"{best} of {self.children}, theory", x, chance_of_harm(x, self.children, best)) for best in self.full
         ]
         points = [
-            Curve(f"{best} of {self.children}, measured", [self.correlation.mean()], np.array([measured]), "o")
-            for best, (measured, _) in self.harm().items()
+            Curve(f"{best} of {self.children}, measured", [self.correlation.mean()], np.array([measured]), "o", number)
+            for number, (best, (measured, _)) in enumerate(self.harm().items())
         ]
         left = {"xlabel": "cosine with the full gradient", "ylabel": "density"}
         right = {"xlabel": "cosine of minibatch and full gradient", "ylabel": "chance that the step hurts"}

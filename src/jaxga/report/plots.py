@@ -17,6 +17,7 @@ class Curve(NamedTuple):
     x: Sequence[float] | np.ndarray
     values: np.ndarray
     style: str = "-"  # of matplotlib: "--", "o", ...
+    color: int | None = None  # of ten; by default one after another
 
 
 class Histogram(NamedTuple):
@@ -34,6 +35,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram]) -> None:
             axes.hist(curve.values, bins=50, density=True, color=color, alpha=0.45, label=curve.label)
             continue
         values = np.atleast_2d(curve.values)
+        color = color if curve.color is None else matplotlib.color_sequences["tab10"][curve.color % 10]
         axes.plot(curve.x, np.median(values, axis=0), curve.style, color=color, label=curve.label, linewidth=1.8)
         if len(values) > 1:
             axes.fill_between(curve.x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
