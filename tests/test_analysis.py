@@ -202,20 +202,21 @@ def test_verdicts_by_hand():
 
 @pytest.mark.parametrize(("parents", "children"), [(4, 4), (8, 16), (16, 256)])
 def test_drift_loses_diversity_as_theory_says(parents, children):
-    answer = analysis.drift(parents, children, generations=20, repeats=3000)
-    assert np.abs(answer.diversity - answer.expected).max() < 0.04
+    answer = analysis.drift(parents, children, generations=20, repeats=500)
+    assert np.abs(answer.diversity - answer.expected).max() < 0.08
     if children == 256:  # many children each: nearly Wright and Fisher
         assert np.abs(answer.expected - answer.wright_fisher).max() < 0.03
 
 
 def test_a_neutral_allele_is_fixed_as_often_as_it_was_frequent():
-    answer = analysis.drift(8, 64, carriers=2, generations=120, repeats=3000)
+    answer = analysis.drift(8, 64, carriers=2, generations=60, repeats=800)
     fixed, lost, open_ = answer.fixed()
     assert open_ < 0.01
-    assert abs(fixed - 2 / 8) < 4 * (0.25 * 0.75 / 3000) ** 0.5
+    assert abs(fixed - 2 / 8) < 4 * (0.25 * 0.75 / 800) ** 0.5
     assert abs(fixed + lost + open_ - 1) < 1e-9
 
 
+@pytest.mark.slow
 def test_every_answer_draws_itself(tmp_path, learned, digits):
     task, algorithm, result = learned
     minibatch, full = (tasks.classification(nn.MLP((10,)), digits, batch=batch) for batch in (16, None))

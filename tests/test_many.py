@@ -93,6 +93,6 @@ def test_settings_may_log_different_things_and_change_the_task(task):
     runs = jaxga.run_many(make, generations=3, seeds=2, grid={"size": ["fixed", "adaptive"]})
     (name,) = {name for name in runs.metrics if "step_size" in name and "kernel" in name and "0" in name}
     assert np.isnan(runs.metrics[name][:2]).all()
-    assert (runs.metrics[name][2:] > 0).all()
+    assert (runs.metrics[name][2:, 1:] > 0).all()
     with pytest.raises(jaxga.InputError, match="task is None"):
         jaxga.run_many(lambda: make("fixed")[0], generations=1, seeds=1)

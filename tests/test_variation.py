@@ -54,8 +54,6 @@ VARIATIONS = {
     "proportional": v.proportional(v.low_rank(ABSOLUTE)),
     "keep_norm": v.projected(v.low_rank(ABSOLUTE), v.keep_norm),
     "sphere": v.projected(v.gaussian(ABSOLUTE), v.sphere(2.0)),
-    "torus": v.projected(v.gaussian(ABSOLUTE), v.torus(5.0)),
-    "decay": v.projected(v.gaussian(ABSOLUTE), v.decay(0.1)),
     "rotation": v.rotation(ABSOLUTE),
     "safe_gradient": v.safe_gradient(v.gaussian(ABSOLUTE), lambda params: answers(params)),
     "safe_gradient by magnitude": v.safe_gradient(v.low_rank(ABSOLUTE), lambda params: answers(params), v.of_magnitude),
