@@ -18,7 +18,7 @@ import numpy as np
 import optax
 
 import jaxga
-from jaxga import baselines, data, nn, report, tasks, variation
+from jaxga import baselines, compilation, data, nn, report, tasks, variation
 
 LOSSES = {"cross_entropy": tasks.cross_entropy, "errors": tasks.errors, "sampled": tasks.sampled}
 NOISES = {"gaussian": variation.gaussian, "laplace": variation.laplace, "uniform": variation.uniform}
@@ -153,7 +153,7 @@ def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
     """SGD on the same network: a row an epoch."""
     task = tasks.classification(network(args), images, batch=64, normalise=args.normalise)
     assert task.validate is not None
-    steps, validate = len(images.train_labels) // 64, jax.jit(task.validate)
+    steps, validate = len(images.train_labels) // 64, compilation.jit(task.validate)
     optimiser, params, rows, begun = optax.sgd(0.1), None, [], time.monotonic()
     for epoch in range(1, args.sgd + 1):
         params, _ = baselines.gradient_descent(task, optimiser, steps, args.seed + epoch, start=params)
@@ -174,10 +174,10 @@ def main(args: Args) -> int:
     algorithm, task = make(args, images)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
     out = args.out or report.find_run("mnist", asdict(args))
-    arguments = {"generations": args.generations, "stop": jaxga.stop.target(args.target, "validation_accuracy")}
     results = jaxga.run_seeds(
-        algorithm, task, "mnist", asdict(args), out, resume=args.resume, seconds=args.seconds or float("inf"),
-        chunk=args.chunk, validate_every=args.validate_every, **arguments,
+        algorithm, task, "mnist", asdict(args), out, resume=args.resume, generations=args.generations,
+        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(args.target, "validation_accuracy"),
+        chunk=args.chunk, validate_every=args.validate_every,
     )  # fmt: skip
     if results[-1].interrupted:
         print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")

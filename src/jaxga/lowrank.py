@@ -94,9 +94,15 @@ def _matrix(kernel: jax.Array) -> jax.Array:
     return kernel.reshape(-1, kernel.shape[-1])
 
 
-@jax.custom_batching.custom_vmap
-def _matmul(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+def _by_parts(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
     return x @ base + (x @ left) @ right
+
+
+def _by_building(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+    return x @ (base + left @ right)
+
+
+_matmul = jax.custom_batching.custom_vmap(_by_parts)
 
 
 @_matmul.def_vmap
@@ -111,9 +117,8 @@ def _matmul_of_brood(axis_size: int, in_batched: list[bool], *operands: jax.Arra
     one = x[0] if in_batched[0] else x
     rows, (m, n) = one.size // one.shape[-1], base.shape[-2:]
     build = in_batched[0] and m * n < rows * (m + n)
-    product = (lambda x, base, left, right: x @ (base + left @ right)) if build else _matmul.fun
     axes = [0 if batched else None for batched in in_batched]
-    return jax.vmap(product, in_axes=axes)(x, base, left, right), True
+    return jax.vmap(_by_building if build else _by_parts, in_axes=axes)(x, base, left, right), True
 
 
 def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
