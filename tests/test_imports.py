@@ -7,8 +7,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base"},
-    {"tree", "lowrank", "data", "compilation"},
-    {"nn", "variation", "selection", "stop"},
+    {"tree", "lowrank", "data", "devices"},
+    {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint"},

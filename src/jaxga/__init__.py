@@ -16,7 +16,8 @@ from jaxga.base import (
     paired,
     require,
 )
-from jaxga.evaluate import vmapped
+from jaxga.devices import use_cores
+from jaxga.evaluate import sharded, vmapped
 from jaxga.many import Runs, load_runs, run_many, run_seeds
 from jaxga.run import Result, run
 
@@ -50,8 +51,10 @@ __all__ = [
     "run_many",
     "run_seeds",
     "selection",
+    "sharded",
     "stop",
     "tasks",
+    "use_cores",
     "variation",
     "vmapped",
 ]

@@ -9,12 +9,17 @@ from typing import Any
 
 import jax
 from jax.core import Tracer, eval_jaxpr
+from jax.sharding import Mesh
+
+from jaxga.devices import everywhere
 
 HOISTED_BYTES = 4096  # what is smaller may well be part of the program
 
 
-def jit(function: Callable[..., Any]) -> Callable[..., Any]:
+def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[..., Any]:
     """Like ``jax.jit``, but large arrays that ``function`` closes over are handed to the program, not copied into it.
+
+    With a ``mesh`` they and the arguments are put on all of its devices, once.
 
     >>> import jax.numpy as jnp
     >>> data = jnp.ones((1000, 100))
@@ -29,9 +34,10 @@ def jit(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*arguments)  # already part of a program
         signature = treedef, tuple(jax.typeof(leaf) for leaf in leaves)
         if signature not in programs:
-            programs[signature] = _program(function, arguments)
+            program, data, out = _program(function, arguments)
+            programs[signature] = program, everywhere(data, mesh), out
         program, data, out = programs[signature]
-        return out.unflatten(program(data, leaves))
+        return out.unflatten(program(data, everywhere(leaves, mesh)))
 
     return call
 

@@ -11,9 +11,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from jaxga.base import Algorithm, InputError, Key, State, Task, as_key, require, require_at_least
 from jaxga.compilation import jit
+from jaxga.devices import AXIS, Devices, mesh
 from jaxga.evaluate import vmapped
 from jaxga.report.files import RunDirectory
 from jaxga.report.plots import Curve, plot_curves
@@ -131,6 +133,7 @@ def run_many(
     chunk: int | None = None,
     validate_every: int = 1,
     batch: int | None = None,
+    devices: Devices | None = None,
 ) -> Runs:
     """Run ``make(**settings)`` for every combination of settings and seeds.
 
@@ -145,7 +148,8 @@ def run_many(
       grid: settings that change shapes or functions, as ``{"parents": [1, 8]}``: one program for each combination.
       chunk: children of one run scored at once.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
-      batch: runs at once; default all of a program. 1 saves memory, and time too where one run fills the machine.
+      batch: runs at once on a device; default all of a program. 1 saves memory, and time where one run fills it.
+      devices: that share the runs; by default all of this process. The result is the same.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -180,8 +184,7 @@ def run_many(
             program = Program(algorithm, vmapped(algorithm, solved, chunk), never, solved.validate, validate_every)
             return _curve(program, lane[0], generations)
 
-        size = batch or len(lanes)
-        metrics = jit(partial(jax.lax.map, one, batch_size=size))((keys, traced))
+        metrics = _share_out(one, (keys, traced), batch, devices)
         settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
         columns_of_run = jax.device_get(metrics)
         if BEST_VALIDATION in columns_of_run:
@@ -192,6 +195,20 @@ def run_many(
     settings = {name: np.concatenate([part[name] for part, _ in parts]) for name in [*grid, *columns]}
     metrics = {name: np.concatenate([part.get(name, nothing) for _, part in parts]) for name in measured}
     return Runs(settings, metrics, time.monotonic() - begun)
+
+
+def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: Devices | None) -> Any:
+    """``one`` of every lane, each device a part of them, ``batch`` lanes of a device at once."""
+    many = jax.tree.leaves(lanes)[0].shape[0]
+    devices = (jax.local_devices() if devices is None else devices)[:many]
+    if len(devices) == 1:
+        return jit(partial(jax.lax.map, one, batch_size=batch or many))(lanes)
+    share = -(-many // len(devices))
+    lanes = jax.tree.map(lambda leaf: leaf[jnp.arange(share * len(devices)) % many], lanes)
+    across, place = mesh(devices), PartitionSpec(AXIS)
+    part = partial(jax.lax.map, one, batch_size=min(batch or share, share))
+    whole = jax.shard_map(part, mesh=across, in_specs=(place,), out_specs=place, check_vma=False)
+    return jax.tree.map(lambda leaf: leaf[:many], jax.device_get(jit(whole, across)(lanes)))
 
 
 def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]:

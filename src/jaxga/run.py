@@ -30,7 +30,8 @@ from jaxga.base import (
     require_at_least,
 )
 from jaxga.compilation import jit
-from jaxga.evaluate import vmapped
+from jaxga.devices import Devices, on_one
+from jaxga.evaluate import sharded, vmapped
 from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
@@ -244,13 +245,13 @@ class _Sitting:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
         self.saved = time.monotonic()
         if self.directory and self.generations:
-            kept = checkpoint.Checkpoint(self.state, self.survivors, self.history, self.config, self.seconds)
+            kept = checkpoint.Checkpoint(on_one(self.state), self.survivors, self.history, self.config, self.seconds)
             checkpoint.save(self.directory.checkpoints, kept)
 
     def finish(self, reason: str) -> Result:
         """The result, with its files where there is a directory."""
         record = Pedigree(self.root, self.survivors, self.config, self.children)
-        result = Result(self.state, record, self.history, reason, self.seconds)
+        result = Result(on_one(self.state), record, self.history, reason, self.seconds)
         self.save()
         if self.directory and self.generations:
             pedigree.save(record, self.directory.path / "pedigree.npz")
@@ -289,7 +290,7 @@ def _abstract_state(algorithm: Algorithm, root: Key) -> State:
 
 @lru_cache(maxsize=64)
 def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
-    return jit(partial(function, program))
+    return jit(partial(function, program), getattr(program.evaluator, "mesh", None))
 
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, bool]:
@@ -299,6 +300,12 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
         return (after if valid else state), info, int(valid), bool(valid)
     state, infos, count, valid = _compiled(_block, program)(state, np.int32(limit))
     return state, infos, int(count), bool(valid)
+
+
+def _evaluator(algorithm: Algorithm, task: Task, chunk: int | None, devices: Devices | None) -> Evaluator:
+    """That of all devices where there are several."""
+    evaluator, devices = vmapped(algorithm, task, chunk), jax.local_devices() if devices is None else devices
+    return evaluator if len(devices) == 1 else sharded(evaluator, devices)
 
 
 def _next_limit(count: int, taken: float) -> int:
@@ -326,6 +333,7 @@ def run(
     stop: Stop = never,
     seconds: float = float("inf"),
     chunk: int | None = None,
+    devices: Devices | None = None,
     validate_every: int = 1,
     directory: RunDirectory | None = None,
     checkpoint_seconds: float = 30.0,
@@ -345,6 +353,7 @@ def run(
       stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
       seconds: of wall-clock, earlier sittings counted in; one generation is always run.
       chunk: children scored at once, see `vmapped`.
+      devices: that share the children, see `jaxga.sharded`; by default all of this process. The result is the same.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       directory: where metrics, checkpoints, pedigree and summary go; it also says whether to resume.
       checkpoint_seconds: between checkpoints. One is always written at the end.
@@ -368,7 +377,7 @@ def run(
     require_at_least(1, generations=generations, validate_every=validate_every)
     require_at_least(0, seconds=seconds)
     program = (
-        Program(algorithm, vmapped(algorithm, task, chunk), stop, task.validate, validate_every)
+        Program(algorithm, _evaluator(algorithm, task, chunk, devices), stop, task.validate, validate_every)
         if isinstance(task, Task)
         else Program(algorithm, task, stop)
     )

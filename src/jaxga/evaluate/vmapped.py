@@ -1,6 +1,8 @@
 """Score all children on one device: a chunk of a brood at a time, never a whole population."""
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,7 @@ from jaxga.base import (
     require,
     require_at_least,
 )
+from jaxga.lowrank import LowRank, is_low_rank
 from jaxga.tree import check_params, size, take
 
 CHUNK_WEIGHTS = 2_000_000  # as many children at once as have this many weights together, within CHUNK_LIMITS
@@ -33,24 +36,39 @@ class Vmapped:
     slots: int  # parents whose children are scored at once
     members: int  # children of one parent scored at once
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Groups of parents, and chunks of the brood of each."""
+        return self.algorithm.parents // self.slots, self.algorithm.brood // self.members
+
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        algorithm, chunks_of_brood = self.algorithm, self.algorithm.brood // self.members
+        return self.with_elites(state, self.score_chunks(state, *map(jnp.arange, self.grid)))
 
-        def chunk(number: jax.Array) -> Evaluation:
-            slot, member = jnp.divmod(number, chunks_of_brood)
-            members = member * self.members + jnp.arange(self.members)
-            brood = jax.vmap(self.score_child, in_axes=(None, None, 0))
+    def score_chunks(self, state: State, groups: jax.Array, chunks: jax.Array) -> Evaluation:
+        """Score these chunks ``[K]`` of the broods of these groups of parents ``[S]``: Evaluation ``[S, K, chunk]``.
+
+        Two loops, one within the other, so that what depends on the parent alone is computed once a parent.
+        """
+        brood = jax.vmap(self.score_child, in_axes=(None, None, 0))
+
+        def score_chunk(group: jax.Array, chunk: jax.Array) -> Evaluation:
+            members = chunk * self.members + jnp.arange(self.members)
             if self.slots == 1:
-                return brood(state, slot, members)
-            slots = slot * self.slots + jnp.arange(self.slots)
-            return _merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members))
+                return brood(state, group, members)
+            slots = group * self.slots + jnp.arange(self.slots)
+            return merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members), 2)
+
+        return jax.lax.map(lambda group: jax.lax.map(partial(score_chunk, group), chunks), groups)
+
+    def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
+        """All scores in one axis, those of elites that are scored again behind those of the children."""
+        algorithm, scores = self.algorithm, merge(scores, 3)
 
         def elite(slot: jax.Array) -> Evaluation:
             parent = take(state.parents, slot)
             return self.score(state, algorithm.children + slot, parent, parent)
 
-        scores = _merge(jax.lax.map(chunk, jnp.arange(algorithm.parents // self.slots * chunks_of_brood)))
         if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
             return scores
         kept = jax.lax.map(elite, jnp.arange(algorithm.elites))
@@ -58,7 +76,7 @@ class Vmapped:
 
     def score_child(self, state: State, slot: jax.Array, member: jax.Array) -> Evaluation:
         """Build one child and score it."""
-        child = self.algorithm.offspring(state, slot, member)
+        child = materialised(self.algorithm.offspring(state, slot, member), state.generation >= 0)
         parent = None if state.parents is None else take(state.parents, slot)
         return self.score(state, slot * self.algorithm.brood + member, child, parent)
 
@@ -104,9 +122,30 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     return Vmapped(algorithm, task, _largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
 
 
-def _merge(tree: Evaluation) -> Evaluation:
-    """The two leading axes as one."""
-    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), tree)
+def materialised(individual: Individual, true: jax.Array) -> Individual:
+    """The same individual, its numbers written down before anything is computed with them.
+
+    On CPUs XLA would otherwise draw the noise of a factor anew for every example that meets it: 65 million times a
+    generation instead of one. It ignores ``optimization_barrier`` there, but cannot look through a condition that it
+    does not know, so ``true`` must be true without XLA knowing it. The base of a low-rank leaf is left out: a product
+    with it can be shared.
+    """
+    leaves, treedef = jax.tree.flatten(individual, is_low_rank)
+    own = [(leaf.left, leaf.right) if is_low_rank(leaf) else leaf for leaf in leaves]
+    own = jax.lax.platform_dependent(own, cpu=partial(_behind_condition, true), default=jax.lax.optimization_barrier)
+    return treedef.unflatten(
+        LowRank(leaf.base, *numbers) if is_low_rank(leaf) else numbers
+        for leaf, numbers in zip(leaves, own, strict=True)
+    )
+
+
+def _behind_condition(true: jax.Array, numbers: Any) -> Any:
+    return jax.lax.cond(true, lambda same: same, partial(jax.tree.map, jnp.zeros_like), numbers)
+
+
+def merge(tree: Evaluation, axes: int) -> Evaluation:
+    """The leading ``axes`` axes as one."""
+    return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
 
 
 def _largest_divisor(number: int, limit: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import tyro
 
 from jaxga.base import InputError, require
+from jaxga.devices import use_cores
 
 
 def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: list[str] | None = None) -> None:
@@ -20,6 +21,7 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     An `InputError` becomes one sentence on stderr and exit code 2, Ctrl-C exit code 130; what ``main`` returns is the
     exit code otherwise.
     """
+    use_cores()
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     values = tyro.cli(arguments, args=argv)

@@ -1,0 +1,51 @@
+"""Devices, and CPU cores as devices."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxga.base import InputError, require, require_at_least
+
+AXIS = "pop"
+Devices = Sequence[Any]  # of jax.Device
+
+
+def use_cores(count: int | None = None) -> None:
+    """Make every CPU core a device of its own, ``count`` of them. To be called before anything else of JAX.
+
+    A population of small networks is many small operations, which do not fill two cores one after the other; its
+    halves, side by side, do. By default as many as this process may use. Where ``XLA_FLAGS`` already says how many
+    devices there are, that is left as it is.
+
+    Raises:
+      InputError: where JAX has been used already, and so has its devices.
+    """
+    count = len(os.sched_getaffinity(0)) if count is None and hasattr(os, "sched_getaffinity") else count
+    count = count or os.cpu_count() or 1
+    require_at_least(1, count=count)
+    if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
+        return
+    try:
+        jax.config.update("jax_num_cpu_devices", count)
+    except RuntimeError as error:
+        raise InputError("JAX has its devices already: call use_cores before anything else of JAX.") from error
+
+
+def mesh(devices: Devices | None = None) -> Mesh:
+    """A mesh with one axis, "pop", over these devices, by default over all that this process has."""
+    devices = jax.local_devices() if devices is None else devices
+    require(len(devices) > 0, "devices is empty: name at least one.")
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(devices))
+
+
+def everywhere(tree: Any, mesh: Mesh | None) -> Any:
+    """The same arrays on every device of the mesh; without one, as they are."""
+    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def on_one(tree: Any) -> Any:
+    """What is on every device, on the first one alone: so that it goes on on any other number of them."""
+    return jax.tree.map(lambda leaf: leaf.addressable_data(0) if len(leaf.sharding.device_set) > 1 else leaf, tree)

@@ -1,0 +1,60 @@
+"""Score all children on many devices: parents on every one, children shared out, one fitness vector gathered."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxga.base import Evaluation, State
+from jaxga.devices import AXIS, Devices, mesh
+from jaxga.evaluate.vmapped import Vmapped
+
+
+@dataclass(frozen=True)
+class Sharded:
+    """See `sharded`. A value, so that equal evaluators share one compiled program."""
+
+    evaluator: Vmapped
+    mesh: Mesh
+
+    def __call__(self, state: State) -> Evaluation:
+        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
+        groups, chunks = self.evaluator.grid
+        devices = self.mesh.size
+        axis = 1 if chunks >= devices else 0  # every device has a part of each brood, or some of the parents
+        numbers = [jnp.arange(groups), jnp.arange(chunks)]
+        count = len(numbers[axis])
+        numbers[axis] = jnp.arange(-(-count // devices) * devices) % count  # what is left over is scored twice
+
+        def part(state: State, *numbers: jax.Array) -> Evaluation:
+            scores = self.evaluator.score_chunks(state, *numbers)
+            return jax.tree.map(partial(jax.lax.all_gather, axis_name=AXIS, axis=axis, tiled=True), scores)
+
+        specs = [PartitionSpec(), PartitionSpec()]
+        specs[axis] = PartitionSpec(AXIS)
+        scores = jax.shard_map(
+            part, mesh=self.mesh, in_specs=(PartitionSpec(), *specs), out_specs=PartitionSpec(), check_vma=False
+        )(state, *numbers)
+        scores = jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores)
+        return self.evaluator.with_elites(state, scores)
+
+
+def sharded(evaluator: Vmapped, devices: Devices | None = None) -> Sharded:
+    """Share the chunks of an evaluator out over devices, by default over all that this process has.
+
+    A device has the parents, builds its children from their indices and returns their scores, so nothing as large as
+    a network crosses from one to another. Chunks are the same as on one device, and so is the result, bit for bit.
+    Whoever looks for ``pmap`` finds it here: ``jax.shard_map`` over a mesh axis named "pop".
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    >>> algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=8)
+    >>> evaluator = jaxga.vmapped(algorithm, task)
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> bool((sharded(evaluator)(state).fitness == evaluator(state).fitness).all())
+    True
+    """
+    return Sharded(evaluator, mesh(devices))
