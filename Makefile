@@ -23,7 +23,9 @@ check: $(VENV)/installed ## Style and types
 	$(BIN)/pyright
 
 bench: $(VENV)/installed ## The measurements that the docs quote
+	$(BIN)/python -m pip install --quiet --group bench
 	$(BIN)/python -m benchmarks.promises
+	$(BIN)/python -m benchmarks.speed
 
 notebooks: $(VENV)/installed ## Execute the notebooks again, outputs included
 	$(BIN)/python notebooks/execute.py

@@ -118,6 +118,16 @@ def test_low_rank_children_are_never_built():
     assert low < dense_bytes < full
 
 
+def test_noise_is_drawn_once_and_not_for_every_example():
+    """Fused into the hidden layer ``[16, 32, 64]``, drawing normal numbers would be a hundred instructions of it."""
+    computations = [part.strip().splitlines() for part in compiled(16).as_text().split("\n\n")]
+    hidden = [
+        len(lines) for lines in computations if any("ROOT" in line and "= f32[16,32,64]" in line for line in lines)
+    ]
+    assert hidden
+    assert max(hidden) < 40
+
+
 def test_one_trace_for_a_configuration(task, algorithm):
     evaluator, same = jaxga.vmapped(algorithm, task, 4), jaxga.vmapped(algorithm, task, 4)
     assert evaluator == same

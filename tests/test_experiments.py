@@ -28,15 +28,15 @@ def environment():
     return plain | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
-def start(*arguments, script=SCRIPT):
+def start(*arguments, script=SCRIPT, **variables):
     return subprocess.Popen(
-        [sys.executable, script, *map(str, arguments)], env=environment(), cwd=ROOT, text=True,
+        [sys.executable, script, *map(str, arguments)], env=environment() | variables, cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def run(*arguments, script=SCRIPT):
-    process = start(*arguments, script=script)
+def run(*arguments, script=SCRIPT, **variables):
+    process = start(*arguments, script=script, **variables)
     out, err = process.communicate(timeout=200)
     return process.returncode, out, err
 
@@ -110,7 +110,9 @@ def test_killed_and_resumed_equals_never_stopped(uninterrupted, tmp_path):
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert checkpoint.latest(out / "checkpoints") == 100
-    code, _, err = run("--resume", "--out", out, "--generations", 200)
+    # On another number of devices too: the run so far had one for every core.
+    devices = {"XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    code, _, err = run("--resume", "--out", out, "--generations", 200, **devices)
     assert code == 0, err
     assert "warning" not in err
     assert_same_run(uninterrupted[0], out)

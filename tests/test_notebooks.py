@@ -12,14 +12,10 @@ from execute import execute  # noqa: E402
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-LONG = {"mnist", "why_it_stops"}  # a minute or more each, nearly all of it compilation: for make test-all
 
 
-@pytest.mark.parametrize(
-    "path",
-    [pytest.param(path, marks=pytest.mark.slow) if path.stem in LONG else path for path in NOTEBOOKS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.slow  # half a minute or more each, nearly all of it compilation
+@every
 @pytest.mark.filterwarnings("default")
 def test_runs_quickly(path, tmp_path, monkeypatch):
     monkeypatch.setenv("JAXGA_QUICK", "1")

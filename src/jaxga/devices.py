@@ -23,8 +23,8 @@ def use_cores(count: int | None = None) -> None:
     Raises:
       InputError: where JAX has been used already, and so has its devices.
     """
-    count = len(os.sched_getaffinity(0)) if count is None and hasattr(os, "sched_getaffinity") else count
-    count = count or os.cpu_count() or 1
+    if count is None:
+        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     require_at_least(1, count=count)
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return

@@ -84,10 +84,15 @@ class BestOf(NamedTuple):
         theory = [
             Curve(f"{best} of {self.children}, theory", x, chance_of_harm(x, self.children, best)) for best in self.full
         ]
+        center = [self.correlation.mean()]
         points = [
-            Curve(f"{best} of {self.children}, measured", [self.correlation.mean()], np.array([measured]), "o", number)
-            for number, (best, (measured, _)) in enumerate(self.harm().items())
-        ]
+            Curve(name, center, np.array([chance]), style, number)
+            for number, (best, chances) in enumerate(self.harm().items())
+            for name, chance, style in zip(
+                (f"{best} of {self.children}, measured", "" if number else "theory at all measured cosines"),
+                chances, "ox", strict=True,
+            )
+        ]  # fmt: skip
         left = {"xlabel": "cosine with the full gradient", "ylabel": "density"}
         right = {"xlabel": "cosine of minibatch and full gradient", "ylabel": "chance that the step hurts"}
         return plot_curves([(left, bars), (right, theory + points)], path)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Key, Params, Strategy, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Strategy, require_at_least
 from jaxga.tree import Path, path_key, paths
 
 Group = Callable[[Path], tuple[str, ...]]
@@ -102,7 +102,9 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
     def init(params: Params) -> Strategy:
         shape = (lambda array: array.shape) if per is parameter else (lambda array: ())
         zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), array.dtype), params)
-        return {"inner": step_size.init(params), "log_factor": zeros, "step_size": zeros}
+        inner = step_size.init(params)
+        sizes, _ = step_size.apply(jax.random.key(0), inner, Context(jnp.int32(0), Individual(params, ())))
+        return {"inner": inner, "log_factor": zeros, "step_size": jax.tree.map(jnp.add, zeros, sizes)}
 
     def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
         key_inner, key_factor = jax.random.split(key)
@@ -167,8 +169,8 @@ def success_rule(step_size: StepSize, up: Any = 1.5, target: Any = 0.2) -> StepS
     require_at_least(0, target=target)
 
     def init(params: Params) -> Strategy:
-        zero = jnp.zeros(())
-        return {"inner": step_size.init(params), "born": jnp.int32(-1), "log_factor": zero, "step_size": zero}
+        inner = step_size.init(params)
+        return {"inner": inner, "born": jnp.int32(-1), "log_factor": jnp.zeros(()), "step_size": jnp.ones(())}
 
     def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
         sizes, inner = step_size.apply(key, strategy["inner"], context)

@@ -1,0 +1,90 @@
+"""The same run on one device and on many: equal in every bit, whatever does not divide evenly."""
+
+import subprocess
+import sys
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+import jaxga
+from jaxga import report
+from jaxga import variation as v
+from jaxga.devices import mesh
+
+
+def scores(evaluator, algorithm, seed=0):
+    return jax.device_get(jax.jit(evaluator)(jax.jit(algorithm.init)(jax.random.key(seed))))
+
+
+@pytest.mark.parametrize(
+    ("parents", "children", "chunk"),
+    [(1, 16, 2), (4, 16, 8), (4, 16, 1), (6, 6, 2), (1, 7, 1)],
+    ids=["one brood", "whole broods", "single children", "broods of one", "a prime"],
+)
+def test_the_scores_are_those_of_one_device(task, parents, children, chunk):
+    mutation = v.low_rank(v.relative(0.3))
+    algorithm = jaxga.ga(task.init, mutation, parents=parents, children=children, elites=1, reevaluate=True)
+    evaluator = jaxga.vmapped(algorithm, task, chunk)
+    one = scores(evaluator, algorithm)
+    assert one.fitness.shape == (children + 1,)
+    assert len(np.unique(one.fitness)) > 3
+    chex.assert_trees_all_equal(one, scores(jaxga.sharded(evaluator, jax.devices()[:3]), algorithm))
+
+
+@pytest.mark.parametrize("founders", [jaxga.common_founder, jaxga.random_founders])
+def test_a_run_is_the_same_on_any_number_of_devices(task, founders):
+    mutation = v.low_rank(v.multiplicative(v.relative(0.3)))
+    algorithm = jaxga.ga(task.init, mutation, parents=2, children=16, founders=founders,
+                         recombination=v.average(4, v.by_rank))  # fmt: skip
+    one, three = (jaxga.run(algorithm, task, 3, generations=12, devices=jax.devices()[:n]) for n in (1, 3))
+    chex.assert_trees_all_equal(one.state, three.state)
+    chex.assert_trees_all_equal(one.pedigree.survivors, three.pedigree.survivors)
+
+
+def test_a_run_goes_on_with_another_number_of_devices(task, algorithm, tmp_path):
+    def run(generations, devices, resume=False):
+        directory = report.RunDirectory(tmp_path / "run", "test", {}, resume)
+        devices = jax.devices()[:devices]
+        return jaxga.run(algorithm, task, generations=generations, devices=devices, directory=directory)
+
+    run(5, 4)
+    resumed = run(10, 1, resume=True)
+    chex.assert_trees_all_equal(resumed.state, jaxga.run(algorithm, task, generations=10).state)
+
+
+def test_runs_are_shared_out_without_changing_them(task):
+    def make(parents):
+        return jaxga.ga(task.init, v.low_rank(v.relative(0.3)), parents=parents, children=8)
+
+    one, three = (
+        jaxga.run_many(make, task, generations=4, seeds=4, grid={"parents": [1, 2]}, batch=1, devices=devices)
+        for devices in (jax.devices()[:1], jax.devices()[:3])
+    )
+    for name, values in one.metrics.items():
+        np.testing.assert_array_equal(values, three.metrics[name], err_msg=name)
+
+
+def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
+    evaluators = [jaxga.sharded(jaxga.vmapped(algorithm, task, 4)) for _ in range(2)]
+    assert evaluators[0] == evaluators[1]
+    assert hash(evaluators[0]) == hash(evaluators[1])
+
+
+def test_no_devices_is_an_error():
+    with pytest.raises(jaxga.InputError, match="devices is empty: name at least one"):
+        mesh([])
+
+
+def test_cores_become_devices_before_anything_else():
+    def tell(code):
+        environment = {"PATH": "", "JAX_PLATFORMS": "cpu"}
+        return subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=100
+        )
+
+    assert tell("import jaxga, jax; jaxga.use_cores(3); print(len(jax.devices()))").stdout == "3\n"
+    late = tell("import jaxga, jax; jax.devices(); jaxga.use_cores(3)")
+    assert "JAX has its devices already: call use_cores before anything else of JAX" in late.stderr
+    assert "count is 0" in tell("import jaxga; jaxga.use_cores(0)").stderr
