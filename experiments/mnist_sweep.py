@@ -118,9 +118,7 @@ def main(args: Args) -> None:
     directory = report.RunDirectory(out, "mnist_sweep", asdict(args), args.resume)
     summary: dict[str, Any] = {"name": "mnist_sweep", "seed": args.seed, "seeds": args.seeds, "studies": {}}
     for name in args.studies:
-        file = out / f"{name}.npz"
-        runs = jaxga.load_runs(file) if file.exists() else study(STUDIES[name], base, images, args)
-        runs.save(file)
+        runs = study(name, base, images, args, out)
         rows = tell(runs)
         report.print_table(rows, f"{STUDIES[name].question} Median over {args.seeds} seeds, 95 % interval")
         summary["studies"][name] = {"question": STUDIES[name].question, "rows": rows, "seconds": runs.seconds}
@@ -139,18 +137,27 @@ def main(args: Args) -> None:
     print(f"Files: {out}")
 
 
-def study(part: Study, base: mnist.Args, images: data.Images, args: Args) -> jaxga.Runs:
-    """All settings and seeds of a study."""
+def study(name: str, base: mnist.Args, images: data.Images, args: Args, out: Path) -> jaxga.Runs:
+    """All settings and seeds of a study; what ``out`` has of it already is not run again."""
+    part = STUDIES[name]
     shared = part.shared | ({"children": 32, "generations": 40} if args.quick else {})
 
     def make(setting: str) -> tuple[jaxga.Algorithm, jaxga.Task]:
         changes = shared | part.settings[setting] | ({key: shared[key] for key in ("children", "generations")})
         return mnist.make(replace(base, **changes), images)
 
-    return jaxga.run_many(
-        make, None, args.seed, generations=shared["generations"], seeds=args.seeds,
-        grid={"setting": list(part.settings)}, validate_every=base.validate_every, batch=1,
-    )  # fmt: skip
+    runs = []
+    for number, setting in enumerate(part.settings, start=1):
+        file = out / name / f"{number}.npz"
+        if not file.exists():
+            file.parent.mkdir(exist_ok=True)
+            jaxga.run_many(
+                make, None, args.seed, generations=shared["generations"], seeds=args.seeds,
+                grid={"setting": [setting]}, validate_every=base.validate_every, batch=1,
+            ).save(file)  # fmt: skip
+        runs.append(jaxga.load_runs(file))
+        print(f"{name}: {setting}, {number} of {len(part.settings)}, {runs[-1].seconds:.0f} s", flush=True)
+    return jaxga.join_runs(runs)
 
 
 def tell(runs: jaxga.Runs) -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from jaxga.base import (
 )
 from jaxga.devices import use_cores
 from jaxga.evaluate import sharded, vmapped
-from jaxga.many import Runs, load_runs, run_many, run_seeds
+from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.run import Result, run
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "data",
     "ga",
     "independent",
+    "join_runs",
     "load_runs",
     "nn",
     "paired",

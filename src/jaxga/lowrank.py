@@ -105,18 +105,21 @@ def _by_building(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Arra
 _matmul = jax.custom_batching.custom_vmap(_by_parts)
 
 
+FEW_ROWS = 16  # building a kernel pays off where it costs less than its factors with so many rows
+
+
 @_matmul.def_vmap
 def _matmul_of_brood(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> tuple[jax.Array, bool]:
     """The products of a whole brood.
 
-    What goes into a later layer differs from child to child, so nothing is shared there. Where a kernel is small
-    against the rows that meet it, one product with the dense kernel is then cheaper than three with its parts.
+    What goes into a later layer differs from child to child, so nothing is shared there. Where a kernel is narrow, the
+    thin products with its factors cost a good part of that with its base, and one with the dense kernel is cheaper.
     """
     del axis_size
     x, base, left, right = operands
     one = x[0] if in_batched[0] else x
     rows, (m, n) = one.size // one.shape[-1], base.shape[-2:]
-    build = in_batched[0] and m * n < rows * (m + n)
+    build = in_batched[0] and m * n < min(rows, FEW_ROWS) * (m + n)
     axes = [0 if batched else None for batched in in_batched]
     return jax.vmap(_by_building if build else _by_parts, in_axes=axes)(x, base, left, right), True
 

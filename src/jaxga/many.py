@@ -92,6 +92,20 @@ def load_runs(path: str | Path) -> Runs:
         return Runs(**parts, seconds=float(file["seconds"]))
 
 
+def join_runs(parts: Sequence[Runs]) -> Runs:
+    """Runs of the same settings and generations as one; what only some of them measured is NaN in the others."""
+    measured = dict.fromkeys(name for part in parts for name in part.metrics)
+    nothing = [np.full(next(iter(part.metrics.values())).shape, np.nan, np.float32) for part in parts]
+    return Runs(
+        settings={name: np.concatenate([part.settings[name] for part in parts]) for name in parts[0].settings},
+        metrics={
+            name: np.concatenate([part.metrics.get(name, gap) for part, gap in zip(parts, nothing, strict=True)])
+            for name in measured
+        },
+        seconds=sum(part.seconds for part in parts),
+    )
+
+
 def run_seeds(
     algorithm: Algorithm,
     task: Task,
@@ -189,12 +203,9 @@ def run_many(
         columns_of_run = jax.device_get(metrics)
         if BEST_VALIDATION in columns_of_run:
             columns_of_run[BEST_VALIDATION] = np.fmax.accumulate(columns_of_run[BEST_VALIDATION], axis=1)
-        parts.append((settings, columns_of_run))
-    nothing = np.full((len(lanes), generations), np.nan, np.float32)  # what only other settings measure
-    measured = dict.fromkeys(name for _, metrics in parts for name in metrics)
-    settings = {name: np.concatenate([part[name] for part, _ in parts]) for name in [*grid, *columns]}
-    metrics = {name: np.concatenate([part.get(name, nothing) for _, part in parts]) for name in measured}
-    return Runs(settings, metrics, time.monotonic() - begun)
+        parts.append(Runs(settings, columns_of_run, time.monotonic() - begun))
+        begun = time.monotonic()
+    return join_runs(parts)
 
 
 def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: Devices | None) -> Any:
