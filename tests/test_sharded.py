@@ -1,5 +1,6 @@
 """The same run on one device and on many: equal in every bit, whatever does not divide evenly."""
 
+import re
 import subprocess
 import sys
 
@@ -20,8 +21,15 @@ def scores(evaluator, algorithm, seed=0):
 
 @pytest.mark.parametrize(
     ("parents", "children", "chunk"),
-    [(1, 16, 2), (4, 16, 8), (4, 16, 1), (6, 6, 2), (1, 7, 1)],
-    ids=["one brood", "whole broods", "single children", "broods of one", "a prime"],
+    [(1, 16, 2), (1, 16, 8), (4, 16, 8), (4, 16, 4), (6, 6, 2), (1, 7, 1)],
+    ids=[
+        "one brood",
+        "fewer chunks than devices",
+        "two broods a chunk",
+        "one brood a chunk",
+        "broods of one",
+        "a prime",
+    ],
 )
 def test_the_scores_are_those_of_one_device(task, parents, children, chunk):
     mutation = v.low_rank(v.relative(0.3))
@@ -31,6 +39,20 @@ def test_the_scores_are_those_of_one_device(task, parents, children, chunk):
     assert one.fitness.shape == (children + 1,)
     assert len(np.unique(one.fitness)) > 3
     chex.assert_trees_all_equal(one, scores(jaxga.sharded(evaluator, jax.devices()[:3]), algorithm))
+
+
+@pytest.mark.parametrize(
+    ("parents", "children", "chunk", "most"), [(1, 32, 2, 4), (1, 8, 4, 1), (8, 8, 1, 2), (6, 12, 2, 2)]
+)
+def test_no_device_has_more_to_do_than_need_be(task, parents, children, chunk, most):
+    """Of 4 devices; ``most`` is the number of chunks that one of them scores."""
+    algorithm = jaxga.ga(task.init, v.gaussian(v.relative(0.3)), parents=parents, children=children)
+    evaluator = jaxga.sharded(jaxga.vmapped(algorithm, task, chunk), jax.devices()[:4])
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    program = str(jax.make_jaxpr(evaluator)(state))
+    body = program[program.index("shard_map") :]
+    lengths = [int(length) for length in re.findall(r"length=(\d+)", body)[:2]]
+    assert lengths[0] * lengths[1] == most
 
 
 @pytest.mark.parametrize("founders", [jaxga.common_founder, jaxga.random_founders])

@@ -163,7 +163,8 @@ def run_many(
       chunk: children of one run scored at once.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       batch: runs at once on a device; default all of a program. 1 saves memory, and time where one run fills it.
-      devices: that share the runs; by default all of this process. The result is the same.
+      devices: that share the runs; by default all of this process. How many lanes one of them has at once may change
+        the last bit, so name ``batch`` where the result must be the same on any number of them.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian

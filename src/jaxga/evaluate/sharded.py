@@ -22,11 +22,12 @@ class Sharded:
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
         groups, chunks = self.evaluator.grid
-        devices = self.mesh.size
-        axis = 1 if chunks >= devices else 0  # every device has a part of each brood, or some of the parents
+        some_groups, some_chunks = (-(-count // self.mesh.size) for count in (groups, chunks))
+        # A device has a part of each brood, or some of the parents: whichever leaves it less to do.
+        axis, share = (1, some_chunks) if groups * some_chunks <= some_groups * chunks else (0, some_groups)
         numbers = [jnp.arange(groups), jnp.arange(chunks)]
         count = len(numbers[axis])
-        numbers[axis] = jnp.arange(-(-count // devices) * devices) % count  # what is left over is scored twice
+        numbers[axis] = jnp.arange(share * self.mesh.size) % count  # some twice, where it is uneven
 
         def part(state: State, *numbers: jax.Array) -> Evaluation:
             scores = self.evaluator.score_chunks(state, *numbers)
