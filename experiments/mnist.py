@@ -36,7 +36,11 @@ class Args:
     network: Literal["mlp", "conv"] = "mlp"
     """A multilayer perceptron, or a small convolutional network."""
     hidden: tuple[int, ...] = (128,)
-    """Widths of hidden layers; of the convolutional network channels, each 3 x 3 with stride 2."""
+    """Widths of hidden layers; of the convolutional network channels, each 3 x 3."""
+    stride: int = 2
+    """Of convolutions."""
+    pool: int = 1
+    """Side of the windows of which the largest is taken after the last convolution."""
     normalise: bool = True
     """Subtract the mean of the pixels, divide by their standard deviation."""
     loss: Literal["cross_entropy", "errors", "sampled"] = "cross_entropy"
@@ -132,9 +136,11 @@ def network(args: Args) -> Any:
     """The network that the arguments describe."""
     if args.network == "mlp":
         return nn.MLP((*args.hidden, 10))
+    jaxga.require(args.stride >= 1, f"stride is {args.stride}, and must be 1 or more.")
+    jaxga.require(args.pool >= 1, f"pool is {args.pool}, and must be 1 or more.")
     layers = len(args.hidden)
     return nn.ConvNet(
-        10, args.hidden, (3,) * layers, (2,) * layers, hidden=64, padding="SAME", kernel_init=nn.lecun_normal
+        10, args.hidden, (3,) * layers, (args.stride,) * layers, hidden=64, padding="SAME", pool=args.pool
     )
 
 

@@ -30,6 +30,8 @@ def test_sizes_of_the_published_networks():
     assert count(nn.ConvNet(10), (64, 64, 3)) == 605_866
     assert count(nn.ConvNet(10, use_bias=False), (64, 64, 3)) == 605_184
     assert count(nn.ConvNet(18, padding="SAME"), (84, 84, 4)) == 4_052_658  # Such et al. 2017, 18 actions
+    pooled = nn.ConvNet(10, (4,), (3,), (1,), hidden=8, padding="SAME", pool=2)
+    assert count(pooled, (8, 8, 1)) == (9 * 4 + 4) + (4 * 4 * 4 * 8 + 8) + (8 * 10 + 10)
     assert count(nn.MLP((128, 10)), (784,)) == 101_770
 
 

@@ -171,7 +171,8 @@ class MLP(linen.Module):
 class ConvNet(linen.Module):
     """Convolutions, one hidden layer, outputs: the shape of the Atari networks (Mnih et al. 2015) and of the notes.
 
-    With the defaults on 64 x 64 x 3 images it has 605,866 parameters.
+    With the defaults on 64 x 64 x 3 images it has 605,866 parameters. ``pool`` is the side of the windows of which the
+    largest is taken after the last convolution; 1 takes none.
     """
 
     outputs: int
@@ -180,6 +181,7 @@ class ConvNet(linen.Module):
     strides: Sequence[int] = (4, 2, 1)
     hidden: int = 512
     padding: str = "VALID"
+    pool: int = 1
     use_bias: bool = True
     kernel_init: Initializer = lecun_normal
 
@@ -188,6 +190,8 @@ class ConvNet(linen.Module):
         for channels, size, stride in zip(self.channels, self.kernel_sizes, self.strides, strict=True):
             x = Conv(channels, size, stride, self.padding, self.use_bias, self.kernel_init)(x)
             x = jax.nn.relu(x)
+        if self.pool > 1:
+            x = linen.max_pool(x, (self.pool, self.pool), (self.pool, self.pool))
         x = x.reshape(x.shape[0], -1)
         x = jax.nn.relu(Dense(self.hidden, self.use_bias, self.kernel_init)(x))
         return Dense(self.outputs, self.use_bias, self.kernel_init)(x)
