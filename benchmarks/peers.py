@@ -49,7 +49,7 @@ def repeated(step: Callable[..., Any], carry: Any, *data: jax.Array) -> Step:
 
 def evosax(network: linen.Module, data: tuple[jax.Array, jax.Array], children: int, sigma: float, at_once: int) -> Step:
     """SimpleGA as its documentation has it: ask, a vmap over the population, tell; here all in one jit."""
-    from evosax.algorithms import SimpleGA
+    from evosax.algorithms import SimpleGA  # pyright: ignore[reportMissingImports]
 
     params = network.init(jax.random.key(0), data[0][:1])
     algorithm = SimpleGA(children, params, std_schedule=optax.constant_schedule(sigma))
