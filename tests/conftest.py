@@ -1,4 +1,5 @@
-"""Tests run on four fake CPU devices, with strict promotion of types and warnings as errors.
+"""Tests have four fake CPU devices, and use one unless they name more; with strict promotion of types and warnings as
+errors.
 
 XLA compiles without optimisation here, which halves the time of the suite. What promises equal bits is tested with
 optimisation too, by the subprocesses of test_experiments.py.
@@ -16,6 +17,8 @@ import jaxga
 from jaxga import nn, tasks, variation
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+ONE = jax.local_devices()[:1]
+jax.local_devices = lambda *_, **__: ONE  # runs on one device: what is shared out takes longer to compile
 
 
 @pytest.fixture(scope="session")

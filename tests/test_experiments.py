@@ -179,6 +179,7 @@ def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
     script = str(ROOT / "experiments" / "mnist.py")
     small = ["--dataset", "digits", "--hidden", 8, "--children", 16, "--batch", 50, "--gamma", 1.1, "--anneal", 30,

@@ -89,7 +89,8 @@ def test_runs_are_shared_out_without_changing_them(task):
 
 
 def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
-    evaluators = [jaxga.sharded(jaxga.vmapped(algorithm, task, 4)) for _ in range(2)]
+    evaluators = [jaxga.sharded(jaxga.vmapped(algorithm, task, 4), jax.devices()) for _ in range(2)]
+    assert evaluators[0].mesh.size == 4
     assert evaluators[0] == evaluators[1]
     assert hash(evaluators[0]) == hash(evaluators[1])
 
