@@ -95,9 +95,14 @@ def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
     assert hash(evaluators[0]) == hash(evaluators[1])
 
 
-def test_no_devices_is_an_error():
-    with pytest.raises(jaxga.InputError, match="devices is empty: name at least one"):
-        mesh([])
+def test_no_devices_is_an_error(task, algorithm):
+    for use in (
+        lambda: mesh([]),
+        lambda: jaxga.run(algorithm, task, generations=1, devices=[]),
+        lambda: jaxga.run_many(lambda: algorithm, task, generations=1, devices=[]),
+    ):
+        with pytest.raises(jaxga.InputError, match="devices is empty: name at least one"):
+            use()
 
 
 def test_cores_become_devices_before_anything_else():

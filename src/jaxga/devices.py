@@ -34,10 +34,16 @@ def use_cores(count: int | None = None) -> None:
         raise InputError("JAX has its devices already: call use_cores before anything else of JAX.") from error
 
 
-def mesh(devices: Devices | None = None) -> Mesh:
-    """A mesh with one axis, "pop", over these devices, by default over all that this process has."""
+def chosen(devices: Devices | None) -> Devices:
+    """These devices, by default all of this process."""
     devices = jax.local_devices() if devices is None else devices
     require(len(devices) > 0, "devices is empty: name at least one.")
+    return devices
+
+
+def mesh(devices: Devices | None = None) -> Mesh:
+    """A mesh with one axis, "pop", over these devices, by default over all that this process has."""
+    devices = chosen(devices)
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(devices))
 
 

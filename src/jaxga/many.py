@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec
 
 from jaxga.base import Algorithm, InputError, Key, State, Task, as_key, require, require_at_least
 from jaxga.compilation import jit
-from jaxga.devices import AXIS, Devices, mesh
+from jaxga.devices import AXIS, Devices, chosen, mesh
 from jaxga.evaluate import vmapped
 from jaxga.report.files import RunDirectory
 from jaxga.report.plots import Curve, plot_curves
@@ -212,7 +212,7 @@ def run_many(
 def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: Devices | None) -> Any:
     """``one`` of every lane, each device a part of them, ``batch`` lanes of a device at once."""
     many = jax.tree.leaves(lanes)[0].shape[0]
-    devices = (jax.local_devices() if devices is None else devices)[:many]
+    devices = chosen(devices)[:many]
     if len(devices) == 1:
         return jit(partial(jax.lax.map, one, batch_size=batch or many))(lanes)
     share = -(-many // len(devices))

@@ -30,7 +30,7 @@ from jaxga.base import (
     require_at_least,
 )
 from jaxga.compilation import jit
-from jaxga.devices import Devices, on_one
+from jaxga.devices import Devices, chosen, on_one
 from jaxga.evaluate import sharded, vmapped
 from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree
@@ -304,7 +304,7 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
 
 def _evaluator(algorithm: Algorithm, task: Task, chunk: int | None, devices: Devices | None) -> Evaluator:
     """That of all devices where there are several."""
-    evaluator, devices = vmapped(algorithm, task, chunk), jax.local_devices() if devices is None else devices
+    evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
     return evaluator if len(devices) == 1 else sharded(evaluator, devices)
 
 

@@ -85,14 +85,11 @@ class BestOf(NamedTuple):
             Curve(f"{best} of {self.children}, theory", x, chance_of_harm(x, self.children, best)) for best in self.full
         ]
         center = [self.correlation.mean()]
-        points = [
-            Curve(name, center, np.array([chance]), style, number)
-            for number, (best, chances) in enumerate(self.harm().items())
-            for name, chance, style in zip(
-                (f"{best} of {self.children}, measured", "" if number else "theory at all measured cosines"),
-                chances, "ox", strict=True,
-            )
-        ]  # fmt: skip
+        points = []
+        for number, (best, (measured, expected)) in enumerate(self.harm().items()):
+            name = "" if number else "theory at all measured cosines"
+            points.append(Curve(f"{best} of {self.children}, measured", center, np.array([measured]), "o", number))
+            points.append(Curve(name, center, np.array([expected]), "x", number))
         left = {"xlabel": "cosine with the full gradient", "ylabel": "density"}
         right = {"xlabel": "cosine of minibatch and full gradient", "ylabel": "chance that the step hurts"}
         return plot_curves([(left, bars), (right, theory + points)], path)

@@ -57,13 +57,13 @@ class Vmapped:
             if self.slots == 1:
                 return brood(state, group, members)
             slots = group * self.slots + jnp.arange(self.slots)
-            return merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members), 2)
+            return _merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members), 2)
 
         return jax.lax.map(lambda group: jax.lax.map(partial(score_chunk, group), chunks), groups)
 
     def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
         """All scores in one axis, those of elites that are scored again behind those of the children."""
-        algorithm, scores = self.algorithm, merge(scores, 3)
+        algorithm, scores = self.algorithm, _merge(scores, 3)
 
         def elite(slot: jax.Array) -> Evaluation:
             parent = take(state.parents, slot)
@@ -143,7 +143,7 @@ def _behind_condition(true: jax.Array, numbers: Any) -> Any:
     return jax.lax.cond(true, lambda same: same, partial(jax.tree.map, jnp.zeros_like), numbers)
 
 
-def merge(tree: Evaluation, axes: int) -> Evaluation:
+def _merge(tree: Evaluation, axes: int) -> Evaluation:
     """The leading ``axes`` axes as one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
 

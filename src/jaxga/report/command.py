@@ -21,11 +21,11 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     An `InputError` becomes one sentence on stderr and exit code 2, Ctrl-C exit code 130; what ``main`` returns is the
     exit code otherwise.
     """
-    use_cores()
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     values = tyro.cli(arguments, args=argv)
     try:
+        use_cores()
         if getattr(values, "resume", False):
             values = tyro.cli(arguments, args=argv, default=_saved(arguments, values.out))
         sys.exit(main(values) or 0)
