@@ -77,6 +77,10 @@ class Args:
     stretch: float = 2.7
     """Length of the averaged step in steps of one child, as far as those are independent. 1 is the sqrt(k) of the
     notes."""
+    keep_norm: bool = False
+    """Every layer of an averaged parent stays as long as it was."""
+    decay: float = 0.0
+    """Or it becomes shorter by this part each generation; falls with the step sizes."""
     generations: int = 400
     """At most so many."""
     target: float = 0.927
@@ -122,7 +126,7 @@ def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
     if args.gamma is not None:
         size = variation.multiplicative(size, up=args.gamma, down=args.gamma_down)
     if args.anneal:
-        size = variation.scheduled(size, optax.cosine_decay_schedule(1.0, args.anneal, 0.02))
+        size = variation.scheduled(size, falling(args))
     low_rank = args.mutation == "low_rank"
     mutation = variation.low_rank(size, args.rank) if low_rank else NOISES[args.mutation](size)
     algorithm = jaxga.ga(
@@ -130,6 +134,13 @@ def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
         reevaluate=args.elites > 0, recombination=recombination(args), warmup=args.warmup,
     )  # fmt: skip
     return algorithm, jaxga.paired(task) if args.pairing == "paired" else task
+
+
+def falling(args: Args, start: float = 1.0) -> optax.Schedule:
+    """From ``start`` to a fiftieth of it, like a cosine; constant without ``--anneal``."""
+    if not args.anneal:
+        return optax.constant_schedule(start)
+    return optax.cosine_decay_schedule(start, args.anneal, 0.02)
 
 
 def network(args: Args) -> Any:
@@ -152,7 +163,13 @@ def recombination(args: Args) -> variation.Recombination | None:
     jaxga.require(count > 1, f"average is {count}, and must be 1 or more.")
     weights = WEIGHTS[args.weights](jnp.arange(count, 0, -1.0))
     shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of k equal steps is sqrt(k) times shorter
-    return variation.average(count, WEIGHTS[args.weights], scale=args.stretch / shrunk)
+    projection = None
+    if args.keep_norm:
+        projection = variation.keep_norm
+    elif args.decay:
+        jaxga.require(0 <= args.decay < 1, f"decay is {args.decay}, and must lie between 0 and 1.")
+        projection = variation.decay(falling(args, args.decay))
+    return variation.average(count, WEIGHTS[args.weights], scale=args.stretch / shrunk, projection=projection)
 
 
 def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:

@@ -24,6 +24,7 @@ class Study(NamedTuple):
 
 AVERAGED = {"children": 256, "generations": 600, "anneal": 600}
 SELECTED = {"children": 256, "generations": 500, "average": 1, "gamma": 1.05, "anneal": 0, "sigma": 0.02}
+LARGER = {"sigma": 0.3, "stretch": 1.0}  # children look further, their mean goes less far
 STUDIES = {
     "pairing": Study(
         "Which 500 images is a child scored on? (the mean of all 256 children)",
@@ -52,8 +53,10 @@ STUDIES = {
         {
             "cross-entropy": {},
             "accuracy": {"loss": "errors"},
+            "accuracy, larger steps": {"loss": "errors", **LARGER},
             "accuracy, best child": {"loss": "errors", **SELECTED},
             "sampled accuracy": {"loss": "sampled"},
+            "sampled accuracy, larger steps": {"loss": "sampled", **LARGER},
             "sampled accuracy, best child": {"loss": "sampled", **SELECTED},
         },
     ),

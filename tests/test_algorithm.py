@@ -202,6 +202,28 @@ def test_an_average_is_its_definition(parents, mutation, weights, monkeypatch):
     assert jnp.isnan(after.fitness).all()
 
 
+def test_a_projection_has_the_last_word_on_an_average():
+    mutation = v.low_rank(v.relative(0.1))
+
+    def make(projection, warmup=0):
+        recombination = v.average(4, projection=projection)
+        return jaxga.ga(matrix, mutation, parents=2, children=8, recombination=recombination, warmup=warmup)
+
+    free, decayed, kept = make(None), make(v.decay(lambda generation: 0.5 / (1 + generation))), make(v.keep_norm)
+    state = free.init(jax.random.key(0))._replace(generation=jnp.int32(1))
+    fitness = Evaluation(jnp.arange(8.0))
+
+    def kernels(algorithm):
+        return jax.jit(algorithm.update)(state, fitness)[0].parents.params["kernel"]
+
+    before, after = state.parents.params["kernel"], kernels(free)
+    assert (before[0] == before[1]).all()
+    chex.assert_trees_all_close(kernels(decayed), 0.75 * after, rtol=1e-5)
+    lengths = jnp.linalg.norm(after, axis=(1, 2), keepdims=True)
+    chex.assert_trees_all_close(kernels(kept), after * jnp.linalg.norm(before[0]) / lengths, rtol=1e-4)
+    chex.assert_trees_all_close(kernels(make(v.decay(0.5), warmup=2)), before, rtol=1e-5)
+
+
 def test_a_child_without_a_fitness_has_no_weight():
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=1, children=4, recombination=v.average(4))
     state = algorithm.init(jax.random.key(0))

@@ -29,6 +29,7 @@ from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
 from jaxga.tree import check_params, expand, named_leaves, replicate, take, where
 from jaxga.variation.crossover import Recombination
+from jaxga.variation.projection import Projection, project
 
 Founders = Callable[[Key, Callable[[Key], Params], int], Params | None]
 
@@ -146,7 +147,8 @@ def ga(
     def advance(state: State, survivors: Survivors) -> State:
         if recombination and state.parents is not None:
             new_parents = jax.lax.map(
-                partial(_average, child_of, state, children), (survivors.indices, survivors.share, survivors.step)
+                partial(_average, child_of, state, children, recombination.projection),
+                (survivors.indices, survivors.share, survivors.step),
             )
         else:  # founders are not averaged: the mean of strangers solves nothing
             held = survivors.step[:, 0] == 0 if warmup and state.parents is not None else None
@@ -291,7 +293,11 @@ def _rebuild(
 
 
 def _average(
-    child_of: Callable[..., Individual], state: State, children: int, recipe: tuple[jax.Array, jax.Array, jax.Array]
+    child_of: Callable[..., Individual],
+    state: State,
+    children: int,
+    projection: Projection | None,
+    recipe: tuple[jax.Array, jax.Array, jax.Array],
 ) -> Individual:
     """Weighted means of children: of their parents, plus of their steps, a chunk of children at a time.
 
@@ -337,7 +343,10 @@ def _average(
         lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(state.parents.strategy, slots[0])
     )
     total, _ = jax.lax.scan(add, Individual(base, strategy), chunks)
-    return total
+    if projection is None:
+        return total
+    projected = project(projection, total.params, base, state.generation)
+    return total._replace(params=where((step != 0).any(), projected, total.params))  # who does not move stays
 
 
 def _heard(weights: jax.Array, tree: Any) -> Any:

@@ -27,7 +27,10 @@ class Histogram(NamedTuple):
     values: np.ndarray
 
 
-def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram]) -> None:
+MANY = 5  # curves whose legend would hide them
+
+
+def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram], legend: bool = True) -> None:
     """Median lines, the band is the range of all runs; histograms as densities."""
     for number, curve in enumerate(curves):
         color = matplotlib.color_sequences["tab10"][number % 10]
@@ -41,7 +44,7 @@ def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram]) -> None:
             axes.fill_between(curve.x, values.min(axis=0), values.max(axis=0), color=color, alpha=0.15, linewidth=0)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    if any(curve.label for curve in curves):
+    if legend and any(curve.label for curve in curves):
         axes.legend(frameon=False, fontsize=9)
 
 
@@ -50,11 +53,18 @@ def plot_curves(
     path: str | Path | None = None,
     title: str = "",
 ) -> Figure:
-    """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves."""
-    figure = Figure(figsize=(5.2 * len(panels), 3.8), layout="constrained")
+    """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves.
+
+    Where all panels show the same many curves, one legend stands beside them.
+    """
+    labels = [[curve.label for curve in curves] for _, curves in panels]
+    beside = len(labels[0]) >= MANY and all(names == labels[0] for names in labels)
+    figure = Figure(figsize=(5.2 * len(panels) + 2 * beside, 3.8), layout="constrained")
     for axes, (properties, curves) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        draw_curves(axes, curves)
+        draw_curves(axes, curves, legend=not beside)
         axes.set(**properties)
+    if beside:
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     if title:
         figure.suptitle(title, fontsize=11)
     if path:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxga.base import Context, Individual, Key, Variation, require_at_least
 from jaxga.lowrank import dense
 from jaxga.tree import Path, path_key, paths
+from jaxga.variation.projection import Projection
 
 Cut = Callable[[Key, Path, tuple[int, ...], Any], jax.Array]  # (key, path, shape, probability) -> bool mask
 
@@ -57,11 +58,15 @@ def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
 
 
 class Recombination(NamedTuple):
-    """How ``size`` children make one parent: ``weights: (fitness [k], best first) -> [k]``, and a scale of the step."""
+    """How ``size`` children make one parent: ``weights: (fitness [k], best first) -> [k]``, and a scale of the step.
+
+    ``projection: (leaf, that of the parents' mean, generation) -> leaf`` puts the new parent back where it may be.
+    """
 
     size: int
     weights: Callable[[jax.Array], jax.Array]
     scale: Any
+    projection: Projection | None = None
 
 
 def equal(fitness: jax.Array) -> jax.Array:
@@ -89,11 +94,17 @@ def by_centred_rank(fitness: jax.Array) -> jax.Array:
     return jnp.linspace(0.5, -0.5, fitness.size, dtype=fitness.dtype) / fitness.size
 
 
-def average(children: int, weights: Callable[[jax.Array], jax.Array] = equal, scale: Any = 1.0) -> Recombination:
+def average(
+    children: int,
+    weights: Callable[[jax.Array], jax.Array] = equal,
+    scale: Any = 1.0,
+    projection: Projection | None = None,
+) -> Recombination:
     """The next parent is a weighted mean of ``children`` children: (mu/mu_w, lambda) recombination (Beyer 2001).
 
     The mean of their steps is multiplied by ``scale``: averaging k independent steps shortens them by sqrt(k), which
-    ``scale=k ** 0.5`` makes good. For `low_rank` children no child is ever built.
+    ``scale=k ** 0.5`` makes good. For `low_rank` children no child is ever built. ``projection`` is that of the new
+    parent, such as `keep_norm` or ``decay(1e-3)``: a random walk in weights that do not matter makes networks wild.
     """
     require_at_least(1, children=children)
-    return Recombination(children, weights, scale)
+    return Recombination(children, weights, scale, projection)

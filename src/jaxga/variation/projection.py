@@ -1,4 +1,7 @@
-"""Where weights may go: norms that are kept, spheres, tori, decay. Each is a function of one leaf."""
+"""Where weights may go: norms that are kept, spheres, tori, decay. Each is a function of one leaf.
+
+``projected`` applies one to every child, ``average(..., projection=...)`` to every parent that is a mean of children.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +15,7 @@ from jaxga.tree import key_tree
 from jaxga.variation.mutation import scaled
 from jaxga.variation.step_size import StepSize
 
-Projection = Callable[[jax.Array, jax.Array], jax.Array]  # (leaf of the child, leaf of its parent) -> leaf
+Projection = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (leaf, that of its parent, generation) -> leaf
 
 
 def projected(variation: Variation, projection: Projection) -> Variation:
@@ -27,15 +30,20 @@ def projected(variation: Variation, projection: Projection) -> Variation:
     """
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
-        parent = parent._replace(params=dense(parent.params))
         child = variation.apply(key, parent, context)
-        return child._replace(params=jax.tree.map(projection, dense(child.params), parent.params))
+        return child._replace(params=project(projection, child.params, parent.params, context.generation))
 
     return Variation(variation.init, apply)
 
 
-def keep_norm(child: jax.Array, parent: jax.Array) -> jax.Array:
+def project(projection: Projection, params: Params, before: Params, generation: jax.Array) -> Params:
+    """The projection of every leaf, low-rank ones made dense."""
+    return jax.tree.map(lambda leaf, old: projection(leaf, old, generation), dense(params), dense(before))
+
+
+def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
     """As long as it was. A leaf of zeros, such as a bias at first, is left free."""
+    del generation
     long, own = _norm(parent), _norm(child)
     return jnp.where((long > 0) & (own > 0), child * (long / jnp.where(own > 0, own, 1)), child)
 
@@ -44,24 +52,39 @@ def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
     """Of Euclidean length ``radius``: the whole leaf, or every vector along ``axis``."""
     require_at_least(0, radius=radius)
 
-    def project(child: jax.Array, parent: jax.Array) -> jax.Array:
-        del parent
+    def onto(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
+        del parent, generation
         norm = _norm(child, axis)
         return child * (jnp.asarray(radius, child.dtype) / jnp.where(norm > 0, norm, 1))
 
-    return project
+    return onto
 
 
 def torus(width: Any = 1.0) -> Projection:
     """Between ``-width`` and ``width``; who leaves on one side comes back on the other."""
     require_at_least(0, width=width)
-    return lambda child, parent: jnp.mod(child + width, 2 * width) - width
+    return lambda child, parent, generation=None: jnp.mod(child + width, 2 * width) - width
 
 
-def decay(rate: Any) -> Projection:
-    """Shorter by ``rate``: L2 regularisation, as of weight decay."""
-    require_at_least(0, rate=rate)
-    return lambda child, parent: child * jnp.asarray(1 - rate, child.dtype)
+def decay(rate: float | Callable[[Any], Any]) -> Projection:
+    """Shorter by ``rate``, a number or an optax schedule of generations: weight decay.
+
+    The rate should fall with the step sizes, as that of AdamW falls with its learning rate (Loshchilov and Hutter
+    2019): small steps cannot make good for a decay that goes on.
+
+    >>> shrink = decay(lambda generation: 0.1 / (1 + generation))
+    >>> shrink(jnp.ones(2), jnp.ones(2), jnp.int32(1)).tolist()
+    [0.949999988079071, 0.949999988079071]
+    """
+    if not callable(rate):
+        require_at_least(0, rate=rate)
+
+    def shrink(child: jax.Array, parent: jax.Array, generation: Any = 0) -> jax.Array:
+        del parent
+        now = rate(jnp.asarray(generation, jnp.float32)) if callable(rate) else rate
+        return child * (1 - jnp.asarray(now, child.dtype))
+
+    return shrink
 
 
 def rotation(angle: StepSize) -> Variation:
