@@ -78,9 +78,9 @@ class Args:
     """Length of the averaged step in steps of one child, as far as those are independent. 1 is the sqrt(k) of the
     notes."""
     keep_norm: bool = False
-    """Every layer of an averaged parent stays as long as it was."""
+    """Every layer of a parent stays as long as it was."""
     decay: float = 0.0
-    """Or it becomes shorter by this part each generation; falls with the step sizes."""
+    """Or it becomes shorter by this part each generation; the part falls with the step sizes."""
     generations: int = 400
     """At most so many."""
     target: float = 0.927
@@ -129,11 +129,22 @@ def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
         size = variation.scheduled(size, falling(args))
     low_rank = args.mutation == "low_rank"
     mutation = variation.low_rank(size, args.rank) if low_rank else NOISES[args.mutation](size)
+    averaged, projected = recombination(args), projection(args)
+    if projected and not averaged:
+        mutation = variation.projected(mutation, projected)
     algorithm = jaxga.ga(
         task.init, mutation, parents=args.parents, children=args.children, elites=args.elites,
-        reevaluate=args.elites > 0, recombination=recombination(args), warmup=args.warmup,
+        reevaluate=args.elites > 0, recombination=averaged, warmup=args.warmup,
     )  # fmt: skip
     return algorithm, jaxga.paired(task) if args.pairing == "paired" else task
+
+
+def projection(args: Args) -> variation.Projection | None:
+    """What becomes of a new parent."""
+    if args.keep_norm:
+        return variation.keep_norm
+    jaxga.require(0 <= args.decay < 1, f"decay is {args.decay}, and must lie between 0 and 1.")
+    return variation.decay(falling(args, args.decay)) if args.decay else None
 
 
 def falling(args: Args, start: float = 1.0) -> optax.Schedule:
@@ -163,13 +174,7 @@ def recombination(args: Args) -> variation.Recombination | None:
     jaxga.require(count > 1, f"average is {count}, and must be 1 or more.")
     weights = WEIGHTS[args.weights](jnp.arange(count, 0, -1.0))
     shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of k equal steps is sqrt(k) times shorter
-    projection = None
-    if args.keep_norm:
-        projection = variation.keep_norm
-    elif args.decay:
-        jaxga.require(0 <= args.decay < 1, f"decay is {args.decay}, and must lie between 0 and 1.")
-        projection = variation.decay(falling(args, args.decay))
-    return variation.average(count, WEIGHTS[args.weights], scale=args.stretch / shrunk, projection=projection)
+    return variation.average(count, WEIGHTS[args.weights], scale=args.stretch / shrunk, projection=projection(args))
 
 
 def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:

@@ -166,6 +166,7 @@ def test_nonsense_gets_one_sentence(arguments, message):
     [
         (["--dataset", "digits", "--batch", "5000"], "batch is 5000, and there are 1438 training images: take fewer"),
         (["--dataset", "digits", "--gamma", "0.9"], "gamma is 0.9, and must be 1 or more."),
+        (["--dataset", "digits", "--decay", "2"], "decay is 2.0, and must lie between 0 and 1."),
         (["--data", "/nonexistent"], "/nonexistent has no train-images-idx3-ubyte(.gz): name a folder"),
         (["--dataset", "digits", "--average", "0"], "average is 0, and must be 1 or more."),
     ],
@@ -183,7 +184,7 @@ def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path):
 def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
     script = str(ROOT / "experiments" / "mnist.py")
     small = ["--dataset", "digits", "--hidden", 8, "--children", 16, "--batch", 50, "--gamma", 1.1, "--anneal", 30,
-             "--pairing", "paired", "--warmup", 5, "--validate-every", 4]  # fmt: skip
+             "--pairing", "paired", "--warmup", 5, "--validate-every", 4, "--decay", 0.01]  # fmt: skip
     for out, generations in (("whole", 30), ("parts", 13)):
         assert run(*small, "--generations", generations, "--out", tmp_path / out, script=script)[0] == 0
     assert run("--resume", "--out", tmp_path / "parts", "--generations", 30, script=script)[0] == 0

@@ -11,7 +11,8 @@ from jaxga.base import Evaluation, Key, Params, Task, common, require, require_a
 from jaxga.data import Images
 from jaxga.tasks.losses import Loss, cross_entropy, right
 
-BLOCK = 1000  # images scored at once: what they make of a network's layers stays in a cache
+WHOLE = 1000  # images are scored at once, if there are no more,
+BLOCK = 100  # and else so many at a time: what a network's layers make of them stays in a cache
 
 
 def classification(
@@ -90,7 +91,7 @@ def _mean_in_blocks(
 ) -> jax.Array:
     """``sum(scores) / P``, so many images at a time; the last block is as small as what is left."""
     total, whole = len(labels), len(labels) // BLOCK
-    if total <= BLOCK:
+    if total <= WHOLE:
         return scores(key, params, inputs, labels) / total
 
     def block(number: jax.Array) -> jax.Array:

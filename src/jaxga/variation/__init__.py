@@ -35,7 +35,7 @@ from jaxga.variation.mutation import (
     stateless,
     uniform,
 )
-from jaxga.variation.projection import decay, keep_norm, projected, rotation, sphere, torus
+from jaxga.variation.projection import Projection, decay, keep_norm, projected, rotation, sphere, torus
 from jaxga.variation.safe import of_magnitude, of_sum, safe_gradient, safe_rescale
 from jaxga.variation.step_size import (
     StepSize,
@@ -53,6 +53,7 @@ from jaxga.variation.step_size import (
 )
 
 __all__ = [
+    "Projection",
     "Recombination",
     "StepSize",
     "absolute",
