@@ -14,11 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxga
 from benchmarks import peers
 from benchmarks.timing import Timing, ceiling, in_turns
-from jaxga import compilation, nn, report, variation
+from jaxga import compilation, data, nn, report, tasks, variation
 from jaxga.devices import everywhere
 from jaxga.lowrank import LowRank, is_low_rank, map_low_rank
 from jaxga.report.files import describe_machine
@@ -77,17 +78,9 @@ WORKS = {
 
 def generation(work: Work, mutation: jaxga.Variation) -> peers.Step:
     """One of jaxga: children, scores, selection, the next parent."""
-    network, (inputs, labels) = work.network, work.data()
-
-    def evaluate(key: jax.Array, params: Any) -> jaxga.Evaluation:
-        del key
-        score = lambda block: -peers.loss(network.apply(params, block[0]), block[1])  # noqa: E731
-        if work.examples <= 1000:
-            return jaxga.Evaluation(score((inputs, labels)))
-        blocks = jax.tree.map(lambda array: array.reshape(-1, 1000, *array.shape[1:]), (inputs, labels))
-        return jaxga.Evaluation(jax.lax.map(score, blocks).mean())
-
-    task = jaxga.Task(lambda key: network.init(key, inputs[:1]), evaluate)
+    inputs, labels = map(np.asarray, work.data())
+    images = data.Images(inputs, labels, inputs[:1], labels[:1])
+    task = tasks.classification(work.network, images, normalise=False)
     algorithm = jaxga.ga(task.init, mutation, parents=1, children=work.children)
     evaluator = jaxga.sharded(jaxga.vmapped(algorithm, task))
     step = compilation.jit(lambda state: algorithm.update(state, evaluator(state))[0], evaluator.mesh)

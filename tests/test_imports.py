@@ -7,13 +7,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base"},
-    {"tree", "lowrank", "data", "devices"},
+    {"tree", "lowrank", "data", "devices", "noise"},
     {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint"},
     {"run"},
-    {"many", "analysis"},
+    {"many", "analysis", "planning"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),

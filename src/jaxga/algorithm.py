@@ -132,9 +132,12 @@ def ga(
         key_rank, key_select = jax.random.split(generation_key(state, Purpose.SELECTION))
         order = ranking(key_rank, evaluation)
         safe = elites if state.parents is not None else 0
-        rest = _rest(selection, key_select, evaluation, order[:safe], parents * averaged)
-        chosen = jnp.concatenate([order[:safe], rest])
-        chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
+        if selection is truncation:  # the elites are among the best anyway
+            chosen = order[: parents * averaged]
+        else:
+            rest = _rest(selection, key_select, evaluation, order[:safe], parents * averaged)
+            chosen = jnp.concatenate([order[:safe], rest])
+            chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
         indices = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
         survivors = _survivors(recombination, evaluation, indices, order[0])
         if warmup and state.parents is not None:
@@ -166,6 +169,17 @@ def ga(
         )
 
     return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate)
+
+
+def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
+    """Shapes and node types of a state that has parents."""
+
+    def after_founders(key: Key) -> State:
+        state = algorithm.init(key)
+        child = algorithm.offspring(state, jnp.int32(0), jnp.int32(0))
+        return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
+
+    return jax.eval_shape(after_founders, jax.random.key(0) if key is None else key)
 
 
 def _check_sizes(

@@ -115,6 +115,7 @@ class Task(NamedTuple):
     loss: Callable[[Key, Params], jax.Array] | None = None
     validate: Callable[[Params], Evaluation] | None = None
     paired: bool = False  # see `paired`
+    chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
 
 
 def paired(task: Task) -> Task:

@@ -5,15 +5,34 @@ seven seconds and three copies of themselves. Here they are arguments of the pro
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer, eval_jaxpr
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxga.devices import everywhere
+from jaxga.base import require
+from jaxga.devices import everywhere, free_memory
 
 HOISTED_BYTES = 4096  # what is smaller may well be part of the program
+
+
+class Memory(NamedTuple):
+    """Bytes that a program needs on each device."""
+
+    data: int  # closed over
+    arguments: int
+    results: int
+    working: int  # while it runs
+
+
+class Prepared(NamedTuple):
+    """A program, compiled for arguments of one kind."""
+
+    program: Callable[[list[Any], list[Any]], list[Any]]
+    data: list[Any]
+    out: Any  # structure of its result
+    memory: Memory
 
 
 def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[..., Any]:
@@ -21,12 +40,15 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
 
     With a ``mesh`` they and the arguments are put on all of its devices, once.
 
+    Raises:
+      InputError: when it is called, where the program needs more memory than there is.
+
     >>> import jax.numpy as jnp
     >>> data = jnp.ones((1000, 100))
     >>> float(jit(lambda w: jnp.sum(data @ w))(jnp.ones(100)))
     100000.0
     """
-    programs: dict[Any, tuple[Callable[..., Any], list[Any], Any]] = {}
+    programs: dict[Any, Prepared] = {}
 
     def call(*arguments: Any) -> Any:
         leaves, treedef = jax.tree.flatten(arguments)
@@ -34,16 +56,17 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
             return function(*arguments)  # already part of a program
         signature = treedef, tuple(jax.typeof(leaf) for leaf in leaves)
         if signature not in programs:
-            program, data, out = _program(function, arguments)
-            programs[signature] = program, everywhere(data, mesh), out
-        program, data, out = programs[signature]
-        return out.unflatten(program(data, everywhere(leaves, mesh)))
+            found = prepare(function, arguments, mesh)
+            _check(found.memory, mesh.size if mesh else 1)
+            programs[signature] = found._replace(data=everywhere(found.data, mesh))
+        found = programs[signature]
+        return found.out.unflatten(found.program(found.data, everywhere(leaves, mesh)))
 
     return call
 
 
-def _program(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Callable[..., Any], list[Any], Any]:
-    """The compiled program, the data that it is to be given, and the structure of its result."""
+def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh | None = None) -> Prepared:
+    """Compile ``function`` for arguments of these shapes; its data stays where it is."""
     closed, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
     large = [getattr(const, "nbytes", 0) >= HOISTED_BYTES for const in closed.consts]
 
@@ -54,4 +77,25 @@ def _program(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[
         return eval_jaxpr(closed.jaxpr, consts, *leaves)
 
     data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
-    return program, data, jax.tree.structure(out)
+    shapes = _shapes(data, mesh), _shapes(jax.tree.leaves(arguments), mesh)
+    stats = program.lower(*shapes).compile().memory_analysis()
+    held = sum(int(const.nbytes) for const in data)
+    needs = ("argument", "output", "temp") if stats else ()  # not every backend tells
+    sizes = [getattr(stats, f"{part}_size_in_bytes") for part in needs] or [held, 0, 0]
+    memory = Memory(held, sizes[0] - held, *sizes[1:])
+    return Prepared(program, data, jax.tree.structure(out), memory)
+
+
+def _shapes(leaves: list[Any], mesh: Mesh | None) -> list[jax.ShapeDtypeStruct]:
+    place = NamedSharding(mesh, PartitionSpec()) if mesh else None
+    kinds = [jax.typeof(leaf) for leaf in leaves]
+    return [jax.ShapeDtypeStruct(kind.shape, kind.dtype, sharding=place, weak_type=kind.weak_type) for kind in kinds]
+
+
+def _check(memory: Memory, devices: int) -> None:
+    needed, free = memory.results + memory.working, free_memory(devices)
+    require(
+        needed <= free,
+        f"a program needs {needed / 1e9:.1f} GB of working memory, and {free / 1e9:.1f} GB are free: score fewer "
+        "children at once (chunk), or take fewer parents; jaxga.plan says what fits.",
+    )

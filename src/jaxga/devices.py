@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -45,6 +46,33 @@ def mesh(devices: Devices | None = None) -> Mesh:
     """A mesh with one axis, "pop", over these devices, by default over all that this process has."""
     devices = chosen(devices)
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(devices))
+
+
+def free_memory(devices: int = 1) -> int:
+    """Bytes that are free for each of so many devices: an accelerator's own, an equal share of the host's for CPUs."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    return int(min(_meminfo(), _control_group()) // devices)
+
+
+def _meminfo() -> int:
+    """What the system has to give, on Linux; elsewhere all of it."""
+    try:
+        lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+        return int(lines["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _control_group() -> float:
+    """What a container or a batch job leaves to this process; without such a limit, anything."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
+    except (OSError, ValueError):  # no such file, or "max"
+        return float("inf")
+    return limit - used
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:

@@ -7,6 +7,7 @@ of kernels is one matrix product over patches (a vmap of ``lax.conv`` lowers to 
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen
 
 from jaxga.base import require
-from jaxga.lowrank import LowRank, is_low_rank, matmul
+from jaxga.lowrank import LowRank, is_low_rank, matmul, matmul_columns
 
 Initializer = Callable[..., jax.Array]
 
@@ -26,17 +27,22 @@ notes_normal = linen.initializers.variance_scaling(4.0, "fan_in", "normal")
 
 
 class Dense(linen.Module):
-    """``x W + b``."""
+    """``x W + b``; of examples in columns, ``x [m, P]``, ``W' x + b``."""
 
     features: int
     use_bias: bool = True
     kernel_init: Initializer = lecun_normal
+    columns: bool = False
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        kernel = self.param("kernel", self.kernel_init, (x.shape[-1], self.features))
-        y = matmul(x, kernel)
-        return y + self.param("bias", linen.initializers.zeros, (self.features,)) if self.use_bias else y
+        width = x.shape[0 if self.columns else -1]
+        kernel = self.param("kernel", self.kernel_init, (width, self.features))
+        y = (matmul_columns if self.columns else matmul)(x, kernel)
+        if not self.use_bias:
+            return y
+        bias = self.param("bias", linen.initializers.zeros, (self.features,))
+        return y + (jnp.asarray(bias)[:, None] if self.columns else bias)
 
 
 class Conv(linen.Module):
@@ -58,10 +64,10 @@ class Conv(linen.Module):
 
 
 def convolve(x: jax.Array, kernel: Any, stride: int, padding: str = "VALID") -> jax.Array:
-    """Convolve ``x [..., h, w, c]`` with a kernel ``[k, k, c, n]``, dense or low-rank, by matrix products.
+    """Convolve ``x [..., h, w, c]`` with a kernel ``[k, k, c, n]``, dense or low-rank.
 
-    Images of few channels are cut into patches, one product for all of them; with many channels it is one product
-    for every position in the kernel, which copies less.
+    A vmap of ``lax.conv`` over kernels is a grouped convolution, which is slow. On a CPU one child's convolution
+    follows the other's; elsewhere all of them are matrix products.
     """
     require(padding in ("VALID", "SAME"), f"padding is {padding!r}, and must be 'VALID' or 'SAME'.")
     if padding == "SAME":
@@ -72,6 +78,79 @@ def convolve(x: jax.Array, kernel: Any, stride: int, padding: str = "VALID") -> 
         f"an image of {image[0]} x {image[1]} is smaller than the kernel, {size} x {size}: "
         "take larger images, smaller kernels or strides, or padding='SAME'.",
     )
+    images = x.reshape(-1, *x.shape[-3:])
+    y = jax.lax.platform_dependent(
+        images, kernel, cpu=partial(_one_by_one, stride), default=partial(_by_products, stride)
+    )
+    return y.reshape(*x.shape[:-3], *y.shape[1:])
+
+
+def _one_by_one(stride: int, x: jax.Array, kernel: Any) -> jax.Array:
+    dense, low_rank = _convolutions(stride)
+    return low_rank(x, kernel.base, kernel.left, kernel.right) if is_low_rank(kernel) else dense(x, kernel)
+
+
+@functools.cache
+def _convolutions(stride: int) -> tuple[Callable[..., jax.Array], Callable[..., jax.Array]]:
+    """Convolutions of ``x [P, h, w, c]`` with a dense and with a low-rank kernel, which know what to do for a brood."""
+
+    @jax.custom_batching.custom_vmap
+    def forward(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return jax.lax.conv_general_dilated(
+            x, kernel, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    @forward.def_vmap
+    def forward_of_many(axis_size: int, in_batched: list[bool], x: jax.Array, kernel: jax.Array) -> Any:
+        del axis_size
+        if not in_batched[1]:
+            y = dense(x.reshape(-1, *x.shape[2:]), kernel)
+            return y.reshape(*x.shape[:2], *y.shape[1:]), True
+        if not in_batched[0] and kernel.shape[-2] < FEW_CHANNELS:
+            return jax.vmap(partial(_by_patches, x, stride=stride))(kernel), True  # all cut the same patches
+        return _one_after_the_other(dense, in_batched, (x, kernel)), True
+
+    @jax.custom_jvp
+    def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
+        return forward(x, kernel)
+
+    @dense.defjvp
+    def dense_and_slope(primals: Any, tangents: Any) -> Any:  # a function with a rule for vmap has no gradient
+        return jax.jvp(partial(_by_products, stride), primals, tangents)
+
+    @jax.custom_batching.custom_vmap
+    def low_rank(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
+        return dense(x, base + (left @ right).reshape(base.shape))
+
+    @low_rank.def_vmap
+    def low_rank_of_brood(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> Any:
+        if in_batched != [False, False, True, True]:
+            return _one_after_the_other(low_rank, in_batched, operands), True
+        # The same images for all: so is their convolution with the base, and all left factors are one kernel.
+        x, base, left, right = operands
+        narrow = dense(x, jnp.moveaxis(left, 0, 1).reshape(*base.shape[:-1], -1))
+        narrow = narrow.reshape(*narrow.shape[:-1], axis_size, -1)
+        return dense(x, base) + jnp.einsum("phwcr,crn->cphwn", narrow, right), True
+
+    return dense, low_rank
+
+
+def _one_after_the_other(function: Callable[..., jax.Array], in_batched: list[bool], operands: Any) -> jax.Array:
+    """``vmap`` as a loop: each child's operands, and what is built of them, stay in a cache."""
+
+    def of_child(own: list[jax.Array]) -> jax.Array:
+        rest = iter(own)
+        return function(*(next(rest) if batched else all for batched, all in zip(in_batched, operands, strict=True)))
+
+    return jax.lax.map(of_child, [own for batched, own in zip(in_batched, operands, strict=True) if batched])
+
+
+def _by_products(stride: int, x: jax.Array, kernel: Any) -> jax.Array:
+    """By matrix products.
+
+    Images of few channels are cut into patches, one product for all of them; with many channels it is one product
+    for every position in the kernel, which copies less.
+    """
     return (_by_patches if kernel.shape[2] < FEW_CHANNELS else _by_positions)(x, kernel, stride)
 
 
@@ -161,11 +240,11 @@ class MLP(linen.Module):
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], -1).T
         for number, features in enumerate(self.features):
             x = jax.nn.relu(x) if number else x
-            x = Dense(features, self.use_bias, self.kernel_init)(x)
-        return x
+            x = Dense(features, self.use_bias, self.kernel_init, columns=True)(x)
+        return x.T
 
 
 class ConvNet(linen.Module):

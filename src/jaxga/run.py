@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga import checkpoint, pedigree
+from jaxga.algorithm import shape_of_state
 from jaxga.base import (
     Algorithm,
     Evaluation,
@@ -32,12 +33,11 @@ from jaxga.base import (
 from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.evaluate import sharded, vmapped
-from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
 from jaxga.stop import Stop, never
-from jaxga.tree import replicate, take, where
+from jaxga.tree import take, where
 
 BLOCK = 64  # generations that one dispatch can record
 DISPATCH_SECONDS = 1.0  # a dispatch is kept about this short, so that a signal is heard soon
@@ -159,7 +159,7 @@ def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
     return after, jax.tree.map(lambda leaf: leaf[None], info), valid
 
 
-def _block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
+def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
     """Up to ``limit`` generations in one program; its result does not depend on where blocks begin and end."""
     _, info, _ = jax.eval_shape(partial(generation, program), state, state.generation)
     infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
@@ -189,7 +189,7 @@ class _Sitting:
         self.children = algorithm.children
         if directory and checkpoint.latest(directory.checkpoints) is not None:
             require(directory.resume, f"{directory.path} holds a run already: open it with resume, or choose another.")
-            saved = checkpoint.restore(directory.checkpoints, like=_abstract_state(algorithm, root))
+            saved = checkpoint.restore(directory.checkpoints, like=shape_of_state(algorithm, root))
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
             self.state, self.history, self.survivors = saved.state, saved.history, saved.survivors
@@ -277,17 +277,6 @@ def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> d
     }
 
 
-def _abstract_state(algorithm: Algorithm, root: Key) -> State:
-    """Shapes and node types of a state that has parents."""
-
-    def after_founders(key: Key) -> State:
-        state = algorithm.init(key)
-        child = algorithm.offspring(state, jnp.int32(0), jnp.int32(0))
-        return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
-
-    return jax.eval_shape(after_founders, root)
-
-
 @lru_cache(maxsize=64)
 def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
     return jit(partial(function, program), getattr(program.evaluator, "mesh", None))
@@ -298,11 +287,13 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
     if state.parents is None:
         after, info, valid = _compiled(_first, program)(state)
         return (after if valid else state), info, int(valid), bool(valid)
-    state, infos, count, valid = _compiled(_block, program)(state, np.int32(limit))
+    state, infos, count, valid = _compiled(block, program)(state, np.int32(limit))
     return state, infos, int(count), bool(valid)
 
 
-def _evaluator(algorithm: Algorithm, task: Task, chunk: int | None, devices: Devices | None) -> Evaluator:
+def evaluator_of(
+    algorithm: Algorithm, task: Task, chunk: int | None = None, devices: Devices | None = None
+) -> Evaluator:
     """That of all devices where there are several."""
     evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
     return evaluator if len(devices) == 1 else sharded(evaluator, devices)
@@ -377,7 +368,7 @@ def run(
     require_at_least(1, generations=generations, validate_every=validate_every)
     require_at_least(0, seconds=seconds)
     program = (
-        Program(algorithm, _evaluator(algorithm, task, chunk, devices), stop, task.validate, validate_every)
+        Program(algorithm, evaluator_of(algorithm, task, chunk, devices), stop, task.validate, validate_every)
         if isinstance(task, Task)
         else Program(algorithm, task, stop)
     )

@@ -1,5 +1,6 @@
 """Score all children on one device: a chunk of a brood at a time, never a whole population."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxga.algorithm import shape_of_state
 from jaxga.base import (
     Algorithm,
     Evaluation,
@@ -20,11 +22,12 @@ from jaxga.base import (
     require,
     require_at_least,
 )
-from jaxga.lowrank import LowRank, is_low_rank
-from jaxga.tree import check_params, size, take
+from jaxga.tree import take
 
-CHUNK_WEIGHTS = 2_000_000  # as many children at once as have this many weights together, within CHUNK_LIMITS
-CHUNK_LIMITS = 4, 32
+CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
+LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
+CHUNK_NUMBERS = 1_000_000, 32_000_000  # the numbers of a chunk's children, on a CPU and elsewhere, are no more,
+AHEAD_NUMBERS = 200_000  # and so many are drawn together on a CPU, for several chunks
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Vmapped:
     task: Task
     slots: int  # parents whose children are scored at once
     members: int  # children of one parent scored at once
+    ahead: int = 1  # chunks whose children are drawn together
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -48,18 +52,45 @@ class Vmapped:
     def score_chunks(self, state: State, groups: jax.Array, chunks: jax.Array) -> Evaluation:
         """Score these chunks ``[K]`` of the broods of these groups of parents ``[S]``: Evaluation ``[S, K, chunk]``.
 
-        Two loops, one within the other, so that what depends on the parent alone is computed once a parent.
+        Loops within loops, so that what depends on the parent alone is computed once a parent, and many small children
+        are drawn together.
         """
-        brood = jax.vmap(self.score_child, in_axes=(None, None, 0))
+        together = _largest_divisor(len(chunks), self.ahead)
 
-        def score_chunk(group: jax.Array, chunk: jax.Array) -> Evaluation:
-            members = chunk * self.members + jnp.arange(self.members)
+        def score_several(group: jax.Array, chunks: jax.Array) -> Evaluation:
+            members = chunks[:, None] * self.members + jnp.arange(self.members)
             if self.slots == 1:
-                return brood(state, group, members)
+                return self.score_brood(state, group, members)
             slots = group * self.slots + jnp.arange(self.slots)
-            return _merge(jax.vmap(brood, in_axes=(None, 0, None))(state, slots, members), 2)
+            scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(state, slots, members)
+            return jax.tree.map(lambda leaf: leaf.reshape(len(chunks), -1, *leaf.shape[3:]), scores)
 
-        return jax.lax.map(lambda group: jax.lax.map(partial(score_chunk, group), chunks), groups)
+        def score_group(group: jax.Array) -> Evaluation:
+            return _merge(jax.lax.map(partial(score_several, group), chunks.reshape(-1, together)), 2)
+
+        return jax.lax.map(score_group, groups)
+
+    def score_brood(self, state: State, slot: jax.Array, members: jax.Array) -> Evaluation:
+        """Build these children ``[K, chunk]`` of one parent together, and score them a chunk at a time."""
+
+        def build(member: jax.Array) -> Individual:
+            return self.algorithm.offspring(state, slot, member)
+
+        def score(member: jax.Array, child: Individual) -> Evaluation:
+            return self.score(state, slot * self.algorithm.brood + member, child, parent)
+
+        parent = None if state.parents is None else take(state.parents, slot)
+        everyone = members.reshape(-1)
+        axes = _axes(build, everyone)
+        children = jax.vmap(build, out_axes=axes)(everyone)
+
+        def score_chunk(number: jax.Array) -> Evaluation:
+            chunk = members.shape[1]
+            part = partial(jax.lax.dynamic_slice_in_dim, start_index=number * chunk, slice_size=chunk)
+            some = _map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
+            return jax.vmap(score, in_axes=(0, axes))(members[number], some)
+
+        return jax.lax.map(score_chunk, jnp.arange(len(members)))
 
     def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
         """All scores in one axis, those of elites that are scored again behind those of the children."""
@@ -73,12 +104,6 @@ class Vmapped:
             return scores
         kept = jax.lax.map(elite, jnp.arange(algorithm.elites))
         return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), scores, kept)
-
-    def score_child(self, state: State, slot: jax.Array, member: jax.Array) -> Evaluation:
-        """Build one child and score it."""
-        child = materialised(self.algorithm.offspring(state, slot, member), state.generation >= 0)
-        parent = None if state.parents is None else take(state.parents, slot)
-        return self.score(state, slot * self.algorithm.brood + member, child, parent)
 
     def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
         """Score one individual on the draw that its index is due; of a paired task, against its parent."""
@@ -100,8 +125,9 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     Args:
       algorithm: for its offspring.
       task: for its evaluate.
-      chunk: children at once; rounded down to what divides the broods evenly. By default as many as have two million
-        weights together, at least 4 and at most 32.
+      chunk: children at once; rounded down to what divides the broods evenly. By default 8 on a CPU (or `Task.chunk`),
+        fewer where they have more than a million numbers of their own: all weights of Gaussian children, the factors
+        of low-rank ones. Elsewhere 512, or 32 million numbers. `best_chunk` measures which is fastest.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -112,35 +138,49 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     """
     stale = task.paired and algorithm.elites and not algorithm.reevaluate
     require(not stale, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
+    own, cpu = _own_numbers(algorithm), jax.default_backend() == "cpu"
     if chunk is None:
-        weights = jax.eval_shape(task.init, jax.random.key(0))
-        check_params(weights)
-        chunk = int(np.clip(CHUNK_WEIGHTS // size(weights), *CHUNK_LIMITS))
+        most = (task.chunk or CHUNK) if cpu else LARGE_CHUNK
+        chunk = int(np.clip(CHUNK_NUMBERS[not cpu] // own, 1, most))
     require_at_least(1, chunk=chunk)
-    if chunk <= algorithm.brood:
-        return Vmapped(algorithm, task, 1, _largest_divisor(algorithm.brood, chunk))
-    return Vmapped(algorithm, task, _largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
+    if chunk > algorithm.brood:
+        return Vmapped(algorithm, task, _largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
+    members = _largest_divisor(algorithm.brood, chunk)
+    return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
 
 
-def materialised(individual: Individual, true: jax.Array) -> Individual:
-    """The same individual, its numbers written down before anything is computed with them.
+def _own_numbers(algorithm: Algorithm) -> int:
+    """How many numbers of a child are its own, and not its parent's; 1 at least."""
+    found = []
 
-    On CPUs XLA would otherwise draw the noise of a factor anew for every example that meets it: 65 million times a
-    generation instead of one. It ignores ``optimization_barrier`` there, but cannot look through a condition that it
-    does not know, so ``true`` must be true without XLA knowing it. The base of a low-rank leaf is left out: a product
-    with it can be shared.
-    """
-    leaves, treedef = jax.tree.flatten(individual, is_low_rank)
-    own = [(leaf.left, leaf.right) if is_low_rank(leaf) else leaf for leaf in leaves]
-    own = jax.lax.platform_dependent(own, cpu=partial(_behind_condition, true), default=jax.lax.optimization_barrier)
-    return treedef.unflatten(
-        LowRank(leaf.base, *numbers) if is_low_rank(leaf) else numbers
-        for leaf, numbers in zip(leaves, own, strict=True)
-    )
+    def look(state: State) -> None:
+        child = partial(algorithm.offspring, state, 0)
+        axes, shapes = _axes(child, jnp.arange(2)), jax.eval_shape(child, 0)
+        numbers = _map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
+        found.append(sum(jax.tree.leaves(numbers)))
+
+    jax.eval_shape(look, shape_of_state(algorithm))
+    return max(found[0], 1)
 
 
-def _behind_condition(true: jax.Array, numbers: Any) -> Any:
-    return jax.lax.cond(true, lambda same: same, partial(jax.tree.map, jnp.zeros_like), numbers)
+def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
+    """For every leaf of ``function(example)`` 0 where it depends on the example, else None: axes for ``vmap``."""
+    found: list[Any] = []
+    look = jax.custom_batching.custom_vmap(lambda tree: tree)
+
+    @look.def_vmap
+    def note(axis_size: int, in_batched: list[Any], tree: Any) -> tuple[Any, Any]:
+        del axis_size
+        found.append(in_batched[0])
+        return tree, in_batched[0]
+
+    shapes = jax.eval_shape(jax.vmap(lambda example: look(function(example))), examples)
+    depends = found[0] if found else jax.tree.map(lambda _: False, shapes)
+    return jax.tree.map(lambda batched: 0 if batched else None, depends)
+
+
+def _map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -> Any:
+    return jax.tree.map(function, axes, tree, is_leaf=lambda axis: axis is None)
 
 
 def _merge(tree: Evaluation, axes: int) -> Evaluation:

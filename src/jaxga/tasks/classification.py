@@ -12,7 +12,8 @@ from jaxga.data import Images
 from jaxga.tasks.losses import Loss, cross_entropy, right
 
 WHOLE = 1000  # images are scored at once, if there are no more,
-BLOCK = 100  # and else so many at a time: what a network's layers make of them stays in a cache
+BLOCK = 100  # and else so many at a time, so that what a network's layers make of them stays in a cache,
+CHUNK = 128  # by so many children, who share what their parent makes of a block.
 
 
 def classification(
@@ -83,7 +84,7 @@ def classification(
         inputs, labels = draw(key)
         return -cross_entropy(key, forward(params, inputs), labels)
 
-    return Task(init, evaluate, key, differentiable, validate)
+    return Task(init, evaluate, key, differentiable, validate, chunk=CHUNK if (batch or total) > WHOLE else None)
 
 
 def _mean_in_blocks(

@@ -37,19 +37,25 @@ def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     By comparisons, which on a CPU are five times faster for a population than the search for the largest.
     """
-    classes, own = jnp.arange(logits.shape[-1]), labels[..., None]
-    picked = _picked(logits, labels)[..., None]
-    return jnp.where(classes < own, logits < picked, logits <= picked).all(axis=-1)
+    columns, classes = _in_columns(logits)
+    picked = _picked(columns, classes, labels)
+    return jnp.where(classes < labels, columns < picked, columns <= picked).all(axis=0)
 
 
-def _picked(logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _in_columns(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Logits as ``[C, P]``, as the networks of `jaxga.nn` make them: what is done to each example is then one pass."""
+    return logits.T, jnp.arange(logits.shape[-1])[:, None]
+
+
+def _picked(columns: jax.Array, classes: jax.Array, labels: jax.Array) -> jax.Array:
     """``logits[p, labels[p]]``, by a sum: a population's gather is slow."""
-    return jnp.sum(jnp.where(jnp.arange(logits.shape[-1]) == labels[..., None], logits, 0), axis=-1)
+    return jnp.sum(jnp.where(classes == labels, columns, 0), axis=0)
 
 
 def _log_likelihood(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
     del key
-    return _picked(logits, labels) - jax.nn.logsumexp(logits, axis=-1)
+    columns, classes = _in_columns(logits)
+    return _picked(columns, classes, labels) - jax.nn.logsumexp(columns, axis=0)
 
 
 def _wrong(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:

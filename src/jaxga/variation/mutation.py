@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import add_factors, dense, dense_leaf, is_low_rank
+from jaxga.noise import normal
 from jaxga.tree import key_tree, size
 from jaxga.variation.step_size import StepSize
 
@@ -62,7 +63,7 @@ def gaussian(step_size: StepSize) -> Variation:
     >>> child.params.shape
     (3,)
     """
-    return additive(jax.random.normal, step_size)
+    return additive(normal, step_size)
 
 
 def laplace(step_size: StepSize) -> Variation:
@@ -156,7 +157,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
         leaves, treedef = jax.tree.flatten(params, is_low_rank)
         ends = np.cumsum([numbers(leaf) for leaf in leaves])
         # One draw, cut into pieces: the factors are small, and ten draws take ten times as long to compile.
-        noise = jax.random.normal(key, (int(ends[-1]),), jnp.result_type(*(leaf.dtype for leaf in leaves)))
+        noise = normal(key, (int(ends[-1]),), jnp.result_type(*(leaf.dtype for leaf in leaves)))
         pieces = jnp.split(noise, ends[:-1])
         return treedef.unflatten(map(move_leaf, leaves, treedef.flatten_up_to(sizes), pieces))
 

@@ -1,0 +1,59 @@
+"""Normal numbers, many and fast: those of ``jax.random.normal``, bit for bit, at less than half the time on a CPU.
+
+JAX runs the 20 rounds of its hash (Threefry-2x32: Salmon et al., SC 2011) as a loop there, whose every turn reads and
+writes arrays. Written out they are one pass, together with what is made of them.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Key
+
+ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
+PARITY = 0x1BD11BDA
+
+
+def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """``jax.random.normal``; other numbers than float32, and keys of other kinds, are left to it.
+
+    >>> key = jax.random.key(0)
+    >>> bool((normal(key, (3, 5)) == jax.random.normal(key, (3, 5))).all())
+    True
+    """
+    size = int(np.prod(shape))
+    partitionable = getattr(jax.config, "jax_threefry_partitionable", False)  # the default: numbers by their index
+    ours = dtype == jnp.float32 and key.dtype == jax.random.key(0).dtype and partitionable
+    if not (ours and 0 < size < 2**32):
+        return jax.random.normal(key, shape, dtype)
+    words, half = jax.random.key_data(key), -(-size // 2)
+
+    def write(number: jax.Array, numbers: jax.Array) -> jax.Array:
+        some = _normal_of(_bits(words, number.astype(jnp.uint32) * np.uint32(half), half))
+        return jax.lax.dynamic_update_slice(numbers, some, (number * half,))
+
+    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half))[:size].reshape(shape)
+
+
+def _bits(key: jax.Array, first: jax.Array, size: int) -> jax.Array:
+    """Of ``jax.random.bits`` those from ``first`` on: the hash of a counter under a key ``[2]``, two words in one."""
+    keys = key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY)
+    x = jnp.broadcast_to(keys[0], size)
+    y = jnp.arange(size, dtype=jnp.uint32) + (first + keys[1])
+    for number in range(5):
+        for turn in ROTATIONS[number % 2]:
+            x = x + y
+            y = x ^ ((y << np.uint32(turn)) | (y >> np.uint32(32 - turn)))
+        x = x + keys[(number + 1) % 3]
+        y = y + keys[(number + 2) % 3] + np.uint32(number + 1)
+    return x ^ y
+
+
+def _normal_of(bits: jax.Array) -> jax.Array:
+    """The quantile of 23 bits: they are the mantissa of a uniform number between -1 and 1."""
+    low = np.nextafter(np.float32(-1), np.float32(0))
+    unit = jax.lax.bitcast_convert_type((bits >> np.uint32(9)) | np.uint32(0x3F800000), jnp.float32) - np.float32(1)
+    uniform = jnp.maximum(low, unit * (np.float32(1) - low) + low)
+    return np.float32(np.sqrt(2)) * jax.lax.erf_inv(uniform)
