@@ -7,20 +7,22 @@ network after the other.
 
 import importlib.util
 import json
+import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import jaxga
 from benchmarks import peers
 from benchmarks.timing import Timing, ceiling, in_turns
 from jaxga import compilation, data, nn, report, tasks, variation
-from jaxga.devices import everywhere
+from jaxga.devices import AXIS, everywhere, mesh
+from jaxga.evaluate import Sharded
 from jaxga.lowrank import LowRank, is_low_rank, map_low_rank
 from jaxga.report.files import describe_machine
 
@@ -40,6 +42,7 @@ class Work:
     hidden: tuple[int, ...] = (128,)
     channels: tuple[int, ...] = ()  # of convolutions; none is a perceptron
     at_once: int | None = None  # children that a peer scores at once, where all of them do not fit
+    dispatch: int = 1  # generations of jaxga in one call, as `jaxga.run` does as many as take about a second
 
     @property
     def network(self) -> nn.MLP | nn.ConvNet:
@@ -67,8 +70,8 @@ class Work:
 
 CHANNELS = (32, 64, 64)
 WORKS = {
-    "a": Work("(a) MLP 128-128-10, 64 vectors, 1,024 children", (128,), 64, 1024),
-    "b": Work("(b) MLP 784-128-10, 500 images, 1,024 children", (784,), 500, 1024),
+    "a": Work("(a) MLP 128-128-10, 64 vectors, 1,024 children", (128,), 64, 1024, dispatch=16),
+    "b": Work("(b) MLP 784-128-10, 500 images, 1,024 children", (784,), 500, 1024, dispatch=4),
     "b4": Work("(b) MLP 784-128-10, 500 images, 4,096 children", (784,), 500, 4096, at_once=1024),
     "c": Work("(c) MLP 784-128-10, 60,000 images, 256 children", (784,), 60_000, 256, at_once=16),
     "d": Work("(d) 605,866 weights, 64 images, 256 children", (64, 64, 3), 64, 256, (512,), CHANNELS),
@@ -76,14 +79,24 @@ WORKS = {
 }
 
 
-def generation(work: Work, mutation: jaxga.Variation) -> peers.Step:
-    """One of jaxga: children, scores, selection, the next parent."""
+def program(work: Work, mutation: jaxga.Variation) -> tuple[jaxga.Algorithm, Sharded]:
+    """One parent and its children, on all devices."""
     inputs, labels = map(np.asarray, work.data())
     images = data.Images(inputs, labels, inputs[:1], labels[:1])
     task = tasks.classification(work.network, images, normalise=False)
     algorithm = jaxga.ga(task.init, mutation, parents=1, children=work.children)
-    evaluator = jaxga.sharded(jaxga.vmapped(algorithm, task))
-    step = compilation.jit(lambda state: algorithm.update(state, evaluator(state))[0], evaluator.mesh)
+    return algorithm, jaxga.sharded(jaxga.vmapped(algorithm, task))
+
+
+def generation(work: Work, mutation: jaxga.Variation) -> peers.Step:
+    """One of jaxga: children, scores, selection, the next parent."""
+    algorithm, evaluator = program(work, mutation)
+
+    def several(state: jaxga.State) -> jaxga.State:
+        one = lambda _, state: algorithm.update(state, evaluator(state))[0]  # noqa: E731
+        return jax.lax.fori_loop(0, work.dispatch, one, state)
+
+    step = compilation.jit(several, evaluator.mesh)
     return peers.repeated(step, everywhere(jax.jit(algorithm.init)(jax.random.key(0)), evaluator.mesh))
 
 
@@ -98,18 +111,31 @@ def policies(work: Work) -> dict[str, peers.Step]:
     def child(member: jax.Array) -> Any:
         return algorithm.offspring(state, 0, member).params
 
-    kept = partial(map_low_rank, lambda leaf: LowRank(None, 0, 0) if is_low_rank(leaf) else 0)  # pyright: ignore
-    axes = kept(jax.eval_shape(child, 0))
+    across, share = mesh(), PartitionSpec(AXIS)
+    axes = _of_child(jax.eval_shape(child, 0), None, 0)
+    places = _of_child(jax.eval_shape(child, 0), PartitionSpec(), share)
+    act = jax.vmap(network.apply, in_axes=(axes, 0))
+    act_low = jax.jit(jax.shard_map(act, mesh=across, in_specs=(places, share), out_specs=share, check_vma=False))
     low_rank = jax.jit(jax.vmap(child, out_axes=axes))(jnp.arange(work.children))
+    low_rank, own = jax.device_put((low_rank, inputs), _shardings(across, (places, share)))
     shared = plain.init(jax.random.key(0), inputs[0])
     full = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (work.children, *leaf.shape)) + 0, shared)
-    act_low = jax.jit(jax.vmap(network.apply, in_axes=(axes, 0)))
     act_plain, act_shared = jax.jit(jax.vmap(plain.apply)), jax.jit(plain.apply)
     return {
-        "jaxga, low-rank": lambda: act_low(low_rank, inputs),
+        "jaxga, low-rank": lambda: act_low(low_rank, own),
         "vmap of flax": lambda: act_plain(full, inputs),
         "one network for all": lambda: act_shared(shared, inputs[:, 0]),
     }
+
+
+def _of_child(child: Any, shared: Any, own: Any) -> Any:
+    """``shared`` for what a low-rank child has from its parent, ``own`` for the rest."""
+    return map_low_rank(lambda leaf: LowRank(shared, own, own) if is_low_rank(leaf) else own, child)
+
+
+def _shardings(across: Mesh, specs: Any) -> Any:
+    leaf = lambda node: isinstance(node, PartitionSpec)  # noqa: E731
+    return jax.tree.map(lambda spec: NamedSharding(across, spec), specs, is_leaf=leaf)
 
 
 def generations(work: Work) -> dict[str, peers.Step]:
@@ -123,6 +149,7 @@ def generations(work: Work) -> dict[str, peers.Step]:
         "vmap of flax": peers.by_hand(*the_same, work.at_once or work.children),
     }
     if importlib.util.find_spec("torch"):
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # its threads would keep a core busy in the turn of others
         steps["PyTorch, one by one"] = peers.torch_one_by_one(work.plain, work.data(), SAMPLE, SIGMA)
     return steps
 
@@ -137,7 +164,11 @@ def compare(name: str, seconds: float) -> dict[str, Any]:
 
 
 def _row(who: str, timing: Timing, work: Work, rival: float, flops: float) -> dict[str, Any]:
-    seconds = timing.median * (work.children / SAMPLE if "PyTorch" in who else 1)
+    seconds = timing.median
+    if "PyTorch" in who:
+        seconds *= work.children / SAMPLE
+    if "jaxga" in who:
+        seconds /= work.dispatch
     dense = work.operations() / seconds / flops  # a low-rank child is never built, and needs fewer
     return {
         "who": who, "ms": round(1e3 * seconds, 2), "times as fast": round(rival / seconds, 2),

@@ -24,17 +24,17 @@ TURN = 0.25  # seconds
 def in_turns(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Timing]:
     """Call every step once to compile it, then let them take turns for ``seconds`` each, three turns at least.
 
-    A turn is one call, or as many as fit into a quarter of a second, so that what another has left in the caches and in
-    its threads does not count for long. A step returns arrays, which are waited for.
+    A turn is one call, or as many as fit into a quarter of a second. Of several the first one does not count: it finds
+    the caches and the threads as another has left them. A step returns arrays, which are waited for.
     """
     first, taken = {name: _seconds(step) for name, step in steps.items()}, {name: [] for name in steps}
     begun, turns = time.perf_counter(), 0
     while turns < 3 or time.perf_counter() - begun < seconds * len(steps):
         for name, step in steps.items():
-            end = time.perf_counter() + TURN
-            taken[name].append(_seconds(step))
+            end, turn = time.perf_counter() + TURN, [_seconds(step)]
             while time.perf_counter() < end:
-                taken[name].append(_seconds(step))
+                turn.append(_seconds(step))
+            taken[name] += turn[1:] or turn
         turns += 1
     return {name: Timing(first[name], float(np.median(s)), min(s), len(s)) for name, s in taken.items()}
 

@@ -90,8 +90,8 @@ class Args:
     """Stop after so many seconds."""
     validate_every: int = 10
     """Generations from one validation to the next."""
-    chunk: int | None = None
-    """Children scored at once."""
+    chunk: int | Literal["measured"] | None = None
+    """Children scored at once; by default by a rule, or as many as are found fastest before the run begins."""
     sgd: int = 0
     """Epochs of gradient descent (SGD, 0.1, batches of 64) on the same network, to compare with."""
     seed: int = 0
@@ -202,6 +202,9 @@ def main(args: Args) -> int:
     images = load(args)
     algorithm, task = make(args, images)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
+    if args.chunk == "measured":
+        args.chunk = jaxga.best_chunk(algorithm, task)
+        print(f"{args.chunk} children at once are fastest here.")
     out = args.out or report.find_run("mnist", asdict(args))
     results = jaxga.run_seeds(
         algorithm, task, "mnist", asdict(args), out, resume=args.resume, generations=args.generations,

@@ -107,10 +107,9 @@ def test_refuses_a_batch_that_cannot_be(digits, batch):
 def test_the_data_is_no_part_of_the_program(digits, params):
     """Compiled programs are given the images, they do not hold a copy."""
     task = tasks.classification(NETWORK, digits)
-    program, given, _ = compilation._program(task.evaluate, (KEY, params))
-    leaves = jax.tree.leaves((KEY, params))
-    assert len(program.lower(given, leaves).as_text()) < 50_000 < digits.train_images.nbytes
-    assert sum(array.nbytes for array in given) >= digits.train_images.nbytes
+    found = compilation.prepare(task.evaluate, (KEY, params))
+    assert len(found.compiled.as_text()) < 200_000 < digits.train_images.nbytes
+    assert found.memory.data == sum(array.nbytes for array in found.data) >= digits.train_images.nbytes
     again = compilation.jit(task.evaluate)
     chex.assert_trees_all_close(again(KEY, params), jax.jit(task.evaluate)(KEY, params), rtol=1e-6)
     assert jax.eval_shape(again, KEY, params).fitness.shape == ()  # within another program it is the function itself

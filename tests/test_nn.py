@@ -3,10 +3,12 @@
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jaxga
-from jaxga import nn, tree
+from jaxga import nn, tasks, tree
+from jaxga import variation as v
 
 
 @pytest.mark.parametrize("padding", ["VALID", "SAME"])
@@ -44,3 +46,17 @@ def test_biases_start_at_zero_and_kernels_at_their_scale():
 def test_an_image_smaller_than_the_kernel_is_named():
     with pytest.raises(jaxga.InputError, match="2 x 2 is smaller than the kernel, 3 x 3"):
         nn.convolve(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 1)), 1)
+
+
+@pytest.mark.parametrize("mutation", [v.gaussian(v.relative(0.1)), v.low_rank(v.relative(0.1))])
+def test_half_precision_scores_about_the_same_and_keeps_parents_whole(mutation):
+    exact, half = (
+        tasks.memorization(nn.ConvNet(4, (4,), (3,), (2,), 8), points=8, shape=(9, 9, 3), classes=4, dtype=dtype)
+        for dtype in (jnp.float32, jnp.bfloat16)
+    )
+    algorithm = jaxga.ga(exact.init, mutation, parents=2, children=16)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    one, other = (jax.jit(jaxga.vmapped(algorithm, task))(state).fitness for task in (exact, half))
+    assert other.dtype == jnp.float32
+    assert 0 < np.abs(one - other).max() < 0.05
+    chex.assert_trees_all_equal_dtypes(exact.init(jax.random.key(0)), half.init(jax.random.key(0)))

@@ -19,6 +19,7 @@ from jaxga.base import (
 from jaxga.devices import use_cores
 from jaxga.evaluate import sharded, vmapped
 from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
+from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Result, run
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Evaluation",
     "Individual",
     "InputError",
+    "Plan",
     "Result",
     "Runs",
     "State",
@@ -34,6 +36,7 @@ __all__ = [
     "__version__",
     "analysis",
     "baselines",
+    "best_chunk",
     "checkpoint",
     "common",
     "common_founder",
@@ -45,6 +48,7 @@ __all__ = [
     "nn",
     "paired",
     "pedigree",
+    "plan",
     "random_founders",
     "report",
     "require",

@@ -171,15 +171,16 @@ def ga(
     return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate)
 
 
+def state_with_parents(algorithm: Algorithm, key: Key) -> State:
+    """A first state, where founders are drawn afresh with the first of them for all parents."""
+    state = algorithm.init(key)
+    child = algorithm.offspring(state, jnp.int32(0), jnp.int32(0))
+    return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
+
+
 def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
     """Shapes and node types of a state that has parents."""
-
-    def after_founders(key: Key) -> State:
-        state = algorithm.init(key)
-        child = algorithm.offspring(state, jnp.int32(0), jnp.int32(0))
-        return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
-
-    return jax.eval_shape(after_founders, jax.random.key(0) if key is None else key)
+    return jax.eval_shape(partial(state_with_parents, algorithm), jax.random.key(0) if key is None else key)
 
 
 def _check_sizes(

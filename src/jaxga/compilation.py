@@ -33,6 +33,7 @@ class Prepared(NamedTuple):
     data: list[Any]
     out: Any  # structure of its result
     memory: Memory
+    compiled: Any  # for its cost_analysis() and as_text()
 
 
 def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[..., Any]:
@@ -78,12 +79,13 @@ def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh
 
     data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
     shapes = _shapes(data, mesh), _shapes(jax.tree.leaves(arguments), mesh)
-    stats = program.lower(*shapes).compile().memory_analysis()
+    compiled = program.lower(*shapes).compile()
+    stats = compiled.memory_analysis()
     held = sum(int(const.nbytes) for const in data)
     needs = ("argument", "output", "temp") if stats else ()  # not every backend tells
     sizes = [getattr(stats, f"{part}_size_in_bytes") for part in needs] or [held, 0, 0]
     memory = Memory(held, sizes[0] - held, *sizes[1:])
-    return Prepared(program, data, jax.tree.structure(out), memory)
+    return Prepared(program, data, jax.tree.structure(out), memory, compiled)
 
 
 def _shapes(leaves: list[Any], mesh: Mesh | None) -> list[jax.ShapeDtypeStruct]:

@@ -41,6 +41,11 @@ class Vmapped:
     ahead: int = 1  # chunks whose children are drawn together
 
     @property
+    def chunk(self) -> int:
+        """Children scored at once."""
+        return self.slots * self.members
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Groups of parents, and chunks of the brood of each."""
         return self.algorithm.parents // self.slots, self.algorithm.brood // self.members

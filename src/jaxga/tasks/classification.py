@@ -1,7 +1,7 @@
 """Learn labelled images: fitness on the training images, all of them or a batch, and accuracy on images never seen."""
 
 from collections.abc import Callable
-from typing import cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from flax import linen
 
 from jaxga.base import Evaluation, Key, Params, Task, common, require, require_at_least
 from jaxga.data import Images
+from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right
 
 WHOLE = 1000  # images are scored at once, if there are no more,
@@ -24,6 +25,7 @@ def classification(
     batch: int | None = None,
     key: Callable[[Key, jax.Array], Key] = common,
     normalise: bool = True,
+    dtype: Any = jnp.float32,
 ) -> Task:
     """Classify images. The data is on the device once, whatever the population.
 
@@ -36,6 +38,7 @@ def classification(
       key: `common` scores everyone of a generation on the same batch, `independent` every child on one of its own.
         See `jaxga.paired` for the difference to the parent.
       normalise: subtract the mean of the training pixels and divide by their standard deviation.
+      dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
 
     `Task.validate` gives accuracy (its fitness) and loss, the mean cross-entropy, on the validation images.
 
@@ -49,14 +52,14 @@ def classification(
     require_at_least(1, batch=total if batch is None else batch)
     require((batch or 0) <= total, f"batch is {batch}, and there are {total} training images: take fewer, or all.")
     mean, scale = (images.train_images.mean(), images.train_images.std()) if normalise else (0.0, 1.0)
-    inputs, unseen = (jnp.asarray((part - mean) / scale) for part in (images.train_images, images.validation_images))
+    pixels = images.train_images, images.validation_images
+    inputs, unseen = (jnp.asarray((part - mean) / scale, dtype) for part in pixels)
     labels, unseen_labels = jnp.asarray(images.train_labels), jnp.asarray(images.validation_labels)
 
     def init(key: Key) -> Params:
-        return network.init(key, inputs[:1])
+        return network.init(key, inputs[:1].astype(jnp.float32))
 
-    def forward(params: Params, inputs: jax.Array) -> jax.Array:
-        return cast(jax.Array, network.apply(params, inputs))
+    forward = applied(network, dtype)
 
     def summed_loss(key: Key, params: Params, inputs: jax.Array, labels: jax.Array) -> jax.Array:
         return jnp.sum(loss.each(key, forward(params, inputs), labels))

@@ -4,13 +4,14 @@ P points, C classes.
 """
 
 from collections.abc import Sequence
-from typing import cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen
 
 from jaxga.base import Evaluation, Key, Params, Task, common, independent, require, require_at_least
+from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right, sampled
 from jaxga.tree import path_key
 
@@ -29,6 +30,7 @@ def memorization(
     classes: int = 10,
     loss: Loss = cross_entropy,
     seed: int = 0,
+    dtype: Any = jnp.float32,
 ) -> Task:
     """Memorize ``points`` points of Gaussian noise of ``shape``, with labels drawn uniformly from ``classes``.
 
@@ -40,6 +42,7 @@ def memorization(
       loss: `cross_entropy`, `errors`, `till_death`, `till_death_shuffled`, `sampled`, or any other `Loss`; those that
         count, count points of P. With `sampled` every child draws for itself.
       seed: of the data, apart from the seed of a run.
+      dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
 
     Logged for the best child: ``points`` (right by argmax, of P) and ``cross_entropy`` (mean, nats).
 
@@ -57,11 +60,10 @@ def memorization(
     def init(key: Key) -> Params:
         return network.init(key, inputs[:1])
 
-    def forward(params: Params) -> jax.Array:
-        return cast(jax.Array, network.apply(params, inputs))
+    forward = applied(network, dtype)
 
     def evaluate(key: Key, params: Params) -> Evaluation:
-        logits = forward(params)
+        logits = forward(params, inputs)
         metrics = {
             "points": jnp.sum(right(logits, labels)).astype(jnp.int32),
             "cross_entropy": -cross_entropy(key, logits, labels),
@@ -70,6 +72,6 @@ def memorization(
         return Evaluation(jnp.where(jnp.isnan(logits).any(), jnp.nan, loss(key, logits, labels)), metrics=metrics)
 
     def differentiable(key: Key, params: Params) -> jax.Array:
-        return -cross_entropy(key, forward(params), labels)
+        return -cross_entropy(key, forward(params, inputs), labels)
 
     return Task(init, evaluate, independent if loss is sampled else common, differentiable)

@@ -1,0 +1,69 @@
+"""What does a child cost in a population of a thousand, and in one of a million? ``python -m benchmarks.scaling``.
+
+Work (a) of `benchmarks.speed`, each size in a process of its own: the median time of a generation, and the peak memory.
+"""
+
+import json
+import resource
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from benchmarks.speed import SIGMA, WORKS, generation
+from jaxga import report, variation
+from jaxga.report.files import describe_machine
+
+SIZES = tuple(2**power for power in range(10, 21, 2))
+
+
+def measure(children: int, seconds: float) -> dict[str, float]:
+    """Of one size, in this process."""
+    step = generation(replace(WORKS["a"], children=children), variation.low_rank(variation.relative(SIGMA)))
+    jax.block_until_ready(step())
+    taken, end = [], time.perf_counter() + seconds
+    while len(taken) < 3 or time.perf_counter() < end:
+        begun = time.perf_counter()
+        jax.block_until_ready(step())
+        taken.append(time.perf_counter() - begun)
+    mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"children": children, "ms": 1e3 * float(np.median(taken)), "MiB": mebibytes}
+
+
+@dataclass
+class Args:
+    seconds: float = 5.0
+    """For each size; three generations at least."""
+    only: int | None = None
+    """Measure this one size here, and print it."""
+    out: Path | None = None
+    """A JSON file for the figures."""
+
+
+def main(args: Args) -> None:
+    if args.only:
+        print(json.dumps(measure(args.only, args.seconds)))
+        return
+    found = []
+    for children in SIZES:
+        command = [sys.executable, "-m", "benchmarks.scaling", "--only", str(children), "--seconds", str(args.seconds)]
+        found.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    rows = [
+        {
+            "children": f"{row['children']:,}", "ms a generation": round(row["ms"], 1),
+            "microseconds a child": round(1e3 * row["ms"] / row["children"], 2), "peak MiB": round(row["MiB"]),
+        }
+        for row in found
+    ]  # fmt: skip
+    machine = describe_machine()
+    report.print_table(rows, f"{WORKS['a'].title[:-16]}; {machine['device']}, JAX {machine['jax']}")
+    if args.out:
+        report.write_json(args.out, {"machine": machine, "sizes": found})
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)

@@ -1,0 +1,41 @@
+"""What a generation costs, as compiled: operations and memory of the works of benchmarks/speed.py. A guard, no timer.
+
+XLA counts a loop once, so these are the operations of one chunk of children and of what is done once a generation. Who
+has to change a figure has changed the speed: measure it, and say why.
+"""
+
+import dataclasses
+
+import pytest
+
+from benchmarks.speed import SIGMA, WORKS, program
+from jaxga import variation as v
+from jaxga.algorithm import shape_of_state
+from jaxga.compilation import prepare
+
+
+def cost(work, mutation):
+    algorithm, sharded = program(work, mutation(v.relative(SIGMA)))
+    state = shape_of_state(algorithm)
+    found = prepare(lambda state: algorithm.update(state, sharded.evaluator(state))[0], (state,))
+    flops = found.compiled.cost_analysis()["flops"]
+    return flops / 1e6, found.memory.working / 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "mutation", "operations", "megabytes"),
+    [
+        ("a", v.low_rank, 15.3, 1.16),
+        ("b", v.low_rank, 132, 4.56),
+        ("c", v.low_rank, 93.7, 8.26),
+        ("d", v.low_rank, 1025, 24.5),
+        ("e", v.low_rank, 57.6, 1.01),
+        ("b", v.gaussian, 891, 6.85),
+    ],
+    ids=["a", "b", "c", "d", "e", "b Gaussian"],
+)
+def test_a_generation_costs_no_more(name, mutation, operations, megabytes):
+    """(c) with fewer images, which it meets in blocks all the same."""
+    work = WORKS[name]
+    found = cost(dataclasses.replace(work, examples=min(work.examples, 2000)), mutation)
+    assert found == pytest.approx((operations, megabytes), rel=0.1)
