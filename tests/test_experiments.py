@@ -5,10 +5,12 @@ These processes compile with optimisation, so equal bits here are equal bits for
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import chex
@@ -118,7 +120,7 @@ def test_killed_and_resumed_equals_never_stopped(uninterrupted, tmp_path):
     assert_same_run(uninterrupted[0], out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
     out = tmp_path / "run"
     process = start(*SMALL, "--generations", 10**6, "--out", out)
@@ -139,6 +141,21 @@ def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
         assert_same_run(uninterrupted[0], out)
 
 
+def refusal(script, arguments, monkeypatch, capsys):
+    """What a script says, run in this process: most of the time of another one would be imports."""
+    monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    monkeypatch.setattr("jaxga.report.command.use_cores", lambda: None)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(script, run_name="__main__")
+    return stop.value.code, *capsys.readouterr()
+
+
+def test_nonsense_ends_a_process_with_one_sentence():
+    code, shown, err = run("--seeds", "0")
+    assert (code, shown, err) == (2, "", "error: seeds is 0, and must be 1 or more.\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -146,14 +163,13 @@ def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
         (["--parents", "0"], "parents is 0, and must be 1 or more"),
         (["--sigma", "-1"], "sigma is -1.0, and must be 0 or more"),
         (["--shape", "20", "20", "3"], "is smaller than the kernel"),
-        (["--seeds", "0"], "seeds is 0, and must be 1 or more"),
         (["--parents", "8", "--average", "32"], "leave 16 to average: take 16 or fewer"),
         (["--resume"], "resume needs to know which run: pass --out DIR as well."),
         (["--resume", "--out", "/nonexistent"], "/nonexistent holds no run to resume"),
     ],
 )
-def test_nonsense_gets_one_sentence(arguments, message):
-    code, shown, err = run(*arguments)
+def test_nonsense_gets_one_sentence(arguments, message, monkeypatch, capsys):
+    code, shown, err = refusal(str(ROOT / "experiments" / "memorization.py"), arguments, monkeypatch, capsys)
     assert code == 2
     assert shown == ""
     assert err.startswith("error: ")
@@ -171,8 +187,9 @@ def test_nonsense_gets_one_sentence(arguments, message):
         (["--dataset", "digits", "--average", "0"], "average is 0, and must be 1 or more."),
     ],
 )
-def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path):
-    code, shown, err = run(*arguments, "--out", tmp_path / "run", script=str(ROOT / "experiments" / "mnist.py"))
+def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path, monkeypatch, capsys):
+    arguments = [*arguments, "--out", tmp_path / "run"]
+    code, shown, err = refusal(str(ROOT / "experiments" / "mnist.py"), arguments, monkeypatch, capsys)
     assert code == 2
     assert shown == ""
     assert err.startswith(f"error: {message}")

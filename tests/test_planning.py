@@ -57,11 +57,10 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
 def test_larger_chunks_and_populations_need_what_was_foretold():
     task = jaxga.Task(lambda _: jnp.ones(5000), lambda _, w: jaxga.Evaluation(-jnp.sum(jnp.sin(w) @ jnp.cos(w))))
     make = lambda children: jaxga.ga(task.init, v.gaussian(v.absolute(0.1)), parents=1, children=children)  # noqa: E731
-    small, large = jaxga.plan(make(256), task, chunk=64), jaxga.plan(make(256), task, chunk=256)
-    assert large.working == pytest.approx(small.working + 192 * small.each_of_chunk, rel=0.1)
-    many = jaxga.plan(make(65_536), task, chunk=64)
-    assert many.working == pytest.approx(small.working + 65_280 * small.each, rel=0.5)
-    assert small.each_of_chunk > 4 * 5000 > 100 > small.each
+    small, large = jaxga.plan(make(256), task, chunk=64), jaxga.plan(make(65_536), task, chunk=256)
+    foretold = small.working + 192 * small.each_of_chunk + 65_280 * small.each
+    assert large.working == pytest.approx(foretold, rel=0.2)
+    assert small.each_of_chunk > 4 * 5000 > 200 > small.each
 
 
 def test_the_fastest_chunk_is_measured_once(tmp_path, monkeypatch):

@@ -55,19 +55,19 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
         leaves, treedef = jax.tree.flatten(arguments)
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*arguments)  # already part of a program
+        leaves = everywhere(leaves, mesh)  # before they are looked at: an array's type says where it is
         signature = treedef, tuple(jax.typeof(leaf) for leaf in leaves)
         if signature not in programs:
-            found = prepare(function, arguments, mesh)
-            _check(found.memory, mesh.size if mesh else 1)
-            programs[signature] = found._replace(data=everywhere(found.data, mesh))
+            programs[signature] = prepare(function, treedef.unflatten(leaves), mesh)
+            _check(programs[signature].memory, mesh.size if mesh else 1)
         found = programs[signature]
-        return found.out.unflatten(found.program(found.data, everywhere(leaves, mesh)))
+        return found.out.unflatten(found.program(found.data, leaves))
 
     return call
 
 
 def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh | None = None) -> Prepared:
-    """Compile ``function`` for arguments of these shapes; its data stays where it is."""
+    """Compile ``function`` for these arguments, or for their shapes; then its data stays where it is."""
     closed, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
     large = [getattr(const, "nbytes", 0) >= HOISTED_BYTES for const in closed.consts]
 
@@ -78,8 +78,12 @@ def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh
         return eval_jaxpr(closed.jaxpr, consts, *leaves)
 
     data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
-    shapes = _shapes(data, mesh), _shapes(jax.tree.leaves(arguments), mesh)
-    compiled = program.lower(*shapes).compile()
+    inputs = data, jax.tree.leaves(arguments)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in inputs[1]):
+        compiled = program.lower(*(_shapes(leaves, mesh) for leaves in inputs)).compile()
+    else:  # what is called later with the same arguments is then compiled already
+        data, leaves = everywhere(inputs, mesh)
+        compiled = program.lower(data, leaves).compile()
     stats = compiled.memory_analysis()
     held = sum(int(const.nbytes) for const in data)
     needs = ("argument", "output", "temp") if stats else ()  # not every backend tells

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import jax
@@ -154,6 +154,7 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
 
 
+@lru_cache(maxsize=64)
 def _own_numbers(algorithm: Algorithm) -> int:
     """How many numbers of a child are its own, and not its parent's; 1 at least."""
     found = []
