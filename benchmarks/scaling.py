@@ -23,7 +23,7 @@ SIZES = tuple(2**power for power in range(10, 21, 2))
 
 def measure(children: int, seconds: float) -> dict[str, float]:
     """Of one size, in this process."""
-    step = generation(replace(WORKS["a"], children=children), variation.low_rank(variation.relative(SIGMA)))
+    step = generation(replace(WORKS["a"], children=children, dispatch=1), variation.low_rank(variation.relative(SIGMA)))
     jax.block_until_ready(step())
     taken, end = [], time.perf_counter() + seconds
     while len(taken) < 3 or time.perf_counter() < end:
