@@ -7,14 +7,11 @@ import json
 import resource
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import jax
-import numpy as np
-
 from benchmarks.speed import SIGMA, WORKS, generation
+from benchmarks.timing import in_turns
 from jaxga import report, variation
 from jaxga.report.files import describe_machine
 
@@ -24,14 +21,9 @@ SIZES = tuple(2**power for power in range(10, 21, 2))
 def measure(children: int, seconds: float) -> dict[str, float]:
     """Of one size, in this process."""
     step = generation(replace(WORKS["a"], children=children, dispatch=1), variation.low_rank(variation.relative(SIGMA)))
-    jax.block_until_ready(step())
-    taken, end = [], time.perf_counter() + seconds
-    while len(taken) < 3 or time.perf_counter() < end:
-        begun = time.perf_counter()
-        jax.block_until_ready(step())
-        taken.append(time.perf_counter() - begun)
+    timing = in_turns({"generation": step}, seconds)["generation"]
     mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"children": children, "ms": 1e3 * float(np.median(taken)), "MiB": mebibytes}
+    return {"children": children, "ms": 1e3 * timing.median, "MiB": mebibytes}
 
 
 @dataclass

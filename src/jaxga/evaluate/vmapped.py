@@ -195,4 +195,4 @@ def _merge(tree: Evaluation, axes: int) -> Evaluation:
 
 
 def _largest_divisor(number: int, limit: int) -> int:
-    return next(divisor for divisor in range(limit, 0, -1) if number % divisor == 0)
+    return next(divisor for divisor in range(min(limit, number), 0, -1) if number % divisor == 0)
