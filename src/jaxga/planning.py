@@ -50,8 +50,8 @@ class Plan(NamedTuple):
 
     @property
     def largest_chunk(self) -> int:
-        """So many children could be scored at once; 0 where not even one could."""
-        return max(int(self.chunk + (self.free - self.total) / self.each_of_chunk), 0)
+        """So many children could be scored at once, all of them at most; 0 where not even one could."""
+        return min(max(int(self.chunk + (self.free - self.total) / self.each_of_chunk), 0), self.children)
 
     @property
     def largest_population(self) -> int:
