@@ -3,7 +3,6 @@
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -53,20 +52,32 @@ def evosax(network: linen.Module, data: tuple[jax.Array, jax.Array], children: i
 
     params = network.init(jax.random.key(0), data[0][:1])
     algorithm = SimpleGA(children, params, std_schedule=optax.constant_schedule(sigma))
-    config = algorithm.default_params
-    population = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (children, *leaf.shape)), params)
-    state = algorithm.init(jax.random.key(1), population, jnp.zeros(children), config)
+    step = jax.jit(evosax_generation(algorithm, network, at_once), donate_argnums=0)
+    return repeated(step, evosax_start(algorithm, params), *data)
 
-    @partial(jax.jit, donate_argnums=0)
-    def step(carry: Any, inputs: jax.Array, labels: jax.Array) -> Any:
+
+def evosax_start(algorithm: Any, params: Any, seed: int = 0) -> tuple[jax.Array, Any]:
+    """A key, and a state in which everyone is these params."""
+    key_state, key = jax.random.split(jax.random.key(seed))
+    config, children = algorithm.default_params, algorithm.population_size
+    if not hasattr(algorithm, "get_population"):
+        return key, algorithm.init(key_state, params, config)
+    population = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (children, *leaf.shape)), params)
+    return key, algorithm.init(key_state, population, jnp.zeros(children), config)
+
+
+def evosax_generation(algorithm: Any, network: linen.Module, at_once: int) -> Callable[..., Any]:
+    """``(carry, inputs, labels) -> carry`` of any of its algorithms."""
+
+    def generation(carry: Any, inputs: jax.Array, labels: jax.Array) -> Any:
         key, state = carry
         key, key_ask, key_tell = jax.random.split(key, 3)
-        population, state = algorithm.ask(key_ask, state, config)
+        population, state = algorithm.ask(key_ask, state, algorithm.default_params)
         score = lambda params: loss(network.apply(params, inputs), labels)  # noqa: E731
         fitness = jax.lax.map(score, population, batch_size=at_once)
-        return key, algorithm.tell(key_tell, population, fitness, state, config)[0]
+        return key, algorithm.tell(key_tell, population, fitness, state, algorithm.default_params)[0]
 
-    return repeated(step, (jax.random.key(2), state), *data)
+    return generation
 
 
 def by_hand(
