@@ -18,13 +18,13 @@ class Timing(NamedTuple):
     calls: int
 
 
-TURN = 0.25  # seconds
+TURN = 1.0  # seconds
 
 
 def in_turns(steps: Mapping[str, Callable[[], object]], seconds: float) -> dict[str, Timing]:
     """Call every step once to compile it, then let them take turns for ``seconds`` each, three turns at least.
 
-    A turn is one call, or as many as fit into a quarter of a second. Of several the first one does not count: it finds
+    A turn is one call, or as many as fit into a second. Of several the first one does not count: it finds
     the caches and the threads as another has left them. A step returns arrays, which are waited for.
     """
     first, taken = {name: _seconds(step) for name, step in steps.items()}, {name: [] for name in steps}
