@@ -21,7 +21,7 @@ import jaxga
 from benchmarks import peers
 from benchmarks.timing import Timing, ceiling, in_turns
 from jaxga import compilation, data, nn, report, tasks, variation
-from jaxga.devices import AXIS, everywhere, mesh
+from jaxga.devices import AXIS, Devices, everywhere, mesh
 from jaxga.evaluate import Sharded
 from jaxga.lowrank import LowRank, is_low_rank, map_low_rank
 from jaxga.report.files import describe_machine
@@ -79,18 +79,18 @@ WORKS = {
 }
 
 
-def program(work: Work, mutation: jaxga.Variation) -> tuple[jaxga.Algorithm, Sharded]:
+def program(work: Work, mutation: jaxga.Variation, devices: Devices | None = None) -> tuple[jaxga.Algorithm, Sharded]:
     """One parent and its children, on all devices."""
     inputs, labels = map(np.asarray, work.data())
     images = data.Images(inputs, labels, inputs[:1], labels[:1])
     task = tasks.classification(work.network, images, normalise=False)
     algorithm = jaxga.ga(task.init, mutation, parents=1, children=work.children)
-    return algorithm, jaxga.sharded(jaxga.vmapped(algorithm, task))
+    return algorithm, jaxga.sharded(jaxga.vmapped(algorithm, task), devices)
 
 
-def generation(work: Work, mutation: jaxga.Variation) -> peers.Step:
+def generation(work: Work, mutation: jaxga.Variation, devices: Devices | None = None) -> peers.Step:
     """One of jaxga: children, scores, selection, the next parent."""
-    algorithm, evaluator = program(work, mutation)
+    algorithm, evaluator = program(work, mutation, devices)
 
     def several(state: jaxga.State) -> jaxga.State:
         one = lambda _, state: algorithm.update(state, evaluator(state))[0]  # noqa: E731
