@@ -248,7 +248,13 @@ def test_several_seeds_share_one_picture(tmp_path):
     assert (out / "seed-0" / "pedigree.npz").exists()
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "experiments").glob("*.py")), ids=lambda path: path.stem)
+SCRIPTS = [
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem.endswith("_sweep") else [])
+    for path in sorted((ROOT / "experiments").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_quick(script, tmp_path):
     code, shown, err = run("--quick", "--out", tmp_path / "run", script=str(script))
     assert code == 0, err

@@ -54,6 +54,7 @@ def test_what_does_not_fit_is_refused_with_what_would(monkeypatch):
         jaxga.run(algorithm, task, generations=1, chunk=2)
 
 
+@pytest.mark.slow
 def test_larger_chunks_and_populations_need_what_was_foretold():
     task = jaxga.Task(lambda _: jnp.ones(5000), lambda _, w: jaxga.Evaluation(-jnp.sum(jnp.sin(w) @ jnp.cos(w))))
     make = lambda children: jaxga.ga(task.init, v.gaussian(v.absolute(0.1)), parents=1, children=children)  # noqa: E731
