@@ -27,6 +27,7 @@ from jaxga.report.files import describe_machine
 from jaxga.tasks.memorization import noise
 
 POINTS = 25  # of a curve
+LAST = 0.02  # of a step size, at the end of its schedule
 NETWORK, PLAIN = nn.MLP((128, 10)), peers.Plain((128,))
 
 
@@ -87,17 +88,25 @@ def mnist() -> Work:
 WORKS = {"a": memorize, "mnist": mnist}
 
 
-def genetic(work: Work, setting: Setting, generations: int, mutation: Callable[..., jaxga.Variation]) -> Contestant:
-    """Children of one parent; step sizes fall like a cosine, to a fiftieth."""
-    size = variation.scheduled(variation.relative(setting.sigma), optax.cosine_decay_schedule(1.0, generations, 0.02))
+def recipe(
+    task: jaxga.Task, setting: Setting, generations: int, mutation: Callable[..., jaxga.Variation]
+) -> jaxga.Algorithm:
+    """Children of one parent, averaged by rank or the best alone; step sizes fall like a cosine, to a fiftieth."""
+    falling = lambda start: optax.cosine_decay_schedule(start, generations, LAST)  # noqa: E731
+    size = variation.scheduled(variation.relative(setting.sigma), falling(1.0))
     weights = variation.by_centred_rank(jnp.arange(setting.children, 0, -1.0))
     scale = setting.pull / float(jnp.sqrt(jnp.sum(weights**2)))
-    shorter = variation.decay(optax.cosine_decay_schedule(setting.decay, generations, 0.02)) if setting.decay else None
+    shorter = variation.decay(falling(setting.decay)) if setting.decay else None
     averaged = variation.average(setting.children, variation.by_centred_rank, scale=scale, projection=shorter)
-    algorithm = jaxga.ga(
-        work.task.init, mutation(size), parents=1, children=setting.children,
+    return jaxga.ga(
+        task.init, mutation(size), parents=1, children=setting.children,
         recombination=averaged if setting.pull else None,
     )  # fmt: skip
+
+
+def genetic(work: Work, setting: Setting, generations: int, mutation: Callable[..., jaxga.Variation]) -> Contestant:
+    """One of jaxga's."""
+    algorithm = recipe(work.task, setting, generations, mutation)
     evaluator = jaxga.sharded(jaxga.vmapped(algorithm, work.task))
 
     def advance(state: jaxga.State, number: jax.Array) -> jaxga.State:

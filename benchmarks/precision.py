@@ -13,29 +13,22 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from scipy import stats
 
 import jaxga
+from benchmarks.curves import LAST, Setting, recipe
 from benchmarks.timing import in_turns
 from jaxga import compilation, data, nn, report, tasks, variation
 from jaxga.report.files import describe_machine
 from jaxga.tree import replicate, take
 
 TYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
-SIGMA, LAST = 0.05, 0.02  # of the recipe: the step size, relative to a layer's first weights, and what is left of it
+SIGMA = 0.05
+RECIPE = Setting(children=512, sigma=SIGMA, pull=2.7)  # the defaults of experiments/mnist.py
 MUTATIONS: dict[str, tuple[Callable[..., jaxga.Variation], int]] = {
     "low-rank": (variation.low_rank, 1024),
     "Gaussian": (variation.gaussian, 128),
 }  # and children
-
-
-def recipe(task: jaxga.Task, generations: int, children: int = 512) -> jaxga.Algorithm:
-    """The defaults of ``experiments/mnist.py``."""
-    size = variation.scheduled(variation.relative(SIGMA), optax.cosine_decay_schedule(1.0, generations, LAST))
-    shrunk = float(jnp.linalg.norm(variation.by_centred_rank(jnp.arange(children, 0, -1.0))))
-    averaged = variation.average(children, variation.by_centred_rank, scale=2.7 / shrunk)
-    return jaxga.ga(task.init, variation.low_rank(size), parents=1, children=children, recombination=averaged)
 
 
 def order(classify: dict[str, jaxga.Task], mutation: str, sigma: float, parent: Any, seconds: float) -> dict[str, Any]:
@@ -73,7 +66,7 @@ class Args:
 def main(args: Args) -> None:
     images, network = data.mnist(), nn.MLP((128, 10))
     classify = {name: tasks.classification(network, images, batch=500, dtype=kind) for name, kind in TYPES.items()}
-    algorithm = recipe(classify["float32"], args.generations)
+    algorithm = recipe(classify["float32"], RECIPE, args.generations, variation.low_rank)
     trained = jaxga.run(algorithm, classify["float32"], key=0, generations=args.generations).best.params
     fresh = take(jax.jit(algorithm.init)(jax.random.key(0)).parents, 0).params
     cases = ("fresh", fresh, SIGMA), ("trained", trained, SIGMA), ("trained", trained, SIGMA * LAST)
@@ -86,8 +79,9 @@ def main(args: Args) -> None:
     report.print_table(rows, f"{machine['device']}, JAX {machine['jax']}")
     learned = []
     for name, task in classify.items():
+        algorithm = recipe(task, RECIPE, args.generations, variation.low_rank)
         runs = jaxga.run_many(
-            lambda task=task: recipe(task, args.generations), task, generations=args.generations, seeds=args.seeds,
+            lambda algorithm=algorithm: algorithm, task, generations=args.generations, seeds=args.seeds,
             validate_every=args.generations,
         )  # fmt: skip
         accuracy, loss = (runs.metrics[f"validation_{metric}"][:, -1] for metric in ("accuracy", "loss"))

@@ -8,7 +8,7 @@ network after the other.
 import importlib.util
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,8 @@ def generations(work: Work) -> dict[str, peers.Step]:
 def compare(name: str, seconds: float) -> dict[str, Any]:
     """Everyone on one work, in turns, and the ceiling beside them."""
     work, limit = WORKS[name], ceiling()
+    if name == "e" and jax.default_backend() != "cpu":
+        work = replace(work, title=work.title.replace("64 children", "1,000 children"), children=1000)
     timings = in_turns(policies(work) if name == "e" else generations(work), seconds)
     rival = next(timings[who].median for who in RIVALS if who in timings)
     rows = [_row(who, timing, work, rival, limit.flops) for who, timing in timings.items()]
@@ -194,7 +196,7 @@ def main(args: Args) -> None:
     for name in args.works:
         found.append(compare(name, args.seconds))
         limits = f"{found[-1]['flops'] / 1e9:.0f} GFLOP/s, {found[-1]['bytes'] / 1e9:.1f} GB/s"
-        report.print_table(found[-1]["rows"], f"{WORKS[name].title}; ceiling {limits}")
+        report.print_table(found[-1]["rows"], f"{found[-1]['title']}; ceiling {limits}")
         jax.clear_caches()
     figures = {"machine": describe_machine(), "works": found}
     if args.out:

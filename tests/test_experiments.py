@@ -99,7 +99,9 @@ arguments = {{k: tuple(x) if isinstance(x, list) else x for k, x in saved.config
 task, algorithm = memorization.make(memorization.Args(**arguments))
 chex.assert_trees_all_equal(pedigree.replay(algorithm, saved), checkpoint.restore({str(out / "checkpoints")!r}).state)
 """
-    subprocess.run([sys.executable, "-c", code], env=environment(), check=True, timeout=200)
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)
+    assert process.returncode == 0, process.stderr
 
 
 def test_killed_and_resumed_equals_never_stopped(uninterrupted, tmp_path):
