@@ -7,7 +7,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base"},
-    {"tree", "lowrank", "data", "devices", "noise"},
+    {"tree", "lowrank", "data", "devices", "noise", "arena"},
     {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report"},
     {"pedigree", "evaluate", "baselines"},
@@ -17,7 +17,7 @@ FLOORS = [
 ]
 HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
-         "sklearn": "data.py"}  # fmt: skip
+         "sklearn": "data.py", "envpool": "tasks/games.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

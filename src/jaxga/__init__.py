@@ -6,6 +6,7 @@ from jaxga.algorithm import common_founder, ga, random_founders
 from jaxga.base import (
     Algorithm,
     Evaluation,
+    Game,
     Individual,
     InputError,
     State,
@@ -17,7 +18,7 @@ from jaxga.base import (
     require,
 )
 from jaxga.devices import use_cores
-from jaxga.evaluate import sharded, vmapped
+from jaxga.evaluate import best_validated, rollouts, sharded, validated, vmapped
 from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Result, run
@@ -25,6 +26,7 @@ from jaxga.run import Result, run
 __all__ = [
     "Algorithm",
     "Evaluation",
+    "Game",
     "Individual",
     "InputError",
     "Plan",
@@ -37,6 +39,7 @@ __all__ = [
     "analysis",
     "baselines",
     "best_chunk",
+    "best_validated",
     "checkpoint",
     "common",
     "common_founder",
@@ -52,6 +55,7 @@ __all__ = [
     "random_founders",
     "report",
     "require",
+    "rollouts",
     "run",
     "run_many",
     "run_seeds",
@@ -60,6 +64,7 @@ __all__ = [
     "stop",
     "tasks",
     "use_cores",
+    "validated",
     "variation",
     "vmapped",
 ]

@@ -31,6 +31,7 @@ from jaxga.tree import check_params, expand, named_leaves, replicate, take, wher
 from jaxga.variation.crossover import Recombination
 from jaxga.variation.projection import Projection, project
 
+Champion = Callable[[Evaluation], jax.Array]  # (Evaluation [N + elites]) -> index
 Founders = Callable[[Key, Callable[[Key], Params], int], Params | None]
 
 RESERVED = {
@@ -62,6 +63,7 @@ def ga(
     recombination: Recombination | None = None,
     founders: Founders = common_founder,
     warmup: int = 0,
+    champion: Champion | None = None,
 ) -> Algorithm:
     """A generational genetic algorithm: T parents, N children, the survivors become the parents.
 
@@ -78,6 +80,7 @@ def ga(
       founders: `common_founder` or `random_founders`.
       warmup: so many generations in which only what is inherited beside the weights evolves, such as step sizes:
         children are scored as ever, and survivors pass on their strategy with their parent's weights.
+      champion: who is put first whatever its fitness, and so is the elite: `jaxga.best_validated`.
 
     Raises:
       InputError: where the sizes do not fit, or params hold anything but floats.
@@ -130,7 +133,9 @@ def ga(
     def select(state: State, evaluation: Evaluation) -> Info:
         evaluation = _candidates(state, as_fitness(evaluation), children, elites, reevaluate)
         key_rank, key_select = jax.random.split(generation_key(state, Purpose.SELECTION))
-        order = ranking(key_rank, evaluation)
+        ranked = order = ranking(key_rank, evaluation)
+        if champion is not None:
+            order = ranked[jnp.argsort(ranked != champion(evaluation), stable=True)]
         safe = elites if state.parents is not None else 0
         if selection is truncation:  # the elites are among the best anyway
             chosen = order[: parents * averaged]
@@ -139,12 +144,12 @@ def ga(
             chosen = jnp.concatenate([order[:safe], rest])
             chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
         indices = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
-        survivors = _survivors(recombination, evaluation, indices, order[0])
+        survivors = _survivors(recombination, evaluation, indices, ranked[0])
         if warmup and state.parents is not None:
             survivors = _without_steps(survivors, state.generation < warmup)
         return Info(
             survivors,
-            _metrics(state, evaluation, order, indices, children, 0 if reevaluate else safe),
+            _metrics(state, evaluation, ranked[0], order, indices, children, 0 if reevaluate else safe),
         )
 
     def advance(state: State, survivors: Survivors) -> State:
@@ -266,28 +271,39 @@ def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Arra
 
 
 def _metrics(
-    state: State, evaluation: Evaluation, order: jax.Array, indices: jax.Array, children: int, kept: int
+    state: State,
+    evaluation: Evaluation,
+    best: jax.Array,
+    order: jax.Array,
+    indices: jax.Array,
+    children: int,
+    kept: int,
 ) -> dict[str, jax.Array]:
     fitness = evaluation.fitness[:children]
     valid = ~jnp.isnan(fitness)
     metrics = {
-        "fitness": evaluation.fitness[order[0]],
+        "fitness": evaluation.fitness[best],
         "mean_fitness": jnp.mean(fitness, where=valid),
         "std_fitness": jnp.std(fitness, where=valid),
-        "survivors_mean_fitness": jnp.mean(evaluation.fitness[indices]),
+        "survivors_mean_fitness": jnp.nanmean(evaluation.fitness[indices]),
         "nan": jnp.sum(~valid).astype(jnp.int32),
         "evaluations": jnp.int32(evaluation.fitness.size - kept),
     }
-    logged = {name: values for name, values in dict(evaluation.metrics or {}).items() if values.ndim == 1}
+    logged = {name: values for name, values in dict(evaluation.metrics or {}).items() if values.ndim <= 1}
     clash = sorted(RESERVED & set(logged))
     require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
     for name, values in logged.items():  # of the best that was scored; an elite that kept its score was not
-        metrics[name] = values[order[jnp.argmax(order < values.size)]]
+        metrics[name] = values[order[jnp.argmax(order < values.size)]] if values.ndim else values
     if state.parents is not None:
         for name, leaf in named_leaves(state.parents.strategy).items():
             if "step_size" in name.split("/"):
                 metrics[name] = jnp.mean(leaf)
     return metrics
+
+
+def candidate(algorithm: Algorithm, state: State, index: Any) -> Individual:
+    """Child ``index`` of this generation, or parent ``index - N``, dense."""
+    return _rebuild(algorithm.offspring, state, algorithm.children, index, None)
 
 
 def _rebuild(

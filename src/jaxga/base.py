@@ -8,7 +8,7 @@ the parents alone; whoever needs child ``i`` builds it from the state and ``i``.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 from typing import Any, NamedTuple
 
@@ -19,6 +19,9 @@ from jax.core import Tracer
 Key = jax.Array
 Params = Any
 Strategy = Any
+
+
+STEPS, PLAYED = "agent_steps", "played_steps"  # metrics that count: of a generation as measured, so far in a history
 
 
 class InputError(ValueError):
@@ -51,6 +54,7 @@ class Purpose(IntEnum):
     EVALUATION = 1
     SELECTION = 2
     FOUNDERS = 3
+    VALIDATION = 4
 
 
 class Individual(NamedTuple):
@@ -116,6 +120,23 @@ class Task(NamedTuple):
     validate: Callable[[Params], Evaluation] | None = None
     paired: bool = False  # see `paired`
     chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
+
+
+class Game(NamedTuple):
+    """What is to be played outside of JAX, in environments on the host.
+
+    An episode is a pure function of a network and of its start, an int32: frames that pass before it, or a seed.
+    """
+
+    init: Callable[[Key], Params]
+    act: Callable[[Params, jax.Array], jax.Array]  # (params, observations [B, ...]) -> actions [B, ...]
+    make: Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> a pool of environments, see `jaxga.arena`
+    draw: Callable[[Key], jax.Array]  # the start of an episode, int32 []
+    starts: Mapping[bytes, int] | None  # those that can be recognised; None where each needs an environment of its own
+    max_steps: int  # of the agent, after which an episode of training is over
+    frames: int = 1  # of the game, in a step of the agent
+    unseen: int = 0  # frames of the stack that are black at the start
+    key: Callable[[Key, jax.Array], Key] = independent
 
 
 def paired(task: Task) -> Task:

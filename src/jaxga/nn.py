@@ -276,6 +276,7 @@ class ConvNet(linen.Module):
     pool: int = 1
     use_bias: bool = True
     kernel_init: Initializer = lecun_normal
+    output_init: Initializer | None = None  # of the last layer, where it begins otherwise
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -286,4 +287,4 @@ class ConvNet(linen.Module):
             x = linen.max_pool(x, (self.pool, self.pool), (self.pool, self.pool))
         x = x.reshape(x.shape[0], -1)
         x = jax.nn.relu(Dense(self.hidden, self.use_bias, self.kernel_init)(x))
-        return Dense(self.outputs, self.use_bias, self.kernel_init)(x)
+        return Dense(self.outputs, self.use_bias, self.output_init or self.kernel_init)(x)

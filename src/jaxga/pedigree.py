@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxga.algorithm import candidate
 from jaxga.base import Algorithm, Individual, InputError, State, Survivors, require
-from jaxga.lowrank import dense
 from jaxga.tree import take
 
 Config = dict[str, Any]
@@ -142,10 +142,7 @@ def individual(
     last = algorithm.children + (algorithm.parents if born else 0) - 1
     require(0 <= number <= last, f"index is {number}, and generation {born} has 0 to {last}.")
     state = replay(algorithm, pedigree, born)
-    if number >= algorithm.children:
-        return take(state.parents, number - algorithm.children)
-    child = jax.jit(algorithm.offspring)(state, *divmod(number, algorithm.brood))
-    return child._replace(params=dense(child.params))
+    return jax.jit(partial(candidate, algorithm))(state, np.int32(number))
 
 
 def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[Ancestor]:

@@ -4,7 +4,7 @@ import contextlib
 import signal
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache, partial
 from types import FrameType
 from typing import Any, NamedTuple
@@ -16,6 +16,8 @@ import numpy as np
 from jaxga import checkpoint, pedigree
 from jaxga.algorithm import shape_of_state
 from jaxga.base import (
+    PLAYED,
+    STEPS,
     Algorithm,
     Evaluation,
     Evaluator,
@@ -85,12 +87,20 @@ class Result(NamedTuple):
 Hook = Callable[[State, list[dict[str, Any]]], None]
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal came while a generation was being played on the host."""
+
+
 class Interrupt:
-    """Within this context SIGINT and SIGTERM ask for a stop; a second one stops at once."""
+    """Within this context SIGINT and SIGTERM ask for a stop; a second one stops at once.
+
+    So does the first, within `leaving`.
+    """
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
         self._old: dict[int, Any] = {}
+        self._leaves = False
 
     def __enter__(self) -> "Interrupt":
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -105,6 +115,19 @@ class Interrupt:
         if self.signal is not None:
             raise KeyboardInterrupt
         self.signal = signal.Signals(number)
+        if self._leaves:
+            raise Interrupted
+
+    @contextlib.contextmanager
+    def leaving(self, leaves: bool) -> Iterator[None]:
+        """Do not wait for what is being done here, if it ``leaves`` nothing behind: what is not done is done again."""
+        self._leaves = leaves
+        try:
+            yield
+        except Interrupted:
+            pass
+        finally:
+            self._leaves = False
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._old.items():
@@ -120,6 +143,11 @@ class Program(NamedTuple):
     validate: Callable[[Params], Evaluation] | None = None
     validate_every: int = 1
 
+    @property
+    def on_host(self) -> bool:
+        """Are children scored outside of JAX, a generation at a time?"""
+        return getattr(self.evaluator, "on_host", False)
+
 
 def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:
     """Generation ``number``, and whether any child had a fitness. Where none had, the state stays as it is.
@@ -127,8 +155,13 @@ def generation(program: Program, state: State, number: Any) -> tuple[State, Info
     ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
     not due is then left out, instead of being computed and thrown away.
     """
+    return settle(program, state, program.evaluator(state), number)
+
+
+def settle(program: Program, state: State, evaluation: Evaluation, number: Any) -> tuple[State, Info, jax.Array]:
+    """What a generation with these scores leads to."""
     algorithm = program.algorithm
-    info = algorithm.select(state, program.evaluator(state))
+    info = algorithm.select(state, evaluation)
     valid = info.metrics["nan"] < algorithm.children
     after = algorithm.advance(state, info.survivors)
     if state.parents is not None:
@@ -155,7 +188,11 @@ def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[s
 
 def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
     """Generation 0 of founders that are drawn afresh."""
-    after, info, valid = generation(program, state, state.generation)
+    return _one(program, state, program.evaluator(state))
+
+
+def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State, Info, jax.Array]:
+    after, info, valid = settle(program, state, evaluation, state.generation)
     return after, jax.tree.map(lambda leaf: leaf[None], info), valid
 
 
@@ -225,6 +262,9 @@ class _Sitting:
             "seconds": begun + taken * np.arange(1, count + 1) / count,
             "evaluations_per_second": np.full(count, scored.sum() / max(taken, 1e-9)),
         }
+        for name in {STEPS, PLAYED} & set(columns):
+            before = self.history[name][-1] if first else 0
+            columns[name] = before + np.cumsum(columns[name], dtype=np.int64)
         self.history = _append(self.history, columns)
         self.survivors = jax.tree.map(_join, self.survivors, infos.survivors) if first else infos.survivors
         return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
@@ -284,8 +324,9 @@ def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., A
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, bool]:
     """Up to ``limit`` generations on the device: state, infos, how many there were, and whether the last one counts."""
-    if state.parents is None:
-        after, info, valid = _compiled(_first, program)(state)
+    if program.on_host or state.parents is None:
+        played = (program.evaluator(state),) if program.on_host else ()
+        after, info, valid = _compiled(_one if played else _first, program)(state, *played)
         return (after if valid else state), info, int(valid), bool(valid)
     state, infos, count, valid = _compiled(block, program)(state, np.int32(limit))
     return state, infos, int(count), bool(valid)
@@ -304,7 +345,9 @@ def _next_limit(count: int, taken: float) -> int:
     return int(np.clip(min(DISPATCH_SECONDS * count / max(taken, 1e-9), 4 * count), 1, BLOCK))
 
 
-def _why_stop(sitting: _Sitting, stop: Stop, generations: int, seconds: float, interrupt: Interrupt) -> str:
+def _why_stop(
+    sitting: _Sitting, stop: Stop, generations: int, seconds: float, steps: float, interrupt: Interrupt
+) -> str:
     """The reason to stop now, or nothing."""
     if stop(sitting.state, sitting.last):
         return stop.explain(sitting.state, sitting.last)
@@ -312,6 +355,8 @@ def _why_stop(sitting: _Sitting, stop: Stop, generations: int, seconds: float, i
         return f"all {generations} generations done"
     if sitting.generations and sitting.seconds >= seconds:
         return f"{seconds:g} seconds are over"
+    if sitting.last.get(STEPS, 0) >= steps:
+        return f"{steps:,.0f} agent steps are used up"
     return f"interrupted by {interrupt.signal.name}" if interrupt.signal else ""
 
 
@@ -323,6 +368,7 @@ def run(
     generations: int,
     stop: Stop = never,
     seconds: float = float("inf"),
+    steps: float = float("inf"),
     chunk: int | None = None,
     devices: Devices | None = None,
     validate_every: int = 1,
@@ -343,6 +389,7 @@ def run(
       generations: the run ends after this many, earlier sittings counted in.
       stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
       seconds: of wall-clock, earlier sittings counted in; one generation is always run.
+      steps: of agents, earlier sittings counted in; of an evaluator that counts ``agent_steps``, as `jaxga.rollouts`.
       chunk: children scored at once, see `vmapped`.
       devices: that share the children, see `jaxga.sharded`; by default all of this process. The result is the same.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
@@ -366,7 +413,7 @@ def run(
     (True, 'all 50 generations done')
     """
     require_at_least(1, generations=generations, validate_every=validate_every)
-    require_at_least(0, seconds=seconds)
+    require_at_least(0, seconds=seconds, steps=steps)
     program = (
         Program(algorithm, evaluator_of(algorithm, task, chunk, devices), stop, task.validate, validate_every)
         if isinstance(task, Task)
@@ -379,10 +426,15 @@ def run(
         for sink in sinks:
             stack.callback(sink.close)
             sink.start(sitting.generations, generations)
-        while not (reason := failure or _why_stop(sitting, stop, generations, seconds, interrupt)):
+        while not (reason := failure or _why_stop(sitting, stop, generations, seconds, steps, interrupt)):
             begun = sitting.seconds
             dispatched = min(limit, generations - sitting.generations)
-            sitting.state, infos, count, valid = _dispatch(program, sitting.state, dispatched)
+            played = None
+            with interrupt.leaving(program.on_host):
+                played = _dispatch(program, sitting.state, dispatched)
+            if played is None:  # left in the middle of a generation, which a resumed run plays again
+                continue
+            sitting.state, infos, count, valid = played
             records = sitting.add(infos, count, begun) if count else []
             for sink in sinks if records else ():
                 sink.write(records)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxga.base import Evaluation, State
+from jaxga.base import Algorithm, Evaluation, State
 from jaxga.devices import AXIS, Devices, mesh
-from jaxga.evaluate.vmapped import Vmapped
+from jaxga.evaluate.vmapped import Vmapped, merge
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,21 @@ class Sharded:
     evaluator: Vmapped
     mesh: Mesh
 
+    @property
+    def algorithm(self) -> Algorithm:
+        """Whose children are scored."""
+        return self.evaluator.algorithm
+
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
+        return self.evaluator.with_elites(state, self.children(state))
+
+    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
+        """As `Vmapped.measure`, by every device for itself."""
+        return self.evaluator.measure(state, indices, episodes)
+
+    def children(self, state: State) -> Evaluation:
+        """All children ``[N]``."""
         groups, chunks = self.evaluator.grid
         some_groups, some_chunks = (-(-count // self.mesh.size) for count in (groups, chunks))
         # A device has a part of each brood, or some of the parents: whichever leaves it less to do.
@@ -38,8 +52,7 @@ class Sharded:
         scores = jax.shard_map(
             part, mesh=self.mesh, in_specs=(PartitionSpec(), *specs), out_specs=PartitionSpec(), check_vma=False
         )(state, *numbers)
-        scores = jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores)
-        return self.evaluator.with_elites(state, scores)
+        return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
 
 
 def sharded(evaluator: Vmapped, devices: Devices | None = None) -> Sharded:

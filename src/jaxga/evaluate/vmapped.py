@@ -3,13 +3,13 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import shape_of_state
+from jaxga.algorithm import candidate, shape_of_state
 from jaxga.base import (
     Algorithm,
     Evaluation,
@@ -22,7 +22,7 @@ from jaxga.base import (
     require,
     require_at_least,
 )
-from jaxga.tree import take
+from jaxga.tree import size, take
 
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
 LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
@@ -52,7 +52,23 @@ class Vmapped:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return self.with_elites(state, self.score_chunks(state, *map(jnp.arange, self.grid)))
+        return self.with_elites(state, self.children(state))
+
+    def children(self, state: State) -> Evaluation:
+        """All children ``[N]``."""
+        return merge(self.score_chunks(state, *map(jnp.arange, self.grid)), 3)
+
+    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
+        """Individuals ``[c]`` of this generation, parents from index N on, each on the same fresh draws."""
+        key = generation_key(state, Purpose.VALIDATION)
+        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(episodes))
+
+        def of_individual(index: jax.Array) -> Evaluation:
+            params = candidate(self.algorithm, state, index).params
+            fitness = jax.lax.map(lambda key: as_fitness(self.task.evaluate(key, params)).fitness, keys)
+            return Evaluation(jnp.mean(fitness), metrics={"std_return": jnp.std(fitness)})
+
+        return jax.lax.map(of_individual, jnp.asarray(indices))
 
     def score_chunks(self, state: State, groups: jax.Array, chunks: jax.Array) -> Evaluation:
         """Score these chunks ``[K]`` of the broods of these groups of parents ``[S]``: Evaluation ``[S, K, chunk]``.
@@ -60,7 +76,7 @@ class Vmapped:
         Loops within loops, so that what depends on the parent alone is computed once a parent, and many small children
         are drawn together.
         """
-        together = _largest_divisor(len(chunks), self.ahead)
+        together = largest_divisor(len(chunks), self.ahead)
 
         def score_several(group: jax.Array, chunks: jax.Array) -> Evaluation:
             members = chunks[:, None] * self.members + jnp.arange(self.members)
@@ -71,7 +87,7 @@ class Vmapped:
             return jax.tree.map(lambda leaf: leaf.reshape(len(chunks), -1, *leaf.shape[3:]), scores)
 
         def score_group(group: jax.Array) -> Evaluation:
-            return _merge(jax.lax.map(partial(score_several, group), chunks.reshape(-1, together)), 2)
+            return merge(jax.lax.map(partial(score_several, group), chunks.reshape(-1, together)), 2)
 
         return jax.lax.map(score_group, groups)
 
@@ -92,14 +108,14 @@ class Vmapped:
         def score_chunk(number: jax.Array) -> Evaluation:
             chunk = members.shape[1]
             part = partial(jax.lax.dynamic_slice_in_dim, start_index=number * chunk, slice_size=chunk)
-            some = _map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
+            some = map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
             return jax.vmap(score, in_axes=(0, axes))(members[number], some)
 
         return jax.lax.map(score_chunk, jnp.arange(len(members)))
 
     def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
-        """All scores in one axis, those of elites that are scored again behind those of the children."""
-        algorithm, scores = self.algorithm, _merge(scores, 3)
+        """The scores of elites that are scored again, behind those of the children."""
+        algorithm = self.algorithm
 
         def elite(slot: jax.Array) -> Evaluation:
             parent = take(state.parents, slot)
@@ -143,30 +159,39 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     """
     stale = task.paired and algorithm.elites and not algorithm.reevaluate
     require(not stale, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
-    own, cpu = _own_numbers(algorithm), jax.default_backend() == "cpu"
+    own, cpu = parts_of_child(algorithm).own, jax.default_backend() == "cpu"
     if chunk is None:
         most = (task.chunk or CHUNK) if cpu else LARGE_CHUNK
         chunk = int(np.clip(CHUNK_NUMBERS[not cpu] // own, 1, most))
     require_at_least(1, chunk=chunk)
     if chunk > algorithm.brood:
-        return Vmapped(algorithm, task, _largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
-    members = _largest_divisor(algorithm.brood, chunk)
+        return Vmapped(algorithm, task, largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
+    members = largest_divisor(algorithm.brood, chunk)
     return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
 
 
+class Parts(NamedTuple):
+    """What of a child is its own, and not its parent's."""
+
+    axes: Any  # of its params, for ``vmap`` over children: 0 for leaves of its own, else None
+    own: int  # numbers, 1 at least
+    whole: int  # numbers of the dense network
+
+
 @lru_cache(maxsize=64)
-def _own_numbers(algorithm: Algorithm) -> int:
-    """How many numbers of a child are its own, and not its parent's; 1 at least."""
+def parts_of_child(algorithm: Algorithm) -> Parts:
+    """Seen from the variation by a rule for ``vmap``, not declared."""
     found = []
 
     def look(state: State) -> None:
-        child = partial(algorithm.offspring, state, 0)
+        child = lambda member: algorithm.offspring(state, 0, member).params  # noqa: E731
         axes, shapes = _axes(child, jnp.arange(2)), jax.eval_shape(child, 0)
-        numbers = _map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
-        found.append(sum(jax.tree.leaves(numbers)))
+        numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
+        whole = size(take(state.parents, 0).params)
+        found.append(Parts(axes, max(sum(jax.tree.leaves(numbers)), 1), whole))
 
     jax.eval_shape(look, shape_of_state(algorithm))
-    return max(found[0], 1)
+    return found[0]
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
@@ -185,14 +210,14 @@ def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
     return jax.tree.map(lambda batched: 0 if batched else None, depends)
 
 
-def _map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -> Any:
+def map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -> Any:
     return jax.tree.map(function, axes, tree, is_leaf=lambda axis: axis is None)
 
 
-def _merge(tree: Evaluation, axes: int) -> Evaluation:
+def merge(tree: Evaluation, axes: int) -> Evaluation:
     """The leading ``axes`` axes as one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
 
 
-def _largest_divisor(number: int, limit: int) -> int:
+def largest_divisor(number: int, limit: int) -> int:
     return next(divisor for divisor in range(min(limit, number), 0, -1) if number % divisor == 0)

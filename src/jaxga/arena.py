@@ -1,0 +1,296 @@
+"""Play episodes in environments of envpool: asynchronously, many at once, every slot refilled as soon as it is free.
+
+An environment of envpool draws its random starts from a generator that is seeded once, when it is made. An episode here
+depends on its own start alone, whatever was played before it, beside it, or in how many slots:
+
+- *Recognised* starts: without sticky actions, chance decides one thing in Atari: how many frames pass before the agent
+  acts. A slot is reset with 1 to 4 of them (a step has 4), and the emulator's memory tells how many those were;
+  it takes an episode that begins so, and the others pass in steps of 4. Where none begins so, it is reset again.
+- *Seeded* starts: anything else gets a fresh environment for every episode, seeded with the number of its start.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxga.base import InputError, require_at_least
+
+IDLE, STARTING, SPARE = -1, -2, -3  # what a slot does that plays no episode
+TRIES = 60  # resets in a row that bring a slot to no known start
+FRESH = 256  # environments that are made together where each plays one episode
+
+
+class Episode(NamedTuple):
+    """One game to be played."""
+
+    group: int  # who acts, and as which one of the group: see `Act`
+    row: int
+    start: int
+
+
+class Outcome(NamedTuple):
+    """What episodes brought, ``[n]`` each."""
+
+    returns: np.ndarray
+    steps: np.ndarray  # of the agent
+
+
+Act = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # (group, rows [k], observations [k, ...]) -> actions [k]
+Make = Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> an envpool of the gymnasium kind
+Watch = Callable[[int, int], None]  # is told now and then: (episodes that are over, steps so far)
+Starts = Mapping[bytes, int]  # the emulator's memory after 1, 2, ... frames, and their number from 0 on
+
+
+def ignore(over: int, steps: int) -> None:
+    """Watch nothing."""
+    del over, steps
+
+
+def memory_of(info: Any) -> np.ndarray:
+    """The emulator's memory ``[b, 128]`` in what an Atari environment tells beside the observation."""
+    return info["ram"]
+
+
+def known_starts(make: Make, frames: int) -> dict[bytes, int]:
+    """The emulator's memory in a fresh environment after 1, 2, ..., ``frames`` frames in which nothing is done."""
+    pool = make(num_envs=1, batch_size=1, num_threads=1, seed=0, noop_max=1, frame_skip=1)
+    seen = [memory_of(pool.reset()[1])[0].tobytes()]
+    seen += [memory_of(pool.step(np.zeros(1, np.int32))[-1])[0].tobytes() for _ in range(1, frames)]
+    pool.close()
+    return {memory: number for number, memory in enumerate(seen)}
+
+
+def starts_again(make: Make, starts: Starts, games: int = 5, steps: int = 200) -> bool:
+    """Whether resets bring this game back to starts that a fresh environment has, whatever was played before."""
+    pool = make(num_envs=1, batch_size=1, num_threads=1, seed=0)
+    random = np.random.default_rng(0)
+
+    def begins() -> bool:
+        return any(memory_of(pool.reset()[1])[0].tobytes() in starts for _ in range(TRIES))
+
+    def plays() -> None:
+        for action in random.integers(pool.action_space.n, size=(steps, 1)):
+            pool.step(action.astype(np.int32))
+
+    again = begins() and all(plays() or begins() for _ in range(games))
+    pool.close()
+    return again
+
+
+class Arena:
+    """So many environments at once, on so many threads.
+
+    Args:
+      make: ``(num_envs, batch_size, num_threads, seed) -> pool``.
+      envs: episodes that are played at once.
+      threads: that emulate.
+      starts: those that can be recognised; without them every episode has an environment of its own.
+      unseen: frames of the stack that an agent has not seen at its start: they are black.
+    """
+
+    def __init__(self, make: Make, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0):
+        require_at_least(1, envs=envs, threads=threads)
+        self.make, self.envs, self.threads, self.starts, self.unseen = make, envs, threads, starts, unseen
+        self.pool: Any = None
+
+    def play(self, episodes: Sequence[Episode], act: Act, width: int, most: int, watch: Watch = ignore) -> Outcome:
+        """Play all of them, ``most`` steps each at most, asking for ``width`` actions at once where so many are due."""
+        if self.starts is not None:
+            pool, self.pool = self.pool or self._make(self.envs), None  # one left in the middle is not used again
+            outcome = Play(self, pool, range(self.envs), episodes, act, width, most, watch).run()
+            self.pool = pool
+            return outcome
+        outcomes: list[Outcome] = []
+        for begin in range(0, len(episodes), FRESH):
+            some, before = episodes[begin : begin + FRESH], sum(int(part.steps.sum()) for part in outcomes)
+            pool = self._make(len(some), [episode.start for episode in some])
+            more = partial(_watch_more, watch, begin, before)
+            outcomes.append(Play(self, pool, range(len(some)), some, act, width, most, more).run())
+            pool.close()
+        return Outcome(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))
+
+    def _make(self, slots: int, seeds: Sequence[int] = ()) -> Any:
+        """A pool with a few slots more, to fill batches where too few episodes are left."""
+        seed = [*seeds, *range(self.threads)] if seeds else 0
+        return self.make(num_envs=slots + self.threads, batch_size=self.threads, num_threads=self.threads, seed=seed)
+
+    def close(self) -> None:
+        """Let go of the environments."""
+        if self.pool is not None:
+            self.pool.close()
+            self.pool = None
+
+
+def _watch_more(watch: Watch, over_before: int, steps_before: int, over: int, steps: int) -> None:
+    watch(over_before + over, steps_before + steps)
+
+
+class Play:
+    """One pool of environments, until all of these episodes are over.
+
+    Where starts are recognised, any slot takes any episode; else slot s is there for episode s alone.
+    """
+
+    def __init__(
+        self,
+        arena: Arena,
+        pool: Any,
+        slots: Sequence[int],
+        episodes: Sequence[Episode],
+        act: Act,
+        width: int,
+        most: int,
+        watch: Watch,
+    ):
+        self.pool, self.envs, self.starts, self.unseen = pool, arena.envs, arena.starts, arena.unseen
+        self.episodes, self.act, self.width, self.most, self.watch = episodes, act, width, most, watch
+        every, self.batch = pool.config["num_envs"], pool.config["batch_size"]
+        self.free, self.spare = deque(slots), deque(range(len(slots), every))
+        self.playing = np.full(every, IDLE)  # the number of its episode
+        self.passing = np.zeros(every, int)  # steps that a slot lets pass before the agent acts
+        self.seen: Any = None  # [slots, ...] latest observations
+        self.ready: dict[int, list[int]] = {}  # by group: slots that wait for an action
+        self.waiting: dict[int, deque[int]] = {}  # by what a slot must begin as: episodes without one
+        for number, episode in enumerate(episodes):
+            self.waiting.setdefault(self.beginning(episode.start, number)[0], deque()).append(number)
+        self.unstarted = self.left = len(episodes)
+        self.in_flight = self.busy = self.unknown = 0
+        self.returns, self.steps = np.zeros(len(episodes)), np.zeros(len(episodes), int)
+        self.nothing = np.zeros((1, *pool.action_space.shape), pool.action_space.dtype)
+
+    def beginning(self, start: int, slot: int) -> tuple[int, int]:
+        """What a slot must begin as for this start, and the steps that it lets pass then."""
+        return (start % len(self.starts), start // len(self.starts)) if self.starts else (slot, 0)
+
+    def run(self) -> Outcome:
+        """Play them. While the emulator has work, a group is asked only when it fills the width."""
+        self.refill()
+        while self.left:
+            group = max(self.ready, key=lambda group: len(self.ready[group]), default=None)
+            if group is None or (len(self.ready[group]) < self.width and self.in_flight > self.batch):
+                self.receive()
+            else:
+                self.answer(group)
+        while self.in_flight:
+            self.receive()  # so that the next episodes find the pool at rest
+        return Outcome(self.returns, self.steps)
+
+    def refill(self) -> None:
+        """Reset free slots, as many as there are episodes without one."""
+        starting = int(np.sum(self.playing == STARTING))
+        count = min(self.unstarted - starting, self.envs - self.busy, len(self.free))
+        if count > 0:
+            slots = np.array([self.free.popleft() for _ in range(count)], np.int32)
+            self.playing[slots] = STARTING
+            self.busy += count
+            self.in_flight += count
+            self.pool._reset(slots)
+
+    def receive(self) -> None:
+        """Take in what a batch of slots answered; where too few are on their way, spare ones go along."""
+        missing = self.batch - self.in_flight
+        if missing > 0:
+            slots = np.array([self.spare.popleft() for _ in range(missing)])
+            self.playing[slots] = SPARE
+            self.pass_over(slots)
+        observations, rewards, ended, cut, info = self.pool.recv()
+        slots = info["env_id"]
+        self.in_flight -= len(slots)
+        if self.seen is None:
+            self.seen = np.zeros((len(self.playing), *observations.shape[1:]), observations.dtype)
+        self.seen[slots] = observations
+        passing = []
+        for place, slot in enumerate(slots.tolist()):
+            number = self.playing[slot]
+            if number == SPARE:
+                self.playing[slot] = IDLE
+                self.spare.append(slot)
+            elif number == STARTING:
+                self.begin(slot, memory_of(info)[place].tobytes() if self.starts else b"")
+            elif self.passing[slot]:
+                self.passing[slot] -= 1
+            else:
+                self.returns[number] += rewards[place]
+                self.steps[number] += 1
+                if ended[place] or cut[place] or self.steps[number] >= self.most:
+                    self.left -= 1
+                    self.release(slot)
+            if self.passing[slot]:
+                passing.append(slot)
+            elif self.playing[slot] >= 0:
+                self.present(slot)
+        if passing:
+            self.pass_over(np.array(passing))
+        self.refill()
+        self.watch(len(self.episodes) - self.left, int(self.steps.sum()))
+
+    def begin(self, slot: int, memory: bytes) -> None:
+        """Let a slot that was reset take an episode that begins as it does."""
+        beginning = self.starts.get(memory, -1) if self.starts else slot
+        self.unknown = self.unknown + 1 if beginning < 0 else 0
+        if self.unknown > TRIES * self.envs:
+            raise InputError(
+                "this game carries memory over from one episode to the next, so that its starts cannot be recognised: "
+                "pass fresh=True, which gives every episode an environment of its own."
+            )
+        line = self.waiting.get(beginning)
+        if not line:
+            self.release(slot)
+            return
+        number = self.playing[slot] = line.popleft()
+        self.passing[slot] = self.beginning(self.episodes[number].start, slot)[1]
+        self.unstarted -= 1
+
+    def present(self, slot: int) -> None:
+        """Put a slot among those that wait for an action. What was on the screen before its start is black."""
+        number = self.playing[slot]
+        if self.steps[number] < self.unseen:
+            self.seen[slot, : self.unseen - self.steps[number]] = 0
+        self.ready.setdefault(self.episodes[number].group, []).append(slot)
+
+    def release(self, slot: int) -> None:
+        """A slot is free again; one that is there for one episode has had it."""
+        self.playing[slot] = IDLE
+        self.busy -= 1
+        if self.starts:
+            self.free.append(slot)
+
+    def answer(self, group: int) -> None:
+        """Let a group act in the slots that wait for it."""
+        slots = np.array(self.ready[group][: self.width])
+        del self.ready[group][: self.width]
+        if not self.ready[group]:
+            del self.ready[group]
+        rows = np.array([self.episodes[number].row for number in self.playing[slots]])
+        self.send(self.act(group, rows, self.seen[slots]), slots)
+
+    def pass_over(self, slots: np.ndarray) -> None:
+        """Let a step pass in these slots."""
+        self.send(np.repeat(self.nothing, len(slots), axis=0), slots)
+
+    def send(self, actions: np.ndarray, slots: np.ndarray) -> None:
+        """Give actions to the emulator."""
+        self.in_flight += len(slots)
+        self.pool.send(actions.astype(self.nothing.dtype), slots.astype(np.int32))
+
+
+def random_play(make: Make, envs: int, threads: int, seconds: float = 5.0) -> float:
+    """Steps a second with random actions: the most that any agent can play here."""
+    pool, random = make(num_envs=envs, batch_size=threads, num_threads=threads, seed=0), np.random.default_rng(0)
+    space = pool.action_space
+    draw = partial(random.integers, space.n) if hasattr(space, "n") else partial(random.uniform, space.low, space.high)
+    pool.async_reset()
+    steps, begun = -envs, time.monotonic()  # the first answers are resets
+    while time.monotonic() - begun < seconds:
+        if steps < 0:
+            begun = time.monotonic()
+        slots = pool.recv()[-1]["env_id"]
+        actions = draw(size=(threads, *space.shape)).astype(space.dtype)
+        pool.send(actions, slots)
+        steps += threads
+    pool.close()
+    return steps / seconds

@@ -1,0 +1,212 @@
+"""Score children by the games that they play on the host: each child its own network and episodes, none waits.
+
+Children of one parent are built and asked together where most of each is its parent's (low-rank mutations), so that
+they share its matrix products. Where a child's weights are all its own, there is nothing to share: it is asked alone.
+"""
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.algorithm import candidate
+from jaxga.arena import Arena, Episode, Watch, ignore
+from jaxga.base import (
+    PLAYED,
+    STEPS,
+    Algorithm,
+    Evaluation,
+    Game,
+    Key,
+    Params,
+    Purpose,
+    State,
+    generation_key,
+    require_at_least,
+)
+from jaxga.evaluate.vmapped import largest_divisor, map_axes, parts_of_child
+
+WIDTH = 32  # observations that are answered at once: a product's last bit depends on it, so it is the same everywhere
+OWN_NUMBERS = 8_000_000  # of a group at most
+
+
+class Players:
+    """Groups of networks, built when they first have to act; the latest are kept."""
+
+    def __init__(self, build: Callable[[int], Any], ask: Callable[..., jax.Array], width: int, keep: int):
+        self.build, self.ask, self.width, self.keep = build, ask, width, keep
+        self.built: OrderedDict[int, Any] = OrderedDict()
+
+    def __call__(self, group: int, rows: np.ndarray, observations: np.ndarray) -> np.ndarray:
+        """Actions ``[k, ...]`` of these rows of a group, computed in one shape whatever k is."""
+        if group not in self.built:
+            self.built[group] = self.build(group)
+        self.built.move_to_end(group)
+        if len(self.built) > self.keep:
+            self.built.popitem(last=False)
+        count = len(rows)
+        if count < self.width:
+            rows, observations = (np.resize(each, (self.width, *each.shape[1:])) for each in (rows, observations))
+        return np.asarray(self.ask(self.built[group], rows, observations))[:count]
+
+
+class Rollouts:
+    """See `rollouts`."""
+
+    on_host = True
+
+    def __init__(self, algorithm: Algorithm, game: Game, arena: Arena, episodes: int, watch: Watch):
+        self.algorithm, self.game, self.arena, self.episodes, self.watch = algorithm, game, arena, episodes, watch
+        self.axes, self.rows = _broods(algorithm)
+        self._starts = jax.jit(self._draw_starts, static_argnames=("episodes", "purpose"))
+        self._candidate = jax.jit(partial(candidate, algorithm))
+        self._brood = jax.jit(self._build_brood)
+        self._ask_one = jax.jit(lambda params, _, observations: game.act(params, observations))
+        self._ask_brood = jax.jit(self._act_as_brood)
+
+    def __call__(self, state: State) -> Evaluation:
+        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
+        scores, algorithm = self.children(state), self.algorithm
+        if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
+            return scores
+        indices = algorithm.children + np.arange(algorithm.elites)
+        kept = self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION), WIDTH)
+        metrics = {
+            name: values + kept.metrics[name] if values.ndim == 0 else jnp.append(values, kept.metrics[name])
+            for name, values in scores.metrics.items()
+        }
+        return Evaluation(jnp.append(scores.fitness, kept.fitness), metrics=metrics)
+
+    def children(self, state: State) -> Evaluation:
+        """All children ``[N]``."""
+        indices = np.arange(self.algorithm.children)
+        starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
+        if state.parents is None or self.rows == 1:
+            return self.score(state, indices, starts, 1 if self.episodes == 1 else WIDTH)
+        players = Players(lambda group: self._brood(state, group), self._ask_brood, WIDTH, keep=8)
+        places = [divmod(child, self.rows) for child in range(len(starts))]
+        return self.play(starts, players, places)
+
+    def measure(self, state: State, indices: np.ndarray, episodes: int) -> Evaluation:
+        """Individuals ``[c]`` of this generation, parents from index N on, each from the same fresh starts."""
+        return self.score(state, indices, self.starts(state, indices, episodes, Purpose.VALIDATION), WIDTH)
+
+    def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
+        """Episodes of one network ``[episodes]``, beside any generation."""
+        starts = np.asarray(jax.jit(jax.vmap(self.game.draw))(jax.random.split(key, episodes)))[:, None]
+        players = Players(lambda _: params, self._ask_one, WIDTH, keep=1)
+        return self.play(starts, players, [(0, 0)] * episodes, max_steps)
+
+    def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
+        """The return of one episode, and all that was done in it."""
+        players, actions = Players(lambda _: params, self._ask_one, WIDTH, keep=1), []
+
+        def act(group: int, rows: np.ndarray, observations: np.ndarray) -> np.ndarray:
+            done = players(group, rows, observations)
+            actions.append(done[0])
+            return done
+
+        outcome = self.arena.play([Episode(0, 0, start)], act, WIDTH, max_steps or self.game.max_steps)
+        return float(outcome.returns[0]), actions
+
+    def score(self, state: State, indices: np.ndarray, starts: np.ndarray, width: int) -> Evaluation:
+        """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
+        build = lambda place: self._candidate(state, np.int32(indices[place])).params  # noqa: E731
+        players = Players(build, self._ask_one, width, keep=self.arena.envs)
+        return self.play(starts, players, [(place, 0) for place in range(len(starts))])
+
+    def play(
+        self, starts: np.ndarray, players: Players, places: Sequence[tuple[int, int]], max_steps: int | None = None
+    ) -> Evaluation:
+        """Episodes from starts ``[c, episodes]``, individual c being a (group, row) of the players.
+
+        A start that an individual has twice is played once: it would be the same episode.
+        """
+        due = [(*place, start) for place, line in zip(places, starts.tolist(), strict=True) for start in line]
+        numbers = {episode: number for number, episode in enumerate(dict.fromkeys(due))}
+        most = max_steps or self.game.max_steps
+        once = self.arena.play([Episode(*each) for each in numbers], players, players.width, most, self.watch)
+        again = np.array([numbers[episode] for episode in due]).reshape(starts.shape)
+        returns, steps = once.returns[again], once.steps[again]
+        metrics = {"episode_steps": jnp.asarray(steps.mean(1), jnp.float32)}
+        if starts.shape[1] > 1:
+            metrics |= {"std_return": jnp.asarray(returns.std(1), jnp.float32)}
+        counts = {STEPS: jnp.int32(steps.sum()), PLAYED: jnp.int32(once.steps.sum())}
+        return Evaluation(jnp.asarray(returns.mean(1), jnp.float32), metrics=metrics | counts)
+
+    def starts(self, state: State, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
+        """Their starts ``[c, episodes]``."""
+        return np.asarray(self._starts(state, indices, episodes=episodes, purpose=purpose))
+
+    def _draw_starts(self, state: State, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
+        key = generation_key(state, purpose)
+
+        def of_individual(index: jax.Array) -> jax.Array:
+            own = key if purpose == Purpose.VALIDATION else self.game.key(key, index)
+            return jax.vmap(lambda episode: self.game.draw(jax.random.fold_in(own, episode)))(jnp.arange(episodes))
+
+        return jax.vmap(of_individual)(indices)
+
+    def _build_brood(self, state: State, group: jax.Array) -> Params:
+        slot, first = jnp.divmod(group * self.rows, self.algorithm.brood)
+        build = lambda member: self.algorithm.offspring(state, slot, member).params  # noqa: E731
+        return jax.vmap(build, out_axes=self.axes)(first + jnp.arange(self.rows))
+
+    def _act_as_brood(self, brood: Params, rows: jax.Array, observations: jax.Array) -> jax.Array:
+        some = map_axes(lambda axis, leaf: leaf if axis is None else leaf[rows], self.axes, brood)
+        act = lambda params, observation: self.game.act(params, observation[None])[0]  # noqa: E731
+        return jax.vmap(act, in_axes=(self.axes, 0))(some, observations)
+
+
+def _broods(algorithm: Algorithm) -> tuple[Any, int]:
+    """Which leaves of a child are its own, and how many children of a parent are built together; 1 where they share
+    less than half of themselves."""
+    axes, own, whole = parts_of_child(algorithm)
+    if 2 * own > whole:
+        return axes, 1
+    return axes, largest_divisor(algorithm.brood, max(OWN_NUMBERS // own, 1))
+
+
+def rollouts(
+    algorithm: Algorithm,
+    game: Game,
+    *,
+    episodes: int = 1,
+    envs: int | None = None,
+    threads: int | None = None,
+    watch: Watch = ignore,
+) -> Rollouts:
+    """Score all children by the mean return of the episodes that they play in environments on the host.
+
+    Emulation and networks overlap: while some environments are stepped by threads, the networks of others act. A slot
+    takes the next episode as soon as it is free, so that nobody waits for the longest one, and nobody is dropped for
+    being slow. The result depends neither on ``envs`` nor on ``threads``.
+
+    Args:
+      algorithm: for its offspring.
+      game: from `jaxga.tasks.atari` or `jaxga.tasks.envpool_game`.
+      episodes: of each child; fitness is their mean.
+      envs: episodes that are played at once. By default 128, or 8 a thread.
+      threads: that emulate; by default as many as this process has cores.
+      watch: is told ``(episodes over, steps so far)`` while a generation is played.
+
+    Logged beside the fitness: ``episode_steps`` of the best child, with several episodes ``std_return``, too; of all
+    ``agent_steps``, and ``played_steps``, which are fewer, because nobody plays the same start twice.
+
+    >>> import jaxga
+    >>> game = jaxga.tasks.envpool_game("CartPole-v1", jaxga.nn.MLP((2,)))
+    >>> algorithm = jaxga.ga(game.init, jaxga.variation.gaussian(jaxga.variation.absolute(1.0)), parents=1, children=4)
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> rollouts(algorithm, game, envs=2, threads=1)(state).fitness.shape
+    (4,)
+    """
+    require_at_least(1, episodes=episodes)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = cores if threads is None else threads
+    arena = Arena(game.make, max(4 * WIDTH, 8 * threads) if envs is None else envs, threads, game.starts, game.unseen)
+    return Rollouts(algorithm, game, arena, episodes, watch)

@@ -1,0 +1,91 @@
+"""Choose the elite by many episodes: the best few children are played again, because one score may be luck."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import PLAYED, STEPS, Evaluation, Purpose, State, as_fitness, generation_key, require, require_at_least
+from jaxga.selection import ranking
+
+
+@dataclass(frozen=True)
+class Validated:
+    """See `validated`."""
+
+    evaluator: Any  # Vmapped, Sharded or Rollouts
+    candidates: int
+    episodes: int
+
+    @property
+    def on_host(self) -> bool:
+        return getattr(self.evaluator, "on_host", False)
+
+    @property
+    def mesh(self) -> Any:
+        return getattr(self.evaluator, "mesh", None)
+
+    def __call__(self, state: State) -> Evaluation:
+        """Evaluation ``[N]``; ``[N + elites]`` once there are parents: elites have a validation, and no score."""
+        algorithm = self.evaluator.algorithm
+        scores = as_fitness(self.evaluator.children(state))
+        elites = algorithm.elites if state.parents is not None else 0
+        order = ranking(generation_key(state, Purpose.VALIDATION), scores)
+        chosen = jnp.concatenate([jnp.arange(elites) + algorithm.children, order[: self.candidates - elites]])
+        measured = self.evaluator.measure(state, chosen, self.episodes)
+        nothing = jnp.full(algorithm.children + elites, jnp.nan, jnp.float32)
+        metrics = dict(scores.metrics or {}) | {
+            "elite_mean": nothing.at[chosen].set(measured.fitness),
+            "elite_std": nothing.at[chosen].set(measured.metrics["std_return"]),
+            "candidates_mean": jnp.nanmean(measured.fitness),
+        }
+        metrics |= {name: metrics[name] + measured.metrics[name] for name in {STEPS, PLAYED} & set(metrics)}
+        unscored = nothing[:elites]
+        return Evaluation(
+            jnp.append(scores.fitness, unscored), jnp.append(scores.tiebreak, jnp.zeros_like(unscored)), metrics
+        )
+
+
+def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Validated:
+    """Score children as ever, then validate the elite and the best others, ``candidates`` in all, on fresh draws.
+
+    A child with the best of a thousand scores is mostly lucky. Such et al. 2017 therefore play the elite and the 9 best
+    others 30 times more, and the best mean of those is the next elite, always a parent. To be used with
+    ``ga(..., elites=1, reevaluate=True, champion=best_validated)``. An elite has no score of its own and takes no
+    survivor's place, except as the champion.
+
+    Logged: ``elite_mean`` and ``elite_std`` over the champion's episodes, and ``candidates_mean``, that of all.
+
+    Args:
+      evaluator: `jaxga.vmapped`, `jaxga.sharded` or `jaxga.rollouts`.
+      candidates: individuals that are validated, elites among them.
+      episodes: of each, the same draws for all.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> noisy = lambda key, w: jaxga.Evaluation(-jnp.sum(w**2) + jax.random.normal(key))
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), noisy, jaxga.independent)
+    >>> algorithm = jaxga.ga(
+    ...     task.init, gaussian(absolute(0.1)), parents=2, children=8, elites=1, reevaluate=True,
+    ...     champion=best_validated,
+    ... )
+    >>> evaluator = validated(jaxga.vmapped(algorithm, task), candidates=3, episodes=5)
+    >>> evaluation = evaluator(algorithm.init(jax.random.key(0)))
+    >>> evaluation.fitness.shape, int((~jnp.isnan(evaluation.metrics["elite_mean"])).sum())
+    ((9,), 3)
+    """
+    algorithm = evaluator.algorithm
+    require_at_least(algorithm.elites + 1, candidates=candidates)
+    require_at_least(2, episodes=episodes)
+    require(candidates <= algorithm.children, f"candidates is {candidates}, more than {algorithm.children} children.")
+    require(
+        algorithm.elites >= 1 and algorithm.reevaluate,
+        "a validated elite must stay: make the algorithm with elites=1, reevaluate=True, champion=best_validated.",
+    )
+    return Validated(evaluator, candidates, episodes)
+
+
+def best_validated(evaluation: Evaluation) -> jax.Array:
+    """The index of the best validation: a champion for `jaxga.ga`."""
+    return jnp.nanargmax(evaluation.metrics["elite_mean"])
