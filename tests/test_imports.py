@@ -15,7 +15,8 @@ FLOORS = [
     {"run"},
     {"many", "analysis", "planning"},
 ]
-HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
+HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
+         "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
          "sklearn": "data.py", "envpool": "tasks/games.py"}  # fmt: skip
 

@@ -4,6 +4,8 @@ from jaxga import analysis, baselines, checkpoint, data, nn, pedigree, report, s
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, random_founders
 from jaxga.base import (
+    PLAYED,
+    STEPS,
     Algorithm,
     Evaluation,
     Game,
@@ -24,6 +26,8 @@ from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Result, run
 
 __all__ = [
+    "PLAYED",
+    "STEPS",
     "Algorithm",
     "Evaluation",
     "Game",

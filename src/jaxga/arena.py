@@ -64,7 +64,7 @@ def known_starts(make: Make, frames: int) -> dict[bytes, int]:
     return {memory: number for number, memory in enumerate(seen)}
 
 
-def starts_again(make: Make, starts: Starts, games: int = 5, steps: int = 200) -> bool:
+def starts_again(make: Make, actions: int, starts: Starts, games: int = 5, steps: int = 200) -> bool:
     """Whether resets bring this game back to starts that a fresh environment has, whatever was played before."""
     pool = make(num_envs=1, batch_size=1, num_threads=1, seed=0)
     random = np.random.default_rng(0)
@@ -73,7 +73,7 @@ def starts_again(make: Make, starts: Starts, games: int = 5, steps: int = 200) -
         return any(memory_of(pool.reset()[1])[0].tobytes() in starts for _ in range(TRIES))
 
     def plays() -> None:
-        for action in random.integers(pool.action_space.n, size=(steps, 1)):
+        for action in random.integers(actions, size=(steps, 1)):
             pool.step(action.astype(np.int32))
 
     again = begins() and all(plays() or begins() for _ in range(games))
@@ -86,14 +86,18 @@ class Arena:
 
     Args:
       make: ``(num_envs, batch_size, num_threads, seed) -> pool``.
+      actions: their space.
       envs: episodes that are played at once.
       threads: that emulate.
       starts: those that can be recognised; without them every episode has an environment of its own.
       unseen: frames of the stack that an agent has not seen at its start: they are black.
     """
 
-    def __init__(self, make: Make, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0):
+    def __init__(
+        self, make: Make, actions: Any, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0
+    ):
         require_at_least(1, envs=envs, threads=threads)
+        self.nothing = np.zeros((1, *actions.shape), actions.dtype)
         self.make, self.envs, self.threads, self.starts, self.unseen = make, envs, threads, starts, unseen
         self.pool: Any = None
 
@@ -147,6 +151,7 @@ class Play:
         watch: Watch,
     ):
         self.pool, self.envs, self.starts, self.unseen = pool, arena.envs, arena.starts, arena.unseen
+        self.nothing = arena.nothing
         self.episodes, self.act, self.width, self.most, self.watch = episodes, act, width, most, watch
         every, self.batch = pool.config["num_envs"], pool.config["batch_size"]
         self.free, self.spare = deque(slots), deque(range(len(slots), every))
@@ -160,7 +165,6 @@ class Play:
         self.unstarted = self.left = len(episodes)
         self.in_flight = self.busy = self.unknown = 0
         self.returns, self.steps = np.zeros(len(episodes)), np.zeros(len(episodes), int)
-        self.nothing = np.zeros((1, *pool.action_space.shape), pool.action_space.dtype)
 
     def beginning(self, start: int, slot: int) -> tuple[int, int]:
         """What a slot must begin as for this start, and the steps that it lets pass then."""
@@ -278,10 +282,9 @@ class Play:
         self.pool.send(actions.astype(self.nothing.dtype), slots.astype(np.int32))
 
 
-def random_play(make: Make, envs: int, threads: int, seconds: float = 5.0) -> float:
+def random_play(make: Make, space: Any, envs: int, threads: int, seconds: float = 5.0) -> float:
     """Steps a second with random actions: the most that any agent can play here."""
     pool, random = make(num_envs=envs, batch_size=threads, num_threads=threads, seed=0), np.random.default_rng(0)
-    space = pool.action_space
     draw = partial(random.integers, space.n) if hasattr(space, "n") else partial(random.uniform, space.low, space.high)
     pool.async_reset()
     steps, begun = -envs, time.monotonic()  # the first answers are resets

@@ -131,6 +131,7 @@ class Game(NamedTuple):
     init: Callable[[Key], Params]
     act: Callable[[Params, jax.Array], jax.Array]  # (params, observations [B, ...]) -> actions [B, ...]
     make: Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> a pool of environments, see `jaxga.arena`
+    actions: Any  # their space, of gymnasium
     draw: Callable[[Key], jax.Array]  # the start of an episode, int32 []
     starts: Mapping[bytes, int] | None  # those that can be recognised; None where each needs an environment of its own
     max_steps: int  # of the agent, after which an episode of training is over

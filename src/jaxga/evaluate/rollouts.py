@@ -7,8 +7,8 @@ they share its matrix products. Where a child's weights are all its own, there i
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from jaxga.base import (
     Algorithm,
     Evaluation,
     Game,
+    Individual,
     Key,
     Params,
     Purpose,
@@ -55,6 +56,59 @@ class Players:
         return np.asarray(self.ask(self.built[group], rows, observations))[:count]
 
 
+class Programs(NamedTuple):
+    """What is compiled: once for equal algorithms and games, whatever plays them."""
+
+    starts: Callable[..., jax.Array]  # (state, indices [c], episodes, purpose) -> [c, episodes]
+    individual: Callable[..., Individual]  # (state, index) -> dense
+    ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
+    brood: Callable[..., Params]  # (state, group) -> params of ``rows`` children of one parent
+    ask_brood: Callable[..., jax.Array]  # (brood, rows [B], observations [B, ...]) -> actions [B, ...]
+    rows: int
+
+
+@lru_cache(maxsize=16)
+def compiled(
+    algorithm: Algorithm,
+    act: Callable[[Params, jax.Array], jax.Array],
+    draw: Callable[[Key], jax.Array],
+    own_key: Callable[[Key, jax.Array], Key],
+) -> Programs:
+    """The programs of an algorithm whose children play a game."""
+    axes, rows = _broods(algorithm)
+
+    def starts(state: State, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
+        key = generation_key(state, purpose)
+
+        def of_individual(index: jax.Array) -> jax.Array:
+            own = key if purpose == Purpose.VALIDATION else own_key(key, index)
+            return jax.vmap(lambda episode: draw(jax.random.fold_in(own, episode)))(jnp.arange(episodes))
+
+        return jax.vmap(of_individual)(indices)
+
+    def ask(params: Params, _: Any, observations: jax.Array) -> jax.Array:
+        return act(params, observations)
+
+    def brood(state: State, group: jax.Array) -> Params:
+        slot, first = jnp.divmod(group * rows, algorithm.brood)
+        build = lambda member: algorithm.offspring(state, slot, member).params  # noqa: E731
+        return jax.vmap(build, out_axes=axes)(first + jnp.arange(rows))
+
+    def ask_brood(brood: Params, chosen: jax.Array, observations: jax.Array) -> jax.Array:
+        some = map_axes(lambda axis, leaf: leaf if axis is None else leaf[chosen], axes, brood)
+        one = lambda params, observation: act(params, observation[None])[0]  # noqa: E731
+        return jax.vmap(one, in_axes=(axes, 0))(some, observations)
+
+    return Programs(
+        starts=jax.jit(starts, static_argnames=("episodes", "purpose")),
+        individual=jax.jit(partial(candidate, algorithm)),
+        ask=jax.jit(ask),
+        brood=jax.jit(brood),
+        ask_brood=jax.jit(ask_brood),
+        rows=rows,
+    )
+
+
 class Rollouts:
     """See `rollouts`."""
 
@@ -62,12 +116,7 @@ class Rollouts:
 
     def __init__(self, algorithm: Algorithm, game: Game, arena: Arena, episodes: int, watch: Watch):
         self.algorithm, self.game, self.arena, self.episodes, self.watch = algorithm, game, arena, episodes, watch
-        self.axes, self.rows = _broods(algorithm)
-        self._starts = jax.jit(self._draw_starts, static_argnames=("episodes", "purpose"))
-        self._candidate = jax.jit(partial(candidate, algorithm))
-        self._brood = jax.jit(self._build_brood)
-        self._ask_one = jax.jit(lambda params, _, observations: game.act(params, observations))
-        self._ask_brood = jax.jit(self._act_as_brood)
+        self.programs = compiled(algorithm, game.act, game.draw, game.key)
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
@@ -86,10 +135,10 @@ class Rollouts:
         """All children ``[N]``."""
         indices = np.arange(self.algorithm.children)
         starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
-        if state.parents is None or self.rows == 1:
+        if state.parents is None or self.programs.rows == 1:
             return self.score(state, indices, starts, 1 if self.episodes == 1 else WIDTH)
-        players = Players(lambda group: self._brood(state, group), self._ask_brood, WIDTH, keep=8)
-        places = [divmod(child, self.rows) for child in range(len(starts))]
+        players = Players(lambda group: self.programs.brood(state, group), self.programs.ask_brood, WIDTH, keep=8)
+        places = [divmod(child, self.programs.rows) for child in range(len(starts))]
         return self.play(starts, players, places)
 
     def measure(self, state: State, indices: np.ndarray, episodes: int) -> Evaluation:
@@ -99,12 +148,12 @@ class Rollouts:
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
         """Episodes of one network ``[episodes]``, beside any generation."""
         starts = np.asarray(jax.jit(jax.vmap(self.game.draw))(jax.random.split(key, episodes)))[:, None]
-        players = Players(lambda _: params, self._ask_one, WIDTH, keep=1)
+        players = Players(lambda _: params, self.programs.ask, WIDTH, keep=1)
         return self.play(starts, players, [(0, 0)] * episodes, max_steps)
 
     def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
         """The return of one episode, and all that was done in it."""
-        players, actions = Players(lambda _: params, self._ask_one, WIDTH, keep=1), []
+        players, actions = Players(lambda _: params, self.programs.ask, WIDTH, keep=1), []
 
         def act(group: int, rows: np.ndarray, observations: np.ndarray) -> np.ndarray:
             done = players(group, rows, observations)
@@ -116,8 +165,8 @@ class Rollouts:
 
     def score(self, state: State, indices: np.ndarray, starts: np.ndarray, width: int) -> Evaluation:
         """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
-        build = lambda place: self._candidate(state, np.int32(indices[place])).params  # noqa: E731
-        players = Players(build, self._ask_one, width, keep=self.arena.envs)
+        build = lambda place: self.programs.individual(state, np.int32(indices[place])).params  # noqa: E731
+        players = Players(build, self.programs.ask, width, keep=self.arena.envs)
         return self.play(starts, players, [(place, 0) for place in range(len(starts))])
 
     def play(
@@ -141,26 +190,7 @@ class Rollouts:
 
     def starts(self, state: State, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
         """Their starts ``[c, episodes]``."""
-        return np.asarray(self._starts(state, indices, episodes=episodes, purpose=purpose))
-
-    def _draw_starts(self, state: State, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
-        key = generation_key(state, purpose)
-
-        def of_individual(index: jax.Array) -> jax.Array:
-            own = key if purpose == Purpose.VALIDATION else self.game.key(key, index)
-            return jax.vmap(lambda episode: self.game.draw(jax.random.fold_in(own, episode)))(jnp.arange(episodes))
-
-        return jax.vmap(of_individual)(indices)
-
-    def _build_brood(self, state: State, group: jax.Array) -> Params:
-        slot, first = jnp.divmod(group * self.rows, self.algorithm.brood)
-        build = lambda member: self.algorithm.offspring(state, slot, member).params  # noqa: E731
-        return jax.vmap(build, out_axes=self.axes)(first + jnp.arange(self.rows))
-
-    def _act_as_brood(self, brood: Params, rows: jax.Array, observations: jax.Array) -> jax.Array:
-        some = map_axes(lambda axis, leaf: leaf if axis is None else leaf[rows], self.axes, brood)
-        act = lambda params, observation: self.game.act(params, observation[None])[0]  # noqa: E731
-        return jax.vmap(act, in_axes=(self.axes, 0))(some, observations)
+        return np.asarray(self.programs.starts(state, indices, episodes=episodes, purpose=purpose))
 
 
 def _broods(algorithm: Algorithm) -> tuple[Any, int]:
@@ -208,5 +238,12 @@ def rollouts(
     require_at_least(1, episodes=episodes)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = cores if threads is None else threads
-    arena = Arena(game.make, max(4 * WIDTH, 8 * threads) if envs is None else envs, threads, game.starts, game.unseen)
+    arena = Arena(
+        game.make,
+        game.actions,
+        max(4 * WIDTH, 8 * threads) if envs is None else envs,
+        threads,
+        game.starts,
+        game.unseen,
+    )
     return Rollouts(algorithm, game, arena, episodes, watch)

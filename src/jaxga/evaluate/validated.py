@@ -87,5 +87,6 @@ def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Valid
 
 
 def best_validated(evaluation: Evaluation) -> jax.Array:
-    """The index of the best validation: a champion for `jaxga.ga`."""
-    return jnp.nanargmax(evaluation.metrics["elite_mean"])
+    """The index of the best validation, of equals the old elite: a champion for `jaxga.ga`."""
+    means = evaluation.metrics["elite_mean"]
+    return means.size - 1 - jnp.nanargmax(means[::-1])

@@ -4,8 +4,9 @@ from jaxga.report.command import run_command
 from jaxga.report.files import RunDirectory, find_run, write_json
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.report.progress import Progress, Silence
-from jaxga.report.statistics import Interval, median_interval
+from jaxga.report.statistics import Interval, mean_interval, median_interval
 from jaxga.report.tables import print_table
+from jaxga.report.video import write_gif
 
 __all__ = [
     "Curve",
@@ -15,9 +16,11 @@ __all__ = [
     "RunDirectory",
     "Silence",
     "find_run",
+    "mean_interval",
     "median_interval",
     "plot_curves",
     "print_table",
     "run_command",
+    "write_gif",
     "write_json",
 ]

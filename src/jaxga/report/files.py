@@ -17,7 +17,9 @@ from jaxga.base import require
 
 Record = dict[str, Any]  # one logged generation
 
-BUDGET = frozenset({"out", "resume", "generations", "seconds", "target", "progress"})
+BUDGET = frozenset(
+    {"out", "resume", "generations", "seconds", "target", "progress", "frames", "envs", "threads", "dollars_per_hour"}
+)
 """Arguments that say how long to run and where to write, not what is run: they may change when a run is resumed."""
 
 
@@ -76,15 +78,24 @@ class RunDirectory:
       name: of the experiment.
       arguments: every argument of it; all of them stand in config.json, and all but `BUDGET` make the id.
       resume: go on with the run that is there.
+      notes: what else is to stand in config.json.
 
     Raises:
       InputError: where the directory holds another run, or this one and ``resume`` is not set.
     """
 
-    def __init__(self, path: str | Path, name: str, arguments: dict[str, Any], resume: bool = False):
+    def __init__(
+        self,
+        path: str | Path,
+        name: str,
+        arguments: dict[str, Any],
+        resume: bool = False,
+        notes: Record | None = None,
+    ):
         self.path = Path(path)
         arguments = json.loads(json.dumps(arguments, default=str))
-        self.config = {"id": identity(name, arguments), "name": name, "arguments": arguments, **describe_machine()}
+        about = {"name": name, "arguments": arguments, **(notes or {}), **describe_machine()}
+        self.config = {"id": identity(name, arguments), **about}
         self.resume = resume
         self._check(resume)
         self.path.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 LINE_SECONDS = 10.0  # between plain lines
@@ -46,29 +46,34 @@ class Progress(Silence):
         self.last_line = time.monotonic()
         if not self.console.is_terminal:
             return
-        self.bar = RichProgress(
-            TextColumn("[bold]{task.description}"),
-            BarColumn(bar_width=None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[status]}"),
-            TimeRemainingColumn(),
-            console=self.console,
-        )
+        self.bar = RichProgress(*self.columns(), console=self.console)
         self.task = self.bar.add_task(
             self.label or "evolving", total=generations, completed=generation, status="compiling"
         )
         self.bar.start()
 
-    def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Move the bar, or print a line if the last one is old enough."""
+    def columns(self) -> list[ProgressColumn]:
+        """What the bar is made of."""
+        status, left = TextColumn("{task.fields[status]}"), TimeRemainingColumn()
+        return [TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), status, left]
+
+    def status(self, records: Sequence[dict[str, Any]]) -> str:
+        """What is said of these generations."""
         last = records[-1]
         measured = next((row["best_validation"] for row in reversed(records) if "best_validation" in row), None)
         validation = "" if measured is None else f"  validation {measured:.4g}"
-        status = f"best {last['best_fitness']:.6g}{validation}  {last['evaluations_per_second']:,.0f} evaluations/s"
+        return f"best {last['best_fitness']:.6g}{validation}  {last['evaluations_per_second']:,.0f} evaluations/s"
+
+    def write(self, records: Sequence[dict[str, Any]]) -> None:
+        """Move the bar, or print a line if the last one is old enough."""
+        self.show(records[-1]["generation"] + 1, self.status(records))
+
+    def show(self, generation: int, status: str) -> None:
+        """How far the run is, on the bar or as a line."""
         if self.bar:
-            self.bar.update(self.task, completed=last["generation"] + 1, status=status)
+            self.bar.update(self.task, completed=generation, status=status)
             return
-        self.unsaid = f"{self.label} generation {last['generation'] + 1}/{self.generations}  {status}".strip()
+        self.unsaid = f"{self.label} generation {generation}/{self.generations}  {status}".strip()
         if time.monotonic() - self.last_line > LINE_SECONDS:
             self._say_line()
 

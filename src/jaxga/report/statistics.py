@@ -18,6 +18,19 @@ class Interval(NamedTuple):
         return f"{self.median:.4g} [{self.low:.4g}, {self.high:.4g}] (n={self.samples})"
 
 
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of ``values [n]`` and the ends of its confidence interval, by Student's t.
+
+    >>> mean, low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
+    >>> round(mean, 2), round(low, 2), round(high, 2)
+    (2.0, -0.48, 4.48)
+    """
+    values = np.asarray(values, float)
+    mean, error = values.mean(), stats.sem(values) if len(values) > 1 else np.inf
+    reach = error * stats.t.ppf((1 + confidence) / 2, max(len(values) - 1, 1))
+    return float(mean), float(mean - reach), float(mean + reach)
+
+
 def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> Interval:
     """Median over the first axis, with a percentile bootstrap interval (Efron 1979; `scipy.stats.bootstrap`).
 

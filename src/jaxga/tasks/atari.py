@@ -51,6 +51,7 @@ def atari(
     game: str,
     network: linen.Module | None = None,
     *,
+    small: bool = False,
     frame_skip: int = 4,
     stack: int = 4,
     noops: int = 30,
@@ -71,7 +72,8 @@ def atari(
 
     Args:
       game: "Frostbite", one of `games()`.
-      network: a flax module from ``[B, 84, 84, stack]`` to an output for each action; by default `paper_network`.
+      network: a flax module from ``[B, 84, 84, stack]`` to an output for each action; by default `paper_network`,
+      small: or the smaller one.
       frame_skip: frames of the game in a step of the agent; the screen is the brightest of the last two.
       stack: screens that are seen together; those before the start are black.
       noops: 1 to so many frames pass before the agent acts.
@@ -113,13 +115,13 @@ def atari(
     }
     task_id = f"{game}{SUFFIX}"
     actions = envpool().make_spec(task_id, **config).action_space.n
-    network = network or paper_network(actions)
+    network = network or paper_network(actions, small)
     made = make_game(task_id, network, max_steps, as_image, key, frame_skip, stack - 1, **config)
     if fresh or sticky:
         return made
     make, count = partial(made.make, noop_max=min(noops, frame_skip)), min(noops, frame_skip)
     starts = known_starts(make, count)
-    if len(starts) < count or not starts_again(make, starts):
+    if len(starts) < count or not starts_again(make, actions, starts):
         return made
     return made._replace(make=make, starts=starts, draw=lambda key: jax.random.randint(key, (), 0, noops))
 

@@ -1,6 +1,7 @@
 """Games in environments of envpool: classic control, MuJoCo, procgen, and Atari (see `jaxga.tasks.atari`)."""
 
 import difflib
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,19 @@ def envpool() -> Any:
     except ImportError as error:
         raise InputError(f"envpool is missing ({error}), which has the games: pip install 'jaxga[games]'.") from error
     return envpool
+
+
+def _make(task_id: str, **options: Any) -> Any:
+    pool = envpool().make(task_id, env_type="gymnasium", **options)
+    _spaces(pool)
+    return pool
+
+
+def _spaces(pool: Any) -> tuple[Any, Any]:
+    """What is seen and what is done; they remember what they are, and gymnasium's complaint is made once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it takes bounds in doubles as singles
+        return pool.observation_space, pool.action_space
 
 
 def check_name(name: str, known: Sequence[str]) -> None:
@@ -63,8 +77,7 @@ def make_game(
     """A game whose episodes have an environment each, seeded with their start."""
     require_at_least(1, max_steps=max_steps)
     library = envpool()
-    spec = library.make_spec(task_id, **config)
-    seen, actions = spec.observation_space, spec.action_space
+    seen, actions = _spaces(library.make_spec(task_id, **config))
     simple = hasattr(seen, "shape") and seen.shape is not None and (hasattr(actions, "n") or hasattr(actions, "low"))
     require(simple, f"game {task_id!r} has observations or actions of several parts, which no plain network handles.")
     blank = prepare(jnp.zeros((1, *(seen.shape or ())), seen.dtype))
@@ -74,7 +87,8 @@ def make_game(
     return Game(
         init=lambda key: network.init(key, blank),
         act=policy(network, actions, prepare),
-        make=partial(library.make, task_id, env_type="gymnasium", **config),
+        make=partial(_make, task_id, **config),
+        actions=actions,
         draw=lambda key: jax.random.randint(key, (), 0, SEEDS),
         starts=None,
         max_steps=max_steps,
