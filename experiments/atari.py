@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -250,11 +250,16 @@ def speeds(args: Args, plays: Rollouts, history: dict[str, np.ndarray]) -> dict[
     }
 
 
+def shrunk(args: Args) -> Args:
+    """A tiny run that shows everything."""
+    few = {"children": 16, "parents": 4, "validation": 4, "validation_episodes": 4, "test_episodes": 8, "envs": 8}
+    generations = min(args.generations, 3)
+    return replace(args, network="small", max_steps=40, test_steps=40, generations=generations, **few)
+
+
 def main(args: Args) -> int:
     if args.quick and not args.resume:
-        args.children, args.parents, args.validation, args.validation_episodes = 16, 4, 4, 4
-        args.network, args.max_steps, args.test_steps, args.test_episodes = "small", 40, 40, 8
-        args.generations, args.envs = min(args.generations, 3), 8
+        args = shrunk(args)
     algorithm, game = make(args)
     least = args.children * args.episodes * args.frame_skip * min(args.max_steps, LEAST_STEPS)
     jaxga.require(

@@ -13,7 +13,7 @@ import pytest
 import jaxga
 from jaxga import arena, checkpoint, nn, pedigree, report, tasks
 from jaxga import variation as v
-from jaxga.tasks.atari import film, games
+from jaxga.tasks.atari import film
 
 STEPS = 30
 WIDTH = 4
@@ -255,7 +255,7 @@ def test_games_in_bad_input(game, monkeypatch):
         scores(algorithm_of(game, v.gaussian(v.absolute(0.3))), game, envs=0)
     monkeypatch.setitem(sys.modules, "envpool", None)
     with pytest.raises(jaxga.InputError, match=r"envpool is missing .*pip install 'jaxga\[games\]'"):
-        games()
+        tasks.atari_games()
 
 
 def test_memory_that_no_reset_clears_is_refused(game):

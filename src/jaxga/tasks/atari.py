@@ -21,10 +21,10 @@ SUFFIX = "-v5"
 OUTPUT_SCALE = 0.1
 
 
-def games() -> list[str]:
+def atari_games() -> list[str]:
     """The names of all games.
 
-    >>> len(games()) > 57, "Frostbite" in games()
+    >>> len(atari_games()) > 57, "Frostbite" in atari_games()
     (True, True)
     """
     registered = envpool().registration.registry.specs.items()
@@ -71,7 +71,7 @@ def atari(
     at most ``noops`` different outcomes: the same start, the same return.
 
     Args:
-      game: "Frostbite", one of `games()`.
+      game: "Frostbite", one of `atari_games()`.
       network: a flax module from ``[B, 84, 84, stack]`` to an output for each action; by default `paper_network`,
       small: or the smaller one.
       frame_skip: frames of the game in a step of the agent; the screen is the brightest of the last two.
@@ -98,7 +98,7 @@ def atari(
     >>> sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(game.init, jax.random.key(0))))
     4052658
     """
-    check_name(game, games())
+    check_name(game, atari_games())
     require_at_least(1, frame_skip=frame_skip, stack=stack, noops=noops)
     require(0 <= sticky <= 1, f"sticky is {sticky}, and must lie between 0 and 1.")
     config = {
