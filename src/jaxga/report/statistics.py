@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 
 class Interval(NamedTuple):
@@ -31,7 +31,7 @@ def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0)
     if len(values) < 5:
         return Interval(median, values.min(axis=0), values.max(axis=0), len(values))
     flat = values.reshape(len(values), -1)
-    ends = stats.bootstrap(
+    ends = scipy.stats.bootstrap(
         (flat,),
         np.median,
         axis=0,

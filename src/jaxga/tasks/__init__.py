@@ -1,17 +1,43 @@
 """What is to be solved: one file a family of tasks."""
 
 from jaxga.tasks.classification import classification
+from jaxga.tasks.control import (
+    Box,
+    Environment,
+    Policy,
+    Statistics,
+    control,
+    drawn,
+    feedforward,
+    greedy,
+    squashed,
+    statistics,
+)
+from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.losses import Loss, cross_entropy, errors, sampled, till_death, till_death_shuffled
 from jaxga.tasks.memorization import memorization, noise
 
 __all__ = [
+    "Box",
+    "Environment",
     "Loss",
+    "Policy",
+    "Statistics",
+    "bandit",
+    "cartpole",
     "classification",
+    "control",
     "cross_entropy",
+    "drawn",
     "errors",
+    "feedforward",
+    "from_gymnax",
+    "greedy",
     "memorization",
     "noise",
     "sampled",
+    "squashed",
+    "statistics",
     "till_death",
     "till_death_shuffled",
 ]
