@@ -1,7 +1,7 @@
 """Evolve a network that acts: classic control, MinAtar games and a bandit, whole generations in one program.
 
-CartPole and the bandit need nothing else; the other tasks come with `pip install 'jaxga[control]'`. Any environment of
-gymnax goes by its own name, as `--task Catch-bsuite`.
+CartPole and the bandit need nothing else, the ants `pip install 'jaxga[ant]'`, all others `pip install
+'jaxga[control]'`. Any environment of gymnax goes by its own name, as `--task Catch-bsuite`.
 """
 
 import difflib
@@ -22,6 +22,9 @@ from jaxga import nn, report, tasks, variation
 TASKS: dict[str, Callable[[], tasks.Environment]] = {
     "cartpole": tasks.cartpole,
     "bandit": tasks.bandit,
+    "ant": tasks.ant,
+    "ant-goal": tasks.ant_goal,
+    "ant-goal-seen": partial(tasks.ant_goal, seen=True),
     "acrobot": partial(tasks.from_gymnax, "Acrobot-v1"),
     "mountaincar": partial(tasks.from_gymnax, "MountainCar-v0"),
     "mountaincar-continuous": partial(tasks.from_gymnax, "MountainCarContinuous-v0"),
@@ -39,7 +42,7 @@ MUTATIONS = {"gaussian": variation.gaussian, "low_rank": variation.low_rank}
 class Args:
     task: str = "cartpole"
     """cartpole, bandit, acrobot, mountaincar, mountaincar-continuous, pendulum, asterix, breakout, freeway,
-    space-invaders, or the name of any other environment of gymnax."""
+    space-invaders, or the name of any other environment of gymnax; ant, ant-goal, ant-goal-seen."""
     hidden: tuple[int, ...] = (16,)
     """Widths of the hidden layers."""
     normalise: bool = False

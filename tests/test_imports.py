@@ -17,7 +17,8 @@ FLOORS = [
 ]
 HEAVY = {"matplotlib": "report/plots.py", "tensorboardX": "report/files.py", "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
-         "sklearn": "data.py", "gymnax": "tasks/environments.py"}  # fmt: skip
+         "sklearn": "data.py", "gymnax": "tasks/environments.py",
+         "mujoco": "tasks/ant.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -1,5 +1,6 @@
 """What is to be solved: one file a family of tasks."""
 
+from jaxga.tasks.ant import ant, ant_goal
 from jaxga.tasks.classification import classification
 from jaxga.tasks.control import (
     Box,
@@ -23,6 +24,8 @@ __all__ = [
     "Loss",
     "Policy",
     "Statistics",
+    "ant",
+    "ant_goal",
     "bandit",
     "cartpole",
     "classification",
