@@ -68,7 +68,8 @@ def ant(max_steps: int = 1000) -> Environment:
     actions; an episode is over once the torso is lower than 0.2 m or higher than 1 m.
 
     The observation is all of position but the place on the ground, and speeds, 27 numbers; the action is 8 torques.
-    It weighs what Gymnasium's Ant-v4 weighs, but its body is our own: returns cannot be compared.
+    Rewards are those of Gymnasium's Ant-v4, but the body is our own: returns cannot be compared. Compiling a run takes
+    a minute or three on two CPU cores, where 64 ants make some 2,500 steps a second.
 
     Raises:
       InputError: where MJX is not installed.
