@@ -199,6 +199,14 @@ def test_nonsense_about_digits_gets_one_sentence(arguments, message, tmp_path, m
     assert not (tmp_path / "run").exists()
 
 
+def test_a_task_that_does_not_exist_is_answered_with_near_ones(monkeypatch, capsys):
+    script = str(ROOT / "experiments" / "control.py")
+    code, shown, err = refusal(script, ["--task", "cartpol"], monkeypatch, capsys)
+    assert (code, shown) == (2, "")
+    assert err.startswith("error: there is no task 'cartpol': did you mean cartpole")
+    assert err.count("\n") == 1
+
+
 @pytest.mark.slow
 def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
     script = str(ROOT / "experiments" / "mnist.py")

@@ -18,7 +18,8 @@ FLOORS = [
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
-         "sklearn": "data.py", "envpool": "tasks/games.py"}  # fmt: skip
+         "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
+         "mujoco": "tasks/ant.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

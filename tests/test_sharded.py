@@ -13,6 +13,7 @@ from jaxga import report
 from jaxga import variation as v
 from jaxga.devices import mesh
 from jaxga.evaluate import Vmapped
+from jaxga.run import evaluator_of
 
 
 def scores(evaluator, algorithm, seed=0):
@@ -92,6 +93,12 @@ def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
     assert evaluators[0].mesh.size == 4
     assert evaluators[0] == evaluators[1]
     assert hash(evaluators[0]) == hash(evaluators[1])
+
+
+def test_a_single_chunk_is_not_shared(task, algorithm):
+    devices = jax.devices()[:2]
+    assert isinstance(evaluator_of(algorithm, task, 16, devices), Vmapped)
+    assert not isinstance(evaluator_of(algorithm, task, 4, devices), Vmapped)
 
 
 def test_no_devices_is_an_error(task, algorithm):

@@ -238,6 +238,9 @@ def applied(network: linen.Module, dtype: Any = jnp.float32) -> Callable[[Any, j
     return forward
 
 
+MANY_ROWS = 64  # examples from which on a perceptron keeps them in columns; a few are multiplied faster in rows
+
+
 class MLP(linen.Module):
     """A multilayer perceptron with ReLU: ``MLP((128, 10))`` has one hidden layer of 128 and 10 outputs.
 
@@ -253,11 +256,13 @@ class MLP(linen.Module):
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        x = x.reshape(x.shape[0], -1).T
+        columns = x.shape[0] >= MANY_ROWS
+        x = x.reshape(x.shape[0], -1)
+        x = x.T if columns else x
         for number, features in enumerate(self.features):
             x = jax.nn.relu(x) if number else x
-            x = Dense(features, self.use_bias, self.kernel_init, columns=True)(x)
-        return x.T
+            x = Dense(features, self.use_bias, self.kernel_init, columns=columns)(x)
+        return x.T if columns else x
 
 
 class ConvNet(linen.Module):

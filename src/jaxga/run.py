@@ -335,9 +335,9 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
 def evaluator_of(
     algorithm: Algorithm, task: Task, chunk: int | None = None, devices: Devices | None = None
 ) -> Evaluator:
-    """That of all devices where there are several."""
+    """That of all devices, where there are several, and more than one chunk to be shared."""
     evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
-    return evaluator if len(devices) == 1 else sharded(evaluator, devices)
+    return evaluator if len(devices) == 1 or evaluator.grid == (1, 1) else sharded(evaluator, devices)
 
 
 def _next_limit(count: int, taken: float) -> int:

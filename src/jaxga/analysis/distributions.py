@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from jaxga.base import Params
 from jaxga.report.plots import Curve, Histogram, plot_curves
@@ -42,10 +42,10 @@ def fit_distributions(tree: Params, seed: int = 0) -> dict[str, Fit]:
 
 
 def _fit(values: np.ndarray, seed: int) -> Fit:
-    normal, laplace = stats.norm.fit(values), stats.laplace.fit(values)
+    normal, laplace = scipy.stats.norm.fit(values), scipy.stats.laplace.fit(values)
     some = np.random.default_rng(seed).choice(values, min(len(values), SHAPIRO_LIMIT), replace=False)
-    likelihoods = stats.norm.logpdf(values, *normal).mean(), stats.laplace.logpdf(values, *laplace).mean()
-    p_value = float(stats.shapiro(some).pvalue) if len(some) >= 3 and np.ptp(some) > 0 else float("nan")
+    likelihoods = scipy.stats.norm.logpdf(values, *normal).mean(), scipy.stats.laplace.logpdf(values, *laplace).mean()
+    p_value = float(scipy.stats.shapiro(some).pvalue) if len(some) >= 3 and np.ptp(some) > 0 else float("nan")
     pairs = [(float(pair[0]), float(pair[1])) for pair in (normal, laplace, likelihoods)]
     return Fit(values, pairs[0], pairs[1], pairs[2], p_value)
 
@@ -58,8 +58,8 @@ def plot_fits(fits: dict[str, Fit], path: str | Path | None = None) -> Any:
         x = np.linspace(low, high, 200)
         curves = [
             Histogram("measured", fit.values[(fit.values >= x[0]) & (fit.values <= x[-1])]),
-            Curve("normal", x, stats.norm.pdf(x, *fit.normal)),
-            Curve("Laplace", x, stats.laplace.pdf(x, *fit.laplace)),
+            Curve("normal", x, scipy.stats.norm.pdf(x, *fit.normal)),
+            Curve("Laplace", x, scipy.stats.laplace.pdf(x, *fit.laplace)),
         ]
         panels.append(({"title": name, "yscale": "log", "ylabel": "density"}, curves))
     return plot_curves(panels, path)

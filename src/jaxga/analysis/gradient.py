@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy import stats
+import scipy
 
 from jaxga.base import InputError, Key, Params, Task, as_key, require, require_at_least
 from jaxga.compilation import jit
@@ -30,7 +30,7 @@ class Cosines(NamedTuple):
     def plot(self, path: str | Path | None = None) -> Any:
         """The cosines within their normal distribution."""
         x = np.linspace(-4, 4, 200) * self.expected
-        theory = Curve("N(0, 1 / N)", x, stats.norm.pdf(x, scale=self.expected))
+        theory = Curve("N(0, 1 / N)", x, scipy.stats.norm.pdf(x, scale=self.expected))
         axes = {"xlabel": "cosine of a random step with the gradient", "ylabel": "density"}
         return plot_curves([(axes, [Histogram("measured", self.values), theory])], path)
 
@@ -157,8 +157,8 @@ def expected_top(children: int, best: int = 1) -> float:
     (2.83, 1.27)
     """
     x = np.linspace(-8, 8, 20_001)
-    among_best = stats.binom.cdf(best - 1, children - 1, stats.norm.sf(x))
-    return float(np.trapezoid(x * stats.norm.pdf(x) * among_best, x) * children / best)
+    among_best = scipy.stats.binom.cdf(best - 1, children - 1, scipy.stats.norm.sf(x))
+    return float(np.trapezoid(x * scipy.stats.norm.pdf(x) * among_best, x) * children / best)
 
 
 def chance_of_harm(correlation: Any, children: int, best: int = 1) -> np.ndarray:
@@ -171,7 +171,7 @@ def chance_of_harm(correlation: Any, children: int, best: int = 1) -> np.ndarray
     0.25
     """
     rho = np.asarray(correlation, float)
-    return stats.norm.cdf(-expected_top(children, best) * best**0.5 * rho / np.sqrt(1 - rho**2))
+    return scipy.stats.norm.cdf(-expected_top(children, best) * best**0.5 * rho / np.sqrt(1 - rho**2))
 
 
 def _flatten(tree: Params) -> jax.Array:

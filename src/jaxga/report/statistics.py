@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+import scipy
 
 
 class Interval(NamedTuple):
@@ -26,8 +26,8 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     (2.0, -0.48, 4.48)
     """
     values = np.asarray(values, float)
-    mean, error = values.mean(), stats.sem(values) if len(values) > 1 else np.inf
-    reach = error * stats.t.ppf((1 + confidence) / 2, max(len(values) - 1, 1))
+    mean, error = values.mean(), scipy.stats.sem(values) if len(values) > 1 else np.inf
+    reach = error * scipy.stats.t.ppf((1 + confidence) / 2, max(len(values) - 1, 1))
     return float(mean), float(mean - reach), float(mean + reach)
 
 
@@ -44,7 +44,7 @@ def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0)
     if len(values) < 5:
         return Interval(median, values.min(axis=0), values.max(axis=0), len(values))
     flat = values.reshape(len(values), -1)
-    ends = stats.bootstrap(
+    ends = scipy.stats.bootstrap(
         (flat,),
         np.median,
         axis=0,

@@ -1,23 +1,52 @@
 """What is to be solved: one file a family of tasks."""
 
+from jaxga.tasks.ant import ant, ant_goal
 from jaxga.tasks.atari import atari, atari_games, paper_network
 from jaxga.tasks.classification import classification
+from jaxga.tasks.control import (
+    Box,
+    Environment,
+    Policy,
+    Statistics,
+    control,
+    drawn,
+    feedforward,
+    greedy,
+    squashed,
+    statistics,
+)
+from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.games import envpool_game
 from jaxga.tasks.losses import Loss, cross_entropy, errors, sampled, till_death, till_death_shuffled
 from jaxga.tasks.memorization import memorization, noise
 
 __all__ = [
+    "Box",
+    "Environment",
     "Loss",
+    "Policy",
+    "Statistics",
+    "ant",
+    "ant_goal",
     "atari",
     "atari_games",
+    "bandit",
+    "cartpole",
     "classification",
+    "control",
     "cross_entropy",
+    "drawn",
     "envpool_game",
     "errors",
+    "feedforward",
+    "from_gymnax",
+    "greedy",
     "memorization",
     "noise",
     "paper_network",
     "sampled",
+    "squashed",
+    "statistics",
     "till_death",
     "till_death_shuffled",
 ]

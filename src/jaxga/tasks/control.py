@@ -1,0 +1,359 @@
+"""Act in an environment that is itself a JAX program, so that whole generations compile.
+
+E episodes of one individual go through its network as one batch; nothing of them is kept but running sums. An
+`Environment` and a `Policy` are pure functions of ONE episode and of E episodes; `control` makes a `Task` of the two.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from jaxga.base import Evaluation, Key, Params, Task, independent, require, require_at_least
+from jaxga.tree import path_key, where
+
+State = Any
+Memory = Any
+Action = Any
+Observation = jax.Array
+
+CHUNK = 256  # children at once on a CPU: an episode is many steps of little work each
+CLIP = 10.0  # standard deviations that an observation may lie from its mean
+
+
+class Box(NamedTuple):
+    """Continuous actions ``[n]`` between two bounds, each a number for every component."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class Environment(NamedTuple):
+    """One episode of a task, as two pure functions.
+
+    ``reset: (key) -> (state, observation)``; ``step: (key, state, action) -> (state, observation, reward, done)``.
+    Rewards are float32, ``done`` is bool, both ``[]``. A state is any pytree of arrays, whose shapes and dtypes stay
+    the same. Nothing starts anew by itself: `control` freezes an episode that is over.
+    """
+
+    reset: Callable[[Key], tuple[State, Observation]]
+    step: Callable[[Key, State, Action], tuple[State, Observation, jax.Array, jax.Array]]
+    observation: tuple[int, ...]  # shape of an observation, float32
+    actions: int | Box  # so many discrete ones, 0, 1, ...; or vectors between bounds
+    max_steps: int  # an episode ends after so many
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network has to give: one for each discrete action, or for each component."""
+        return len(self.actions.low) if isinstance(self.actions, Box) else self.actions
+
+
+class Policy(NamedTuple):
+    """What acts, with a memory that lasts an episode: three pure functions. E episodes are a batch.
+
+    ``init: (key) -> params``. ``start: (params, E) -> memory``, any pytree of arrays ``[E, ...]``; ``()`` is none.
+    ``act: (params, memory, observations [E, ...], keys [E]) -> (memory, actions [E, ...])``. An action that is NaN, or
+    a discrete one below 0, says that there is none: its episode is over, and its return NaN.
+    """
+
+    init: Callable[[Key], Params]
+    start: Callable[[Params, int], Memory]
+    act: Callable[[Params, Memory, jax.Array, jax.Array], tuple[Memory, Action]]
+
+
+class Statistics(NamedTuple):
+    """Mean and standard deviation of every component of an observation."""
+
+    mean: jax.Array  # of the observation's shape
+    std: jax.Array
+
+
+class Sums(NamedTuple):
+    """All that is left of episodes."""
+
+    rewards: jax.Array  # [E]
+    steps: jax.Array  # [E] int32
+
+
+class _Episodes(NamedTuple):
+    """What is carried from step to step, ``[E, ...]``."""
+
+    state: State
+    observation: jax.Array
+    memory: Memory
+    over: jax.Array  # bool
+    sums: Sums
+
+
+def greedy(key: Key, outputs: jax.Array) -> jax.Array:
+    """The action ``[]`` with the largest of ``outputs [n]``, the first of equal ones; -1, none, where one is NaN.
+
+    By comparisons, which on a CPU are faster for a population than the search for the largest.
+
+    >>> [greedy(None, jnp.array(outputs)).item() for outputs in ([1.0, 3.0, 3.0], [2.0, jnp.nan, 1.0])]
+    [1, -1]
+    """
+    del key
+    best, action = outputs[0], jnp.int32(0)
+    for number in range(1, len(outputs)):
+        larger = outputs[number] > best
+        best, action = jnp.where(larger, outputs[number], best), jnp.where(larger, number, action)
+    return jnp.where(jnp.isnan(outputs).any(), -1, action)
+
+
+def drawn(key: Key, outputs: jax.Array) -> jax.Array:
+    """A draw from the softmax of ``outputs [n]``: an action ``[]``; -1, none, where an output is NaN."""
+    return greedy(key, outputs + jax.random.gumbel(key, outputs.shape, outputs.dtype))
+
+
+def squashed(bounds: Box) -> Callable[[Key, jax.Array], jax.Array]:
+    """``low + (high - low) * (tanh(outputs) + 1) / 2``.
+
+    >>> squashed(Box((-2.0,), (2.0,)))(None, jnp.zeros(1)).tolist()
+    [0.0]
+    """
+    low, high = (jnp.asarray(bound, jnp.float32) for bound in bounds)
+
+    def act(key: Key, outputs: jax.Array) -> jax.Array:
+        del key
+        return (high + low) / 2 + (high - low) / 2 * jnp.tanh(outputs)
+
+    return act
+
+
+def feedforward(
+    network: linen.Module, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None
+) -> Policy:
+    """A policy without memory: a network, and ``act: (key, outputs [n]) -> action`` of one episode.
+
+    By default `greedy` for discrete actions, `squashed` for continuous ones; `drawn` samples.
+    """
+    actions = environment.actions
+    default = squashed(actions) if isinstance(actions, Box) else greedy
+    inputs = jnp.zeros((1, *environment.observation))
+    outputs, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), inputs)
+    require(
+        act is not None or outputs.shape == (1, environment.outputs),
+        f"network makes outputs {outputs.shape} of one observation, and the environment needs {environment.outputs} "
+        "numbers: change the width of its last layer, or pass act.",
+    )
+
+    def apply(params: Params, memory: Memory, observations: jax.Array, keys: jax.Array) -> tuple[Memory, Action]:
+        outputs = cast(jax.Array, network.apply(params, observations))
+        return memory, jax.vmap(act or default)(keys, outputs)
+
+    return Policy(lambda key: network.init(key, inputs), _no_memory, apply)
+
+
+def _no_memory(params: Params, episodes: int) -> Memory:
+    del params, episodes
+    return ()
+
+
+def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200, seed: int = 0) -> Statistics:
+    """Mean and standard deviation of observations under random actions, for `control(..., normalise=...)`.
+
+    They are measured once, and then as fixed as data. Statistics that move with a run, as evolution strategies often
+    have them, would make a score depend on what was scored before: a child would no longer be a function of (key,
+    parents, index), and a replay or another device would come to another result.
+
+    A component that never changes keeps its scale: its standard deviation counts as 1.
+
+    >>> from jaxga.tasks import cartpole
+    >>> found = statistics(cartpole(), episodes=8)
+    >>> found.mean.shape, bool((found.std > 0).all())
+    ((4,), True)
+    """
+    require_at_least(1, episodes=episodes, steps=steps)
+
+    def step(carry: tuple[State, jax.Array], key: Key) -> tuple[Any, tuple[jax.Array, jax.Array]]:
+        state, over = carry
+        key_action, key_step = jax.random.split(key)
+        state, observation, _, done = environment.step(key_step, state, _random_action(key_action, environment.actions))
+        return (state, over | done), (observation, ~over)
+
+    def episode(key: Key) -> tuple[jax.Array, jax.Array]:
+        key_reset, key_steps = jax.random.split(key)
+        state, first = environment.reset(key_reset)
+        keys = jax.random.split(key_steps, min(steps, environment.max_steps))
+        _, (seen, counted) = jax.lax.scan(step, (state, jnp.bool_(False)), keys)
+        return jnp.concatenate([first[None], seen]), jnp.append(True, counted)
+
+    def measured(keys: jax.Array) -> Statistics:
+        seen, counted = jax.vmap(episode)(keys)
+        counted = counted.reshape(*counted.shape, *(1,) * len(environment.observation))
+        mean, std = (of(seen, axis=(0, 1), where=counted) for of in (jnp.mean, jnp.std))
+        return Statistics(mean, jnp.where(std > 1e-6, std, 1))
+
+    key = path_key(jax.random.key(seed), ("control", "statistics"))
+    return jax.jit(measured)(jax.random.split(key, episodes))
+
+
+def _random_action(key: Key, actions: int | Box) -> Action:
+    if not isinstance(actions, Box):
+        return jax.random.randint(key, (), 0, actions)
+    low, high = (jnp.asarray(bound, jnp.float32) for bound in actions)
+    return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+
+
+def control(
+    environment: Environment,
+    network: linen.Module | Policy,
+    *,
+    episodes: int = 1,
+    max_steps: int | None = None,
+    block: int = 16,
+    act: Callable[[Key, jax.Array], Action] | None = None,
+    normalise: Statistics | None = None,
+    key: Callable[[Key, jax.Array], Key] = independent,
+    validation_episodes: int = 100,
+) -> Task:
+    """Fitness is the return, the sum of rewards, averaged over episodes. E episodes.
+
+    Args:
+      environment: `cartpole`, `bandit`, `from_gymnax`, or one of your own.
+      network: a flax module from ``[E, *observation]`` to ``[E, outputs]``; or a `Policy`, which may have a memory.
+      episodes: E, all at once, each from a start of its own.
+      max_steps: an episode ends after so many, if the environment does not end it sooner; by default its own limit.
+      block: steps between two looks whether all episodes of all children that are scored together are over. It says
+        how much is computed in vain, and never what comes out.
+      act: ``(key, outputs [n]) -> action`` for a network, see `feedforward`.
+      normalise: from `statistics`: observations less their mean, in standard deviations, at most 10 of them.
+      key: `independent` lets every child play episodes of its own, `common` all of a generation the same.
+      validation_episodes: `Task.validate` is the mean return over so many, always the same, that nobody is scored on.
+
+    Rewards after the end do not count. Where an action, an observation or a reward is NaN, its episode is over, and the
+    individual has no fitness: NaN. Other episodes and other individuals do not notice.
+
+    Logged for the best child: ``episode_steps`` (mean over episodes), ``steps`` (of all its episodes together) and
+    ``worst_return`` (of its episodes).
+
+    >>> from jaxga import nn
+    >>> from jaxga.tasks import cartpole
+    >>> task = control(cartpole(), nn.MLP((2,)), episodes=2, max_steps=20)
+    >>> params = task.init(jax.random.key(0))
+    >>> score = jax.jit(task.evaluate)(jax.random.key(1), params)
+    >>> float(2 * score.fitness) == float(score.metrics["steps"])
+    True
+    """
+    limit = environment.max_steps if max_steps is None else max_steps
+    require_at_least(1, episodes=episodes, max_steps=limit, block=block, validation_episodes=validation_episodes)
+    require(act is None or not isinstance(network, Policy), "act is for a network: a Policy acts by itself.")
+    _check(environment)
+    policy = network if isinstance(network, Policy) else feedforward(network, environment, act)
+    play = partial(_play, environment, policy, _normalised(environment, normalise), limit, block)
+
+    def evaluate(key: Key, params: Params) -> Evaluation:
+        return _score(play(jax.random.split(key, episodes), params))
+
+    def validate(params: Params) -> Evaluation:
+        unseen = path_key(jax.random.key(0), ("control", "validation"))
+        return _score(play(jax.random.split(unseen, validation_episodes), params))
+
+    return Task(policy.init, evaluate, key, validate=validate, chunk=CHUNK)
+
+
+def _score(sums: Sums) -> Evaluation:
+    metrics = {
+        "episode_steps": jnp.mean(sums.steps.astype(jnp.float32)),
+        "steps": jnp.sum(sums.steps),
+        "worst_return": jnp.min(sums.rewards),
+    }
+    return Evaluation(jnp.mean(sums.rewards), metrics=metrics)
+
+
+def _check(environment: Environment) -> None:
+    """A step has to give what a reset gives."""
+    key = jax.random.key(0)
+    state, observation = jax.eval_shape(environment.reset, key)
+    action = jax.eval_shape(partial(_random_action, actions=environment.actions), key)
+    after, later, reward, done = jax.eval_shape(environment.step, key, state, action)
+    for name, first, second in (("state", state, after), ("observation", observation, later)):
+        require(
+            _types(first) == _types(second),
+            f"environment.step makes a {name} of other types than reset: {_types(second)}, not {_types(first)}.",
+        )
+    shape, expected = observation.shape, tuple(environment.observation)
+    require(shape == expected, f"environment.reset makes an observation {shape}, and {expected} is what it promises.")
+    require(reward.shape == done.shape == (), f"reward {reward.shape} and done {done.shape} must be scalars, ().")
+
+
+def _types(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", tree)
+
+
+def _normalised(environment: Environment, found: Statistics | None) -> Callable[[jax.Array], jax.Array]:
+    if found is None:
+        return lambda observation: observation
+    shapes = np.shape(found.mean), np.shape(found.std)
+    expected = (tuple(environment.observation),) * 2
+    require(shapes == expected, f"normalise has shapes {shapes}, and those of an observation are {expected}.")
+    return lambda observation: jnp.clip((observation - found.mean) / found.std, -CLIP, CLIP)
+
+
+def _play(
+    environment: Environment,
+    policy: Policy,
+    look: Callable[[jax.Array], jax.Array],
+    limit: int,
+    block: int,
+    keys: jax.Array,
+    params: Params,
+) -> Sums:
+    """Play an episode for each of ``keys [E]``: blocks of steps, until all are over."""
+
+    def drawn_for(number: Any) -> jax.Array:
+        return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
+
+    def one_step(episodes: _Episodes, number: jax.Array) -> tuple[_Episodes, None]:
+        memory, action = policy.act(params, episodes.memory, look(episodes.observation), drawn_for(2 * number))
+        state, observation, reward, done = jax.vmap(environment.step)(drawn_for(2 * number + 1), episodes.state, action)
+        lost = _none(action) | _has_nan(observation) | _has_nan(reward)
+        rewards = episodes.sums.rewards + jnp.where(lost, jnp.nan, reward)
+        over = done | lost | (number >= limit)
+        after = _Episodes(state, observation, memory, over, Sums(rewards, episodes.sums.steps + 1))
+        return jax.vmap(where)(episodes.over, episodes, after), None
+
+    def one_block(carry: tuple[_Episodes, jax.Array]) -> tuple[_Episodes, jax.Array]:
+        episodes, number = carry
+        episodes, _ = jax.lax.scan(one_step, episodes, number + jnp.arange(1, block + 1))
+        return episodes, number + block
+
+    state, observation = jax.vmap(environment.reset)(drawn_for(0))
+    count = len(keys)
+    nothing = Sums(jnp.zeros(count), jnp.zeros(count, jnp.int32))
+    first = _Episodes(state, observation, policy.start(params, count), jnp.zeros(count, bool), nothing)
+    episodes, _ = jax.lax.while_loop(lambda carry: _anyone(~carry[0].over), one_block, (first, jnp.int32(0)))
+    return episodes.sums
+
+
+@jax.custom_batching.custom_vmap
+def _anyone(playing: jax.Array) -> jax.Array:
+    """Is anyone still playing? Under ``vmap``: anyone of all.
+
+    So a loop of many individuals goes on until the last is done, and need not choose, step by step, whose results are
+    kept: who is over does not move.
+    """
+    return playing.any()
+
+
+@_anyone.def_vmap
+def _anyone_of_all(axis_size: int, in_batched: list[bool], playing: jax.Array) -> tuple[jax.Array, bool]:
+    del axis_size, in_batched
+    return _anyone(playing.reshape(-1)), False
+
+
+def _none(action: Action) -> jax.Array:
+    """Which actions ``[E, ...]`` are none?"""
+    if jnp.issubdtype(action.dtype, jnp.integer):
+        return (action < 0).reshape(len(action), -1).any(axis=1)
+    return _has_nan(action)
+
+
+def _has_nan(values: jax.Array) -> jax.Array:
+    """Which of ``values [E, ...]`` hold a NaN?"""
+    return jnp.isnan(values).reshape(len(values), -1).any(axis=1)
