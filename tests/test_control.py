@@ -238,22 +238,26 @@ def cartpole_by_numpy(state, action):
 
 
 def test_cartpole_step_by_step():
+    """From states all over, and within an episode that leaves the track and one whose pole falls."""
     environment, rng = tasks.cartpole(), np.random.default_rng(0)
-    step, endings = jax.jit(environment.step), 0
-    for episode in range(6):
-        state, observation = environment.reset(jax.random.key(episode))
-        over = False
-        assert (np.abs(observation) <= 0.05).all()
+    step, endings = jax.jit(environment.step), []
+    for start, action in (([2.3, 1.0, 0.0, 0.0], 1), ([0.0, 0.0, 0.0, 0.0], 0)):
+        state, over = jnp.array(start), False
         while not over:
-            action = int(rng.integers(2))
-            if episode < 2:  # the pole is kept leaning, so that the cart leaves the track
-                action = int(state[2] + 0.3 * state[3] > -0.02)
             expected, over = cartpole_by_numpy(np.asarray(state, np.float64), action)
             state, observation, reward, done = step(KEY, state, jnp.int32(action))
             np.testing.assert_allclose(observation, expected, rtol=1e-5, atol=1e-6)
             assert (float(reward), bool(done)) == (1, over)
-        endings += abs(float(state[0])) > 2.4
-    assert 0 < endings < 6  # both ways to lose were met
+        endings.append(abs(float(state[0])) > 2.4)
+    assert endings == [True, False]
+    states, actions = rng.normal(size=(200, 4)).astype(np.float32), rng.integers(2, size=200)
+    found, _, _, done = jax.vmap(environment.step, in_axes=(None, 0, 0))(KEY, states, actions)
+    pairs = [cartpole_by_numpy(state.astype(np.float64), action) for state, action in zip(states, actions, strict=True)]
+    np.testing.assert_allclose(found, [state for state, _ in pairs], rtol=1e-4, atol=1e-5)
+    assert done.tolist() == [over for _, over in pairs]
+    first, seen = jax.vmap(environment.reset)(jax.random.split(KEY, 100))
+    assert (jnp.abs(first) <= 0.05).all()
+    assert (first == seen).all()
 
 
 def test_bandit_tells_what_was_done_and_pays_by_chance():
