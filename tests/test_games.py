@@ -69,7 +69,7 @@ def test_fitness_depends_neither_on_environments_nor_on_threads(game, mutation, 
     assert int(few.metrics["agent_steps"]) == 12 * STEPS
 
 
-def plainly(game, params, start):
+def plainly(game, params, start, width=WIDTH):
     """One episode, one environment, one step after the other."""
     seeded = game.starts is None
     environment = game.make(seed=[start] if seeded else 0, **ONE)
@@ -83,7 +83,7 @@ def plainly(game, params, start):
     for step in range(game.max_steps):
         if step < game.unseen:
             seen[:, : game.unseen - step] = 0
-        action = act(params, np.repeat(seen, WIDTH, axis=0))[:1]
+        action = act(params, np.repeat(seen, width, axis=0))[:1]
         seen, reward, ended, cut, _ = environment.step(np.asarray(action))
         total += reward[0]
         if ended[0] or cut[0]:
@@ -101,7 +101,7 @@ def test_an_episode_is_that_of_a_plain_loop(fixture, request):
     starts = plays.starts(state, np.arange(12), 2, jaxga.base.Purpose.EVALUATION)
     for child in (0, 7):
         params = jax.jit(algorithm.offspring)(state, *divmod(child, 6)).params
-        alone = [plainly(game, params, int(start)) for start in starts[child]]
+        alone = [plainly(game, params, int(start), 2) for start in starts[child]]
         assert float(evaluation.fitness[child]) == pytest.approx(np.mean([total for total, _ in alone]))
         assert float(evaluation.metrics["episode_steps"][child]) == np.mean([steps for _, steps in alone])
     assert len(set(starts.ravel().tolist())) > 12
@@ -112,7 +112,7 @@ def test_low_rank_children_play_as_their_dense_selves(game):
     plays = jaxga.rollouts(algorithm, game, envs=5, threads=2)
     assert plays.programs.rows == 6
     state = jax.jit(algorithm.init)(jax.random.key(3))
-    dense = plays.score(state, np.arange(12), plays.starts(state, np.arange(12), 1, 1), 1)
+    dense = plays.score(state, np.arange(12), plays.starts(state, np.arange(12), 1, 1))
     np.testing.assert_array_equal(plays(state).fitness, dense.fitness)
 
 

@@ -171,11 +171,11 @@ class Play:
         return (start % len(self.starts), start // len(self.starts)) if self.starts else (slot, 0)
 
     def run(self) -> Outcome:
-        """Play them. While the emulator has work, a group is asked only when it fills the width."""
+        """Play them. A group is asked as soon as it fills the width, or when the emulator has little left to do."""
         self.refill()
         while self.left:
             group = max(self.ready, key=lambda group: len(self.ready[group]), default=None)
-            if group is None or (len(self.ready[group]) < self.width and self.in_flight > self.batch):
+            if group is None or (len(self.ready[group]) < self.width and self.in_flight > 4 * self.batch):
                 self.receive()
             else:
                 self.answer(group)

@@ -32,7 +32,7 @@ from jaxga.base import (
 )
 from jaxga.evaluate.vmapped import largest_divisor, map_axes, parts_of_child
 
-WIDTH = 32  # observations that are answered at once: a product's last bit depends on it, so it is the same everywhere
+WIDTH = 32  # observations that are answered at once, at most
 OWN_NUMBERS = 8_000_000  # of a group at most
 
 
@@ -124,7 +124,7 @@ class Rollouts:
         if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
             return scores
         indices = algorithm.children + np.arange(algorithm.elites)
-        kept = self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION), WIDTH)
+        kept = self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION))
         metrics = {
             name: values + kept.metrics[name] if values.ndim == 0 else jnp.append(values, kept.metrics[name])
             for name, values in scores.metrics.items()
@@ -136,20 +136,25 @@ class Rollouts:
         indices = np.arange(self.algorithm.children)
         starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
         if state.parents is None or self.programs.rows == 1:
-            return self.score(state, indices, starts, 1 if self.episodes == 1 else WIDTH)
-        players = Players(lambda group: self.programs.brood(state, group), self.programs.ask_brood, WIDTH, keep=8)
+            return self.score(state, indices, starts)
+        width = _width(self.programs.rows * self.episodes)
+        players = Players(lambda group: self.programs.brood(state, group), self.programs.ask_brood, width, keep=8)
         places = [divmod(child, self.programs.rows) for child in range(len(starts))]
         return self.play(starts, players, places)
 
     def measure(self, state: State, indices: np.ndarray, episodes: int) -> Evaluation:
         """Individuals ``[c]`` of this generation, parents from index N on, each from the same fresh starts."""
-        return self.score(state, indices, self.starts(state, indices, episodes, Purpose.VALIDATION), WIDTH)
+        return self.score(state, indices, self.starts(state, indices, episodes, Purpose.VALIDATION))
 
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
         """Episodes of one network ``[episodes]``, beside any generation."""
-        starts = np.asarray(jax.jit(jax.vmap(self.game.draw))(jax.random.split(key, episodes)))[:, None]
+        starts = np.asarray(jax.jit(jax.vmap(self.game.draw))(jax.random.split(key, episodes)))
+        return self.test_from(params, starts, max_steps)
+
+    def test_from(self, params: Params, starts: np.ndarray, max_steps: int | None = None) -> Evaluation:
+        """Episodes of one network, from these starts ``[episodes]``."""
         players = Players(lambda _: params, self.programs.ask, WIDTH, keep=1)
-        return self.play(starts, players, [(0, 0)] * episodes, max_steps)
+        return self.play(starts[:, None], players, [(0, 0)] * len(starts), max_steps)
 
     def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
         """The return of one episode, and all that was done in it."""
@@ -163,10 +168,10 @@ class Rollouts:
         outcome = self.arena.play([Episode(0, 0, start)], act, WIDTH, max_steps or self.game.max_steps)
         return float(outcome.returns[0]), actions
 
-    def score(self, state: State, indices: np.ndarray, starts: np.ndarray, width: int) -> Evaluation:
+    def score(self, state: State, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
         """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
         build = lambda place: self.programs.individual(state, np.int32(indices[place])).params  # noqa: E731
-        players = Players(build, self.programs.ask, width, keep=self.arena.envs)
+        players = Players(build, self.programs.ask, _width(starts.shape[1]), keep=self.arena.envs)
         return self.play(starts, players, [(place, 0) for place in range(len(starts))])
 
     def play(
@@ -191,6 +196,14 @@ class Rollouts:
     def starts(self, state: State, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
         """Their starts ``[c, episodes]``."""
         return np.asarray(self.programs.starts(state, indices, episodes=episodes, purpose=purpose))
+
+
+def _width(episodes: int) -> int:
+    """The largest power of two that so many episodes of a group can fill.
+
+    A product's last bit depends on the width, so it must not depend on how many environments there are.
+    """
+    return min(WIDTH, 2 ** (episodes.bit_length() - 1))
 
 
 def _broods(algorithm: Algorithm) -> tuple[Any, int]:
