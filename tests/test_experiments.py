@@ -258,9 +258,12 @@ def test_several_seeds_share_one_picture(tmp_path):
     assert (out / "seed-0" / "pedigree.npz").exists()
 
 
+# What memorization leaves behind is tested above; sweeps and tables are many such runs.
+SLOW = {"memorization", "memorization_sweep", "mnist_sweep", "atari_table"}
 SCRIPTS = [
-    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem.endswith("_sweep") else [])
+    pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted((ROOT / "experiments").glob("*.py"))
+    if path.stem not in {"published", "atari", "atari_replay"}  # those have tests of their own
 ]
 
 
@@ -270,4 +273,65 @@ def test_quick(script, tmp_path):
     assert code == 0, err
     assert str(tmp_path / "run") in shown
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == script.stem
-    assert list((tmp_path / "run").glob("*.png"))
+    assert list((tmp_path / "run").rglob("*.png"))
+
+
+@pytest.fixture(scope="module")
+def played(tmp_path_factory):
+    out = tmp_path_factory.mktemp("atari") / "run"
+    code, shown, err = run("--quick", "--dollars-per-hour", 3.6, "--out", out, script=ATARI)
+    assert code == 0, err
+    return out, shown, err
+
+
+ATARI = str(ROOT / "experiments" / "atari.py")
+
+
+def test_atari_leaves_score_film_and_picture(played):
+    out, shown, err = played
+    assert str(out) in shown
+    assert "Frostbite generation 3  elite" in err
+    assert "of 1,000M frames" in err
+    assert all((out / name).stat().st_size for name in ("elite.gif", "atari.png", "pedigree.npz"))
+    summary, config = (json.loads((out / f"{name}.json").read_text()) for name in ("summary", "config"))
+    assert summary["game_frames"] == 4 * summary["agent_steps"] == 4 * 3 * (16 + 16) * 40
+    assert summary["test_interval"][0] <= summary["test_mean"] <= summary["test_interval"][1]
+    assert 0 < summary["emulator_fraction"] < 1
+    assert summary["frames_per_second"] < summary["random_frames_per_second"]
+    assert summary["dollars"] == pytest.approx(summary["wall_seconds"] / 1000, abs=1e-3)
+    assert summary["published"]["DQN"] == 797
+    assert "children is 16, not 1000" in config["deviations"]
+    assert "mutation is low_rank, not gaussian" in config["deviations"]
+
+
+@pytest.mark.slow
+def test_atari_is_replayed_from_its_pedigree(played, tmp_path):
+    out, _, _ = played
+    script = str(ROOT / "experiments" / "atari_replay.py")
+    code, shown, err = run("--run", out, "--episodes", 8, "--out", tmp_path / "film.gif", script=script)
+    assert code == 0, err
+    assert "individual 16 of 3" in shown
+    assert (tmp_path / "film.gif").exists()
+
+
+def test_nonsense_about_atari_gets_one_sentence(played, monkeypatch, capsys, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    out, _, _ = played
+    for arguments, message in [
+        (["--game", "Frostbyte"], "game 'Frostbyte' is not known: did you mean Frostbite"),
+        (["--frames", 1000], "frames is 1,000, and one generation of 1,000 children takes 200,000 at the very least"),
+        (
+            ["--quick", "--game", "Freeway", "--out", out],
+            f"out is {out}, which holds another run (game Frostbite there",
+        ),
+        (
+            ["--resume", "--game", "Freeway", "--out", out],
+            f"out is {out}, which holds another run (game Frostbite there",
+        ),
+        (["--validation", 1, "--out", tmp_path / "run"], "candidates is 1, and must be 2 or more"),
+    ]:
+        code, shown, err = refusal(ATARI, arguments, monkeypatch, capsys)
+        assert (code, shown) == (2, "")
+        assert err.startswith(f"error: {message}")
+        assert err.count("\n") == 1
+    assert not (tmp_path / "run").exists()

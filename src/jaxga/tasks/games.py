@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen
 
 from jaxga.base import Game, InputError, Key, Params, independent, require, require_at_least
@@ -80,7 +81,7 @@ def make_game(
     seen, actions = _spaces(library.make_spec(task_id, **config))
     simple = hasattr(seen, "shape") and seen.shape is not None and (hasattr(actions, "n") or hasattr(actions, "low"))
     require(simple, f"game {task_id!r} has observations or actions of several parts, which no plain network handles.")
-    blank = prepare(jnp.zeros((1, *(seen.shape or ())), seen.dtype))
+    blank = prepare(jnp.asarray(np.zeros((1, *(seen.shape or ())), seen.dtype)))
     outputs = jax.eval_shape(network.init_with_output, jax.random.key(0), blank)[0].shape[-1]
     needed = int(actions.n) if hasattr(actions, "n") else int(actions.low.size)
     require(outputs == needed, f"the network has {outputs} outputs, and {task_id} takes {needed}: give it as many.")
