@@ -252,7 +252,14 @@ def speeds(args: Args, plays: Rollouts, history: dict[str, np.ndarray]) -> dict[
 
 def shrunk(args: Args) -> Args:
     """A tiny run that shows everything."""
-    few = {"children": 16, "parents": 4, "validation": 4, "validation_episodes": 4, "test_episodes": 8, "envs": 8}
+    few = {
+        "children": 16,
+        "parents": min(args.parents, 4),
+        "validation": 4,
+        "validation_episodes": 4,
+        "test_episodes": 8,
+        "envs": 8,
+    }
     generations = min(args.generations, 3)
     return replace(args, network="small", max_steps=40, test_steps=40, generations=generations, **few)
 

@@ -47,6 +47,7 @@ def digits():
     return data.digits()
 
 
+@pytest.mark.slow
 def test_the_best_of_k_hurts_as_often_as_the_closed_form_says(digits):
     """Within three points, at the correlation that is measured; and averaging helps as it says."""
     network = nn.MLP((10,))
@@ -164,6 +165,7 @@ def test_robustness_is_what_a_mutation_costs(learned):
     assert (np.diff(answer.fitness) >= 0).all()
 
 
+@pytest.mark.slow
 def test_the_four_ways_to_stop_are_told_apart(learned):
     task, algorithm, result = learned
     assert analysis.diagnose(algorithm, result.pedigree, task, window=20).verdict == "learning"

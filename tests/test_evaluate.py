@@ -95,10 +95,10 @@ def test_low_rank_children_are_never_built():
 
 
 def test_noise_is_drawn_once_and_not_for_every_example():
-    """Fused into the hidden layer ``[16, 64, 32]``, drawing normal numbers would be a hundred instructions of it."""
+    """Fused into the hidden layer ``[16, 32, 64]``, drawing normal numbers would be a hundred instructions of it."""
     computations = [part.strip().splitlines() for part in compiled(16).as_text().split("\n\n")]
     hidden = [
-        len(lines) for lines in computations if any("ROOT" in line and "= f32[16,64,32]" in line for line in lines)
+        len(lines) for lines in computations if any("ROOT" in line and "= f32[16,32,64]" in line for line in lines)
     ]
     assert hidden
     assert max(hidden) < 40

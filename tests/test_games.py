@@ -37,7 +37,7 @@ def game():
 
 @pytest.fixture(scope="module")
 def pole():
-    return tasks.envpool_game("CartPole-v1", nn.MLP((8, 2)), max_steps=100)
+    return tasks.envpool_game("CartPole-v1", nn.MLP((8, 2)), max_steps=50)
 
 
 def idle(group, rows, observations):
