@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 import jaxga
-from jaxga import arena, report, tasks, variation
+from jaxga import report, tasks, variation
 from jaxga.evaluate import Rollouts
 from jaxga.report.files import describe_machine
 
@@ -50,11 +50,7 @@ def main(args: Args) -> None:
             algorithm = jaxga.ga(game.init, mutation(variation.absolute(0.002)), parents=2, children=children)
             rollouts = jaxga.rollouts(algorithm, game, envs=args.envs, threads=args.threads)
             plays[f"{size} network, {name}"] = rollouts, jax.jit(algorithm.init)(jax.random.key(0))
-    turns: dict[str, Callable[[], float]] = {
-        "emulator, random actions": lambda: arena.random_play(
-            game.make, game.actions, rollouts.arena.envs, rollouts.arena.threads
-        )
-    }
+    turns: dict[str, Callable[[], float]] = {"emulator, random actions": rollouts.arena.random_play}
     shared, state = plays["large network, low-rank children"]
     turns["large network, one for all"] = lambda: together(shared, state)
     turns |= {name: lambda play=play: generation(*play) for name, play in plays.items()}

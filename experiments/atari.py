@@ -6,11 +6,10 @@ of a parent share its matrix products; `--mutation gaussian` draws every weight,
 Wherever a run departs from the paper is listed in its config.json.
 """
 
-import os
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,10 +111,9 @@ LEAST_STEPS = 50  # of an episode, for the least that a generation may cost
 
 def deviations(args: Args) -> list[str]:
     """Where a run departs from the paper, in words."""
-    algorithm = ("parents", "children", "sigma", "mutation", "gamma", "average", "episodes", "validation",
-                 "validation_episodes", "test_episodes", "network", "test_steps", "common_starts")  # fmt: skip
-    names = [name for name in (*algorithm, *PROTOCOL) if getattr(args, name) != getattr(PAPER, name)]
-    return [f"{name} is {getattr(args, name)}, not {getattr(PAPER, name)}" for name in names] + list(ALWAYS)
+    pairs = [(field.name, getattr(args, field.name), getattr(PAPER, field.name)) for field in fields(Args)]
+    chosen = [pair for pair in pairs if pair[0] not in report.BUDGET | {"game", "seed", "quick"}]
+    return [f"{name} is {here}, not {there}" for name, here, there in chosen if here != there] + list(ALWAYS)
 
 
 def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Game]:
@@ -125,8 +123,7 @@ def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Game]:
     game = tasks.atari(args.game, small=args.network == "small", key=key, **options)
     validates = args.validation > 0
     elite = {"elites": 1, "reevaluate": validates, "champion": jaxga.best_validated if validates else None}
-    for name, factor in (("gamma", args.gamma),):
-        jaxga.require(factor is None or factor >= 1, f"{name} is {factor}, and must be 1 or more.")
+    jaxga.require(args.gamma is None or args.gamma >= 1, f"gamma is {args.gamma}, and must be 1 or more.")
     jaxga.require(args.parents >= 0, f"parents is {args.parents}, and must be 0 (random search) or more.")
     if args.parents == 0:
         search = variation.fresh(game.init)
@@ -160,7 +157,7 @@ class GameProgress(report.Progress):
         super().__init__(args.game)
         self.args = args
         self.said = "playing"
-        self.generation = self.steps = 0
+        self.generation = 0
         self.watched = time.monotonic()
 
     def start(self, generation: int, generations: int) -> None:
@@ -180,8 +177,7 @@ class GameProgress(report.Progress):
         part = max(frames / args.frames, self.generation / args.generations)
         elite = ""
         if args.validation:
-            reach = 1.96 * last["elite_std"] / np.sqrt(args.validation_episodes)
-            elite = f"elite {last['elite_mean']:,.0f} ± {reach:,.0f}  "
+            elite = f"elite {last['elite_mean']:,.0f} ± {reach(args, last):,.0f}  "
         cost = f"  ${seconds / 3600 * args.dollars_per_hour:.2f}" if args.dollars_per_hour else ""
         self.said = (
             f"{elite}best {last['best_fitness']:,.0f}  {millions(frames)} of {millions(args.frames)} frames  "
@@ -203,6 +199,11 @@ class GameProgress(report.Progress):
         if self.bar and time.monotonic() - self.watched > 0.3:
             self.watched = time.monotonic()
             self.bar.update(self.task, status=f"generation {self.generation}  {self.said}  ({over:,} episodes)")
+
+
+def reach(args: Args, measured: Mapping[str, Any]) -> Any:
+    """How far the 95 % interval of the elite's validation reaches to either side of its mean."""
+    return 1.96 * measured["elite_std"] / np.sqrt(args.validation_episodes)
 
 
 def millions(frames: float) -> str:
@@ -240,9 +241,7 @@ def speeds(args: Args, plays: Rollouts, history: dict[str, np.ndarray]) -> dict[
     """Steps a second of the median generation, compilation left out, and of the emulators alone."""
     steps, seconds = (np.diff(history[name], prepend=0) for name in (jaxga.PLAYED, "seconds"))
     rate = float(np.median((steps / seconds)[1:] if len(steps) > 1 else steps / seconds))
-    ceiling = arena.random_play(
-        plays.game.make, plays.game.actions, plays.arena.envs, plays.arena.threads, 2.0 if args.quick else 10.0
-    )
+    ceiling = plays.arena.random_play(2.0 if args.quick else 10.0)
     return {
         "frames_per_second": round(rate * args.frame_skip, 1),
         "random_frames_per_second": round(ceiling * args.frame_skip, 1),
@@ -282,11 +281,8 @@ def main(args: Args) -> int:
         algorithm, evaluator, args.seed, generations=args.generations, steps=args.frames / args.frame_skip,
         directory=directory, progress=progress, checkpoint_seconds=0,
     )  # fmt: skip
-    if result.interrupted:
-        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-        return 130
-    if result.failed:
-        return 1
+    if code := report.exit_code(result, out):
+        return code
     return finish(args, algorithm, plays, result, out)
 
 
@@ -327,8 +323,8 @@ def plot(args: Args, history: dict[str, np.ndarray], headline: dict[str, Any], p
     frames = history[jaxga.STEPS] * args.frame_skip / 1e6
     curves = [report.Curve("best child, one episode", frames, history["fitness"], ":")]
     if args.validation:
-        reach = 1.96 * history["elite_std"] / np.sqrt(args.validation_episodes)
-        band = np.stack([history["elite_mean"] - reach, history["elite_mean"], history["elite_mean"] + reach])
+        mean, half = history["elite_mean"], reach(args, history)
+        band = np.stack([mean - half, mean, mean + half])
         curves.append(report.Curve(f"elite, {args.validation_episodes} episodes", frames, band))
     curves.append(
         report.Curve("test", frames[[headline["elite_generation"] - 1]], np.array([headline["test_mean"]]), "o")

@@ -5,9 +5,8 @@ is not goes on. `--estimate` only says how long it would take.
 """
 
 import json
-import os
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from published import FOOTNOTE, METHODS, SCORES, published
 
 import jaxga
 from jaxga import arena, report, tasks
+from jaxga.devices import cores
 from jaxga.tasks.games import check_name
 
 SHARE = 0.35  # of the emulator's speed, that a whole run reaches on two cores
-RUN = ("frames", "generations", "parents", "children", "sigma", "mutation", "validation", "sticky", "network", "envs",
-       "threads", "dollars_per_hour")  # fmt: skip
 
 
 @dataclass
@@ -69,8 +67,9 @@ class Args:
 def estimate(args: Args) -> dict[str, Any]:
     """Hours and dollars for all runs, from the speed of the emulator on this machine."""
     _, game = atari.make(atari.Args(game=args.games[0], children=args.children, parents=args.parents))
-    threads = args.threads or os.cpu_count() or 1
-    speed = arena.random_play(game.make, game.actions, args.envs or 8 * threads, threads, 3.0) * game.frames
+    threads = args.threads or cores()
+    place = arena.Arena(game.make, game.actions, args.envs or 8 * threads, threads)
+    speed = place.random_play(3.0) * game.frames
     runs = len(args.games) * args.seeds
     hours = runs * args.frames / (SHARE * speed) / 3600
     cost = {"dollars": round(hours * args.dollars_per_hour, 2)} if args.dollars_per_hour else {}
@@ -102,7 +101,8 @@ def main(args: Args) -> int:
 
 def run_of(args: Args, game: str, seed: int, path: Path) -> atari.Args:
     """The arguments of one run."""
-    shared = {name: getattr(args, name) for name in RUN}
+    own, other = ({field.name for field in fields(kind)} for kind in (Args, atari.Args))
+    shared = {name: getattr(args, name) for name in (own & other) - {"seed", "out", "resume", "quick"}}
     found = atari.Args(game=game, seed=seed, out=path, quick=args.quick, **shared)
     if args.quick:
         found = atari.shrunk(found)

@@ -5,8 +5,6 @@ CartPole and the bandit need nothing else, the ants `pip install 'jaxga[ant]'`, 
 """
 
 import difflib
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -131,11 +129,8 @@ def main(args: Args) -> int:
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target, "best_validation"), chunk=args.chunk,
         validate_every=args.validate_every,
     )  # fmt: skip
-    if results[-1].interrupted:
-        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-        return 130
-    if results[-1].failed:
-        return 1
+    if code := report.exit_code(results[-1], out):
+        return code
     rows = [row(f"GA, seed {args.seed + number}", result, target) for number, result in enumerate(results)]
     picture = plot(args, results, target, out / "control.png")
     headline = {

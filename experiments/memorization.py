@@ -3,8 +3,6 @@
 The networks see P images of noise with random labels. Nothing can be generalised, so only the search is measured.
 """
 
-import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -107,11 +105,8 @@ def main(args: Args) -> int:
         algorithm, task, "memorization", asdict(args), out, resume=args.resume, generations=args.generations,
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target),
     )  # fmt: skip
-    if results[-1].interrupted:
-        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-        return 130
-    if results[-1].failed:
-        return 1
+    if code := report.exit_code(results[-1], out):
+        return code
 
     # The gradient fades with the loss, so that a step size that grows by 5 % a step keeps SGD moving.
     sgd = optax.sgd(optax.exponential_decay(0.01, 1, 1.05), momentum=0.9)

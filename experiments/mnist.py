@@ -6,8 +6,6 @@ the algorithm of the notes: the best child alone becomes the parent, and its ste
 `--children 1024 --generations 11000 --anneal 11000 --stretch 2.5 --decay 1e-3 --target 1` goes as far as is known.
 """
 
-import os
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -211,11 +209,8 @@ def main(args: Args) -> int:
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(args.target, "validation_accuracy"),
         chunk=args.chunk, validate_every=args.validate_every,
     )  # fmt: skip
-    if results[-1].interrupted:
-        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-        return 130
-    if results[-1].failed:
-        return 1
+    if code := report.exit_code(results[-1], out):
+        return code
     rows = [row(f"GA, seed {args.seed + number}", result) for number, result in enumerate(results)]
     rivals = descend(args, images)
     picture = plot(args, results, rivals, out / "mnist.png")

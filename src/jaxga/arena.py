@@ -97,7 +97,7 @@ class Arena:
         self, make: Make, actions: Any, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0
     ):
         require_at_least(1, envs=envs, threads=threads)
-        self.nothing = np.zeros((1, *actions.shape), actions.dtype)
+        self.actions, self.nothing = actions, np.zeros((1, *actions.shape), actions.dtype)
         self.make, self.envs, self.threads, self.starts, self.unseen = make, envs, threads, starts, unseen
         self.pool: Any = None
 
@@ -122,11 +122,23 @@ class Arena:
         seed = [*seeds, *range(self.threads)] if seeds else 0
         return self.make(num_envs=slots + self.threads, batch_size=self.threads, num_threads=self.threads, seed=seed)
 
-    def close(self) -> None:
-        """Let go of the environments."""
-        if self.pool is not None:
-            self.pool.close()
-            self.pool = None
+    def random_play(self, seconds: float = 5.0) -> float:
+        """Steps a second with random actions: the most that any agent can play here."""
+        pool = self.make(num_envs=self.envs, batch_size=self.threads, num_threads=self.threads, seed=0)
+        space, random = self.actions, np.random.default_rng(0)
+        discrete = hasattr(space, "n")
+        draw = partial(random.integers, space.n) if discrete else partial(random.uniform, space.low, space.high)
+        pool.async_reset()
+        steps, begun = -self.envs, time.monotonic()  # the first answers are resets
+        while time.monotonic() - begun < seconds:
+            if steps < 0:
+                begun = time.monotonic()
+            slots = pool.recv()[-1]["env_id"]
+            actions = draw(size=(self.threads, *space.shape)).astype(space.dtype)
+            pool.send(actions, slots)
+            steps += self.threads
+        pool.close()
+        return steps / seconds
 
 
 def _watch_more(watch: Watch, over_before: int, steps_before: int, over: int, steps: int) -> None:
@@ -280,20 +292,3 @@ class Play:
         """Give actions to the emulator."""
         self.in_flight += len(slots)
         self.pool.send(actions.astype(self.nothing.dtype), slots.astype(np.int32))
-
-
-def random_play(make: Make, space: Any, envs: int, threads: int, seconds: float = 5.0) -> float:
-    """Steps a second with random actions: the most that any agent can play here."""
-    pool, random = make(num_envs=envs, batch_size=threads, num_threads=threads, seed=0), np.random.default_rng(0)
-    draw = partial(random.integers, space.n) if hasattr(space, "n") else partial(random.uniform, space.low, space.high)
-    pool.async_reset()
-    steps, begun = -envs, time.monotonic()  # the first answers are resets
-    while time.monotonic() - begun < seconds:
-        if steps < 0:
-            begun = time.monotonic()
-        slots = pool.recv()[-1]["env_id"]
-        actions = draw(size=(threads, *space.shape)).astype(space.dtype)
-        pool.send(actions, slots)
-        steps += threads
-    pool.close()
-    return steps / seconds

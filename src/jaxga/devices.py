@@ -14,6 +14,11 @@ AXIS = "pop"
 Devices = Sequence[Any]  # of jax.Device
 
 
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def use_cores(count: int | None = None) -> None:
     """Make every CPU core a device of its own, ``count`` of them. To be called before anything else of JAX.
 
@@ -24,8 +29,7 @@ def use_cores(count: int | None = None) -> None:
     Raises:
       InputError: where JAX has been used already, and so has its devices.
     """
-    if count is None:
-        count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = cores() if count is None else count
     require_at_least(1, count=count)
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return

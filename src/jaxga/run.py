@@ -123,9 +123,8 @@ class Interrupt:
         """Do not wait for what is being done here, if it ``leaves`` nothing behind: what is not done is done again."""
         self._leaves = leaves
         try:
-            yield
-        except Interrupted:
-            pass
+            with contextlib.suppress(Interrupted):
+                yield
         finally:
             self._leaves = False
 
@@ -324,12 +323,14 @@ def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., A
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, bool]:
     """Up to ``limit`` generations on the device: state, infos, how many there were, and whether the last one counts."""
-    if program.on_host or state.parents is None:
-        played = (program.evaluator(state),) if program.on_host else ()
-        after, info, valid = _compiled(_one if played else _first, program)(state, *played)
-        return (after if valid else state), info, int(valid), bool(valid)
-    state, infos, count, valid = _compiled(block, program)(state, np.int32(limit))
-    return state, infos, int(count), bool(valid)
+    if state.parents is not None and not program.on_host:
+        state, infos, count, valid = _compiled(block, program)(state, np.int32(limit))
+        return state, infos, int(count), bool(valid)
+    if program.on_host:
+        after, info, valid = _compiled(_one, program)(state, program.evaluator(state))
+    else:
+        after, info, valid = _compiled(_first, program)(state)
+    return (after if valid else state), info, int(valid), bool(valid)
 
 
 def evaluator_of(

@@ -4,7 +4,6 @@ Children of one parent are built and asked together where most of each is its pa
 they share its matrix products. Where a child's weights are all its own, there is nothing to share: it is asked alone.
 """
 
-import os
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -30,6 +29,7 @@ from jaxga.base import (
     generation_key,
     require_at_least,
 )
+from jaxga.devices import cores
 from jaxga.evaluate.vmapped import largest_divisor, map_axes, parts_of_child
 
 WIDTH = 32  # observations that are answered at once, at most
@@ -59,6 +59,7 @@ class Players:
 class Programs(NamedTuple):
     """What is compiled: once for equal algorithms and games, whatever plays them."""
 
+    draw: Callable[[Key], jax.Array]  # keys [n] -> starts [n]
     starts: Callable[..., jax.Array]  # (state, indices [c], episodes, purpose) -> [c, episodes]
     individual: Callable[..., Individual]  # (state, index) -> dense
     ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
@@ -100,6 +101,7 @@ def compiled(
         return jax.vmap(one, in_axes=(axes, 0))(some, observations)
 
     return Programs(
+        draw=jax.jit(jax.vmap(draw)),
         starts=jax.jit(starts, static_argnames=("episodes", "purpose")),
         individual=jax.jit(partial(candidate, algorithm)),
         ask=jax.jit(ask),
@@ -148,7 +150,7 @@ class Rollouts:
 
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
         """Episodes of one network ``[episodes]``, beside any generation."""
-        starts = np.asarray(jax.jit(jax.vmap(self.game.draw))(jax.random.split(key, episodes)))
+        starts = np.asarray(self.programs.draw(jax.random.split(key, episodes)))
         return self.test_from(params, starts, max_steps)
 
     def test_from(self, params: Params, starts: np.ndarray, max_steps: int | None = None) -> Evaluation:
@@ -249,14 +251,7 @@ def rollouts(
     (4,)
     """
     require_at_least(1, episodes=episodes)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = cores if threads is None else threads
-    arena = Arena(
-        game.make,
-        game.actions,
-        max(4 * WIDTH, 8 * threads) if envs is None else envs,
-        threads,
-        game.starts,
-        game.unseen,
-    )
+    threads = cores() if threads is None else threads
+    envs = max(4 * WIDTH, 8 * threads) if envs is None else envs
+    arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen)
     return Rollouts(algorithm, game, arena, episodes, watch)

@@ -1,7 +1,7 @@
 """What a run leaves behind for a person: files, TensorBoard events, a progress bar, tables and plots."""
 
-from jaxga.report.command import run_command
-from jaxga.report.files import RunDirectory, find_run, write_json
+from jaxga.report.command import exit_code, run_command
+from jaxga.report.files import BUDGET, RunDirectory, find_run, write_json
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.report.progress import Progress, Silence
 from jaxga.report.statistics import Interval, mean_interval, median_interval
@@ -9,12 +9,14 @@ from jaxga.report.tables import print_table
 from jaxga.report.video import write_gif
 
 __all__ = [
+    "BUDGET",
     "Curve",
     "Histogram",
     "Interval",
     "Progress",
     "RunDirectory",
     "Silence",
+    "exit_code",
     "find_run",
     "mean_interval",
     "median_interval",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -35,6 +36,17 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
+
+
+def exit_code(result: Any, out: Path) -> int:
+    """What an experiment returns where its last `jaxga.Result` is no end: 130 if interrupted, 1 if failed; else 0.
+
+    Whoever interrupted it is told how to go on.
+    """
+    if result.interrupted:
+        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
+        return 130
+    return int(result.failed)
 
 
 def _saved(arguments: type[Any], out: Path | None) -> Any:

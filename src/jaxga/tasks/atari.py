@@ -4,8 +4,9 @@ The defaults are the protocol of Such et al. 2017 (arXiv 1712.06567). There are 
 four frames of the game.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from flax import linen
 from jaxga.arena import known_starts, memory_of, starts_again
 from jaxga.base import Game, Key, independent, require, require_at_least
 from jaxga.nn import ConvNet
-from jaxga.tasks.games import check_name, envpool, make_game
+from jaxga.tasks.games import check_name, envpool, make_game, make_pool
 
 SUFFIX = "-v5"
 OUTPUT_SCALE = 0.1
@@ -34,7 +35,7 @@ def atari_games() -> list[str]:
 def paper_network(actions: int, small: bool = False) -> ConvNet:
     """The network of Such et al. 2017: with 18 actions 4,052,658 parameters; ``small`` 1,008,450.
 
-    Weights are normal with variance 1 / fan in, those of the last layer a tenth of that; biases begin at zero.
+    Weights are normal with standard deviation 1 / sqrt(fan in), in the last layer a tenth of it; biases begin at zero.
     """
     last = linen.initializers.variance_scaling(OUTPUT_SCALE**2, "fan_in", "truncated_normal")
     if small:
@@ -119,11 +120,21 @@ def atari(
     made = make_game(task_id, network, max_steps, as_image, key, frame_skip, stack - 1, **config)
     if fresh or sticky:
         return made
-    make, count = partial(made.make, noop_max=min(noops, frame_skip)), min(noops, frame_skip)
-    starts = known_starts(make, count)
-    if len(starts) < count or not starts_again(make, actions, starts):
+    config["noop_max"] = min(noops, frame_skip)
+    starts = _starts(task_id, actions, tuple(config.items()))
+    if not starts:
         return made
+    make = partial(made.make, noop_max=config["noop_max"])
     return made._replace(make=make, starts=starts, draw=lambda key: jax.random.randint(key, (), 0, noops))
+
+
+@lru_cache(maxsize=64)
+def _starts(task_id: str, actions: int, config: tuple[tuple[str, Any], ...]) -> Mapping[bytes, int]:
+    """Those that can be recognised, none where they cannot; to look for them takes two seconds."""
+    options = dict(config)
+    make, count = partial(make_pool, task_id, **options), options["noop_max"]
+    starts = known_starts(make, count)
+    return starts if len(starts) == count and starts_again(make, actions, starts) else {}
 
 
 def film(game: Game, start: int, actions: Sequence[int]) -> np.ndarray:

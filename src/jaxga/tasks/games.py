@@ -26,7 +26,8 @@ def envpool() -> Any:
     return envpool
 
 
-def _make(task_id: str, **options: Any) -> Any:
+def make_pool(task_id: str, **options: Any) -> Any:
+    """So many environments of a game, as envpool's options say."""
     pool = envpool().make(task_id, env_type="gymnasium", **options)
     _spaces(pool)
     return pool
@@ -88,7 +89,7 @@ def make_game(
     return Game(
         init=lambda key: network.init(key, blank),
         act=policy(network, actions, prepare),
-        make=partial(_make, task_id, **config),
+        make=partial(make_pool, task_id, **config),
         actions=actions,
         draw=lambda key: jax.random.randint(key, (), 0, SEEDS),
         starts=None,
