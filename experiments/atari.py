@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +21,6 @@ from rich.progress import TextColumn
 
 import jaxga
 from jaxga import arena, pedigree, report, tasks, variation
-from jaxga.evaluate import Rollouts
 from jaxga.tasks.atari import film
 
 
@@ -78,8 +78,12 @@ class Args:
     """Episodes that are played at once; by default 128, or 8 a thread. The result does not depend on it."""
     threads: int | None = None
     """That emulate; by default one a core. Nor on this."""
+    backend: jaxga.backend.Backend = "devices"
+    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
+    workers: int | None = None
+    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
     dollars_per_hour: float | None = None
-    """What this machine costs."""
+    """What a node costs."""
     seed: int = 0
     """Networks, children and starts follow from it."""
     out: Path | None = None
@@ -106,6 +110,7 @@ PROTOCOL = (
     "end_on_life_loss",
     "fire_start",
 )
+WORKER_ENVS = 32  # of a worker of Ray, which has one core
 LEAST_STEPS = 50  # of an episode, for the least that a generation may cost
 
 
@@ -142,12 +147,16 @@ def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Game]:
     return algorithm, game
 
 
-def evaluators(
+def player(
     args: Args, algorithm: jaxga.Algorithm, game: jaxga.Game, watch: arena.Watch = arena.ignore
-) -> tuple[Rollouts, Any]:
-    """What plays, and what scores a generation."""
-    plays = jaxga.rollouts(algorithm, game, episodes=args.episodes, envs=args.envs, threads=args.threads, watch=watch)
-    return plays, jaxga.validated(plays, args.validation, args.validation_episodes) if args.validation else plays
+) -> jaxga.Rollouts:
+    """What plays on this machine."""
+    return jaxga.rollouts(algorithm, game, episodes=args.episodes, envs=args.envs, threads=args.threads, watch=watch)
+
+
+def worker(args: Args) -> jaxga.Rollouts:
+    """What a worker of Ray plays with."""
+    return player(replace(args, envs=args.envs or WORKER_ENVS), *make(args))
 
 
 class GameProgress(report.Progress):
@@ -230,14 +239,14 @@ def elite_after(algorithm: jaxga.Algorithm, result: jaxga.Result, generation: in
     return pedigree.individual(algorithm, result.pedigree, generation, algorithm.children).params
 
 
-def examine(args: Args, plays: Rollouts, params: Any) -> dict[str, Any]:
+def examine(args: Args, plays: jaxga.Rollouts, params: Any) -> dict[str, Any]:
     """The test of a network: mean return, its interval, and the episode in the middle."""
     scores = plays.test(params, jax.random.key(args.seed + 2**20), args.test_episodes, args.test_steps)
     mean, low, high = report.mean_interval(np.asarray(scores.fitness))
     return {"test_mean": mean, "test_interval": [low, high], "test_median": float(np.median(scores.fitness))}
 
 
-def speeds(args: Args, plays: Rollouts, history: dict[str, np.ndarray]) -> dict[str, float]:
+def speeds(args: Args, plays: jaxga.Rollouts, history: dict[str, np.ndarray]) -> dict[str, float]:
     """Steps a second of the median generation, compilation left out, and of the emulators alone."""
     steps, seconds = (np.diff(history[name], prepend=0) for name in (jaxga.PLAYED, "seconds"))
     rate = float(np.median((steps / seconds)[1:] if len(steps) > 1 else steps / seconds))
@@ -274,19 +283,29 @@ def main(args: Args) -> int:
         "least: raise --frames, or lower --children.",
     )
     progress = GameProgress(args)
-    plays, evaluator = evaluators(args, algorithm, game, progress.watch)
+    plays = player(args, algorithm, game, progress.watch)
+    players = jaxga.backend.of_games(args.backend, partial(worker, args), plays, args.workers)
+    scores = jaxga.validated(players, args.validation, args.validation_episodes) if args.validation else players
     out = args.out or report.find_run("atari", asdict(args))
     directory = report.RunDirectory(out, "atari", asdict(args), args.resume, {"deviations": deviations(args)})
     result = jaxga.run(
-        algorithm, evaluator, args.seed, generations=args.generations, steps=args.frames / args.frame_skip,
+        algorithm, scores, args.seed, generations=args.generations, steps=args.frames / args.frame_skip,
         directory=directory, progress=progress, checkpoint_seconds=0,
     )  # fmt: skip
-    if code := report.exit_code(result, out):
+    if (code := report.exit_code(result, out)) is not None:
         return code
-    return finish(args, algorithm, plays, result, out)
+    cost = jaxga.backend.dollars(args.dollars_per_hour, [result], players)
+    return finish(args, algorithm, plays, result, out, cost)
 
 
-def finish(args: Args, algorithm: jaxga.Algorithm, plays: Rollouts, result: jaxga.Result, out: Path) -> int:
+def finish(
+    args: Args,
+    algorithm: jaxga.Algorithm,
+    plays: jaxga.Rollouts,
+    result: jaxga.Result,
+    out: Path,
+    cost: dict[str, float],
+) -> int:
     """Test the elite, film it, draw the curve, and write down what was reached."""
     generation = chosen(args, result)
     params = elite_after(algorithm, result, generation)
@@ -298,10 +317,8 @@ def finish(args: Args, algorithm: jaxga.Algorithm, plays: Rollouts, result: jaxg
         "elite_generation": generation,
         "elite_training": float(history["best_fitness"][generation - 1]),
         "elite_validation_mean": float(history["elite_mean"][generation - 1]) if args.validation else None,
-        **test, **speeds(args, plays, history), "published": published(args.game),
+        **test, **speeds(args, plays, history), "published": published(args.game), **cost,
     }  # fmt: skip
-    if args.dollars_per_hour:
-        headline["dollars"] = round(result.seconds / 3600 * args.dollars_per_hour, 4)
     report.write_json(out / "summary.json", {"name": "atari", "seed": args.seed, **result.summary(), **headline})
     _, actions = plays.record(params, 0, args.test_steps)
     video = report.write_gif(film(plays.game, 0, actions), out / "elite.gif")

@@ -39,7 +39,7 @@ def main(args: Args) -> int:
     known = {field.name for field in fields(atari.Args)}
     settings = atari.Args(**{name: value for name, value in record.config["arguments"].items() if name in known})
     algorithm, game = atari.make(settings)
-    plays, _ = atari.evaluators(settings, algorithm, game)
+    plays = atari.player(settings, algorithm, game)
     born = record.generations if args.generation is None else args.generation
     index = algorithm.children if args.index is None else args.index
     params = pedigree.individual(algorithm, record, born, index).params

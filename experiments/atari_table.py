@@ -52,8 +52,12 @@ class Args:
     """Episodes that are played at once."""
     threads: int | None = None
     """That emulate."""
+    backend: jaxga.backend.Backend = "devices"
+    """Who plays, as in `atari.py`."""
+    workers: int | None = None
+    """Of Ray."""
     dollars_per_hour: float | None = None
-    """What this machine costs."""
+    """What a node costs."""
     estimate: bool = False
     """Say what it would cost, and stop."""
     out: Path | None = None

@@ -81,6 +81,12 @@ class Args:
     """Of the first run."""
     seeds: int = 1
     """Independent runs, each in a directory of its own."""
+    backend: jaxga.backend.Backend = "devices"
+    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
+    workers: int | None = None
+    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
+    dollars_per_hour: float | None = None
+    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/control/<id>."""
     resume: bool = False
@@ -117,6 +123,12 @@ def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Task]:
     return algorithm, task
 
 
+def evaluator(args: Args) -> jaxga.Vmapped:
+    """What a worker of Ray scores children with."""
+    algorithm, task = make(args)
+    return jaxga.vmapped(algorithm, task, args.chunk)
+
+
 def main(args: Args) -> int:
     if args.quick and not args.resume:
         args.task, args.children, args.generations, args.max_steps, args.target = "cartpole", 64, 10, 200, 150.0
@@ -124,12 +136,13 @@ def main(args: Args) -> int:
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
     target = SOLVED.get(args.task, float("inf")) if args.target is None else args.target
     out = args.out or report.find_run("control", asdict(args))
+    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
     results = jaxga.run_seeds(
         algorithm, task, "control", asdict(args), out, resume=args.resume, generations=args.generations,
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target, "best_validation"), chunk=args.chunk,
-        validate_every=args.validate_every,
+        validate_every=args.validate_every, **where,
     )  # fmt: skip
-    if code := report.exit_code(results[-1], out):
+    if (code := report.exit_code(results[-1], out)) is not None:
         return code
     rows = [row(f"GA, seed {args.seed + number}", result, target) for number, result in enumerate(results)]
     picture = plot(args, results, target, out / "control.png")
@@ -137,6 +150,7 @@ def main(args: Args) -> int:
         "task": args.task, "seeds": args.seeds, "target": target if np.isfinite(target) else None,
         "solved": sum(bool(line["solved"]) for line in rows), "validation_return": rows[0]["best return"],
         "median_return": float(np.median([line["best return"] for line in rows])), "all": rows,
+        **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
     report.write_json(out / "summary.json", {"name": "control", "seed": args.seed, **results[0].summary(), **headline})
     report.print_table(

@@ -5,6 +5,7 @@ The networks see P images of noise with random labels. Nothing can be generalise
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +58,12 @@ class Args:
     """Of the run. The task has the same data for all seeds."""
     seeds: int = 1
     """Independent runs, with seeds from --seed on, each in a directory of its own."""
+    backend: jaxga.backend.Backend = "devices"
+    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
+    workers: int | None = None
+    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
+    dollars_per_hour: float | None = None
+    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/memorization/<id>."""
     resume: bool = False
@@ -84,6 +91,12 @@ def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     )  # fmt: skip
 
 
+def evaluator(args: Args) -> jaxga.Vmapped:
+    """What a worker of Ray scores children with."""
+    task, algorithm = make(args)
+    return jaxga.vmapped(algorithm, task)
+
+
 def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task, seed: int) -> dict[str, Any]:
     """A baseline on the same task and network: its losses, seconds, and the points it memorized."""
     begun = time.monotonic()
@@ -101,11 +114,12 @@ def main(args: Args) -> int:
     out = args.out or report.find_run("memorization", asdict(args))
     solved = {"cross_entropy": -0.01, "errors": 0.0}.get(args.loss, float(args.points))
     target = solved if args.target is None else args.target
+    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
     results = jaxga.run_seeds(
         algorithm, task, "memorization", asdict(args), out, resume=args.resume, generations=args.generations,
-        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target),
+        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target), **where,
     )  # fmt: skip
-    if code := report.exit_code(results[-1], out):
+    if (code := report.exit_code(results[-1], out)) is not None:
         return code
 
     # The gradient fades with the loss, so that a step size that grows by 5 % a step keeps SGD moving.
@@ -136,6 +150,7 @@ def main(args: Args) -> int:
         "points_memorized": int(results[0].history["points"].max()), "points": args.points,
         "cross_entropy": rows[0]["loss"], "seeds": args.seeds,
         "sgd_steps_to_1e-5": int(np.argmax(rivals[0]["losses"] < 1e-5)) if rivals[0]["losses"].min() < 1e-5 else None,
+        **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
     report.write_json(
         out / "summary.json", {"name": "memorization", "seed": args.seed, **results[0].summary(), **headline}

@@ -8,6 +8,7 @@ the algorithm of the notes: the best child alone becomes the parent, and its ste
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -96,6 +97,12 @@ class Args:
     """Of the first run; networks, children and batches follow from it."""
     seeds: int = 1
     """Independent runs, each in a directory of its own."""
+    backend: jaxga.backend.Backend = "devices"
+    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
+    workers: int | None = None
+    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
+    dollars_per_hour: float | None = None
+    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/mnist/<id>."""
     resume: bool = False
@@ -193,6 +200,12 @@ def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
     return rows
 
 
+def evaluator(args: Args) -> jaxga.Vmapped:
+    """What a worker of Ray scores children with."""
+    algorithm, task = make(args, load(args))
+    return jaxga.vmapped(algorithm, task, None if args.chunk == "measured" else args.chunk)
+
+
 def main(args: Args) -> int:
     if args.quick and not args.resume:
         args.dataset, args.hidden, args.children, args.batch, args.generations = "digits", (16,), 64, 100, 60
@@ -204,12 +217,13 @@ def main(args: Args) -> int:
         args.chunk = jaxga.best_chunk(algorithm, task)
         print(f"{args.chunk} children at once are fastest here.")
     out = args.out or report.find_run("mnist", asdict(args))
+    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
     results = jaxga.run_seeds(
         algorithm, task, "mnist", asdict(args), out, resume=args.resume, generations=args.generations,
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(args.target, "validation_accuracy"),
-        chunk=args.chunk, validate_every=args.validate_every,
+        chunk=args.chunk, validate_every=args.validate_every, **where,
     )  # fmt: skip
-    if code := report.exit_code(results[-1], out):
+    if (code := report.exit_code(results[-1], out)) is not None:
         return code
     rows = [row(f"GA, seed {args.seed + number}", result) for number, result in enumerate(results)]
     rivals = descend(args, images)
@@ -217,7 +231,7 @@ def main(args: Args) -> int:
     headline = {
         "dataset": args.dataset, "seeds": args.seeds, "validation_accuracy": rows[0]["accuracy"],
         "best_validation_accuracy": rows[0]["best accuracy"], "validation_loss": rows[0]["loss"],
-        "all": rows + rivals,
+        "all": rows + rivals, **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
     report.write_json(out / "summary.json", {"name": "mnist", "seed": args.seed, **results[0].summary(), **headline})
     title = f"{args.dataset}, {len(images.train_labels):,} images to learn from: {results[-1].stopped_because}"

@@ -7,19 +7,19 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base"},
-    {"tree", "lowrank", "data", "devices", "noise", "arena"},
+    {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
     {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint"},
     {"run"},
-    {"many", "analysis", "planning"},
+    {"many", "analysis", "planning", "backend"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
          "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
-         "mujoco": "tasks/ant.py"}  # fmt: skip
+         "mujoco": "tasks/ant.py", "ray": "evaluate/workers.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

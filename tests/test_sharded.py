@@ -88,11 +88,38 @@ def test_runs_are_shared_out_without_changing_them(task):
         np.testing.assert_array_equal(values, three.metrics[name], err_msg=name)
 
 
+def test_several_devices_share_a_run_where_there_are_few(task):
+    def make(sigma):
+        return jaxga.ga(task.init, v.low_rank(v.relative(sigma)), parents=2, children=8)
+
+    options = {"generations": 4, "seeds": 1, "sweep": {"sigma": [0.1, 0.3]}, "batch": 1, "chunk": 2}
+    one, four = (jaxga.run_many(make, task, devices=jax.devices()[:count], **options) for count in (1, 4))
+    for name, values in one.metrics.items():
+        np.testing.assert_array_equal(values, four.metrics[name], err_msg=name)
+
+
 def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
     evaluators = [jaxga.sharded(jaxga.vmapped(algorithm, task, 4), jax.devices()) for _ in range(2)]
     assert evaluators[0].mesh.size == 4
     assert evaluators[0] == evaluators[1]
     assert hash(evaluators[0]) == hash(evaluators[1])
+
+
+@pytest.mark.parametrize(("parents", "children", "chunk"), [(2, 16, 2), (1, 16, 1), (4, 8, 4)])
+def test_slices_are_scored_as_the_whole_is(task, parents, children, chunk):
+    """However few chunks there are in one: a loop of one turn must not be another program."""
+    mutation = v.low_rank(v.multiplicative(v.relative(0.3)))
+    algorithm = jaxga.ga(task.init, mutation, parents=parents, children=children,
+                         recombination=v.average(children // parents // 2, v.by_rank))  # fmt: skip
+    evaluator = jaxga.vmapped(algorithm, task, chunk)
+    state = jaxga.run(algorithm, task, 3, generations=2, chunk=chunk).state
+    whole = jax.device_get(jax.jit(evaluator)(state))
+    counts = {evaluator.slices(about) for about in range(1, 20)}
+    assert max(counts) == children // chunk
+    for count in counts:
+        score = jax.jit(evaluator.score_slice, static_argnums=2)
+        parts = [jax.device_get(score(state, np.int32(number), count)) for number in range(count)]
+        chex.assert_trees_all_equal(jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), whole)
 
 
 def test_a_single_chunk_is_not_shared(task, algorithm):

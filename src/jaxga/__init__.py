@@ -1,6 +1,20 @@
 """Neuroevolution on JAX: whole populations of networks as a batch, from a notebook to a cluster."""
 
-from jaxga import analysis, baselines, checkpoint, data, nn, pedigree, report, selection, stop, tasks, variation
+from jaxga import (
+    analysis,
+    backend,
+    baselines,
+    checkpoint,
+    data,
+    distributed,
+    nn,
+    pedigree,
+    report,
+    selection,
+    stop,
+    tasks,
+    variation,
+)
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, random_founders
 from jaxga.base import (
@@ -20,7 +34,18 @@ from jaxga.base import (
     require,
 )
 from jaxga.devices import use_cores
-from jaxga.evaluate import best_validated, rollouts, sharded, validated, vmapped
+from jaxga.evaluate import (
+    Pool,
+    Rollouts,
+    Vmapped,
+    best_validated,
+    over_hosts,
+    pool,
+    rollouts,
+    sharded,
+    validated,
+    vmapped,
+)
 from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Result, run
@@ -34,13 +59,17 @@ __all__ = [
     "Individual",
     "InputError",
     "Plan",
+    "Pool",
     "Result",
+    "Rollouts",
     "Runs",
     "State",
     "Task",
     "Variation",
+    "Vmapped",
     "__version__",
     "analysis",
+    "backend",
     "baselines",
     "best_chunk",
     "best_validated",
@@ -48,14 +77,17 @@ __all__ = [
     "common",
     "common_founder",
     "data",
+    "distributed",
     "ga",
     "independent",
     "join_runs",
     "load_runs",
     "nn",
+    "over_hosts",
     "paired",
     "pedigree",
     "plan",
+    "pool",
     "random_founders",
     "report",
     "require",

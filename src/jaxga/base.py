@@ -207,6 +207,10 @@ class Algorithm(NamedTuple):
         """B, the children of one parent."""
         return self.children // self.parents
 
+    def scores_elites(self, state: State) -> bool:
+        """Are elites scored again in this generation, behind the children?"""
+        return bool(self.reevaluate and self.elites and state.parents is not None)
+
     def update(self, state: State, evaluation: Evaluation) -> tuple[State, Info]:
         """Evaluation ``[N]`` (``[N + elites]`` where elites are re-evaluated) to the next state."""
         info = self.select(state, evaluation)

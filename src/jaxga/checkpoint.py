@@ -1,6 +1,11 @@
-"""Checkpoints with orbax: complete or not there, and readable without knowing what was saved."""
+"""Checkpoints with orbax: complete or not there, and readable without knowing what was saved.
+
+Of many processes the first one alone writes and reads them. What is saved is on no mesh, so it goes on on any other.
+"""
 
 import contextlib
+import io
+import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxga.base import Individual, InputError, State, Survivors, require
+from jaxga.distributed import from_first
 
 KEEP = 2
 
@@ -38,7 +44,11 @@ class Checkpoint(NamedTuple):
 
 
 def _manager(directory: Path) -> ocp.CheckpointManager:
-    options = ocp.CheckpointManagerOptions(max_to_keep=KEEP, enable_async_checkpointing=False)
+    alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="jaxga")
+    options = ocp.CheckpointManagerOptions(
+        max_to_keep=KEEP, enable_async_checkpointing=False, multiprocessing_options=alone, create=False
+    )
+    directory.mkdir(parents=True, exist_ok=True)
     return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
@@ -90,6 +100,44 @@ def restore(directory: str | Path, like: State | None = None) -> Checkpoint:
             f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): if it is damaged, move that "
             "folder away to go on from the one before; if it was saved with another algorithm, take that one."
         ) from error
+
+
+def found_by_first(directory: Path, like: State) -> Checkpoint | None:
+    """The newest of a run, or None, as the first process finds it, in all of them, who need not see the files."""
+    if jax.process_count() == 1:
+        return restore(directory, like) if latest(directory) is not None else None
+    data = from_first(lambda: _pack(restore(directory, like)) if latest(directory) is not None else b"")
+    return _unpack(data, like) if data else None
+
+
+def _pack(saved: Checkpoint) -> bytes:
+    state = [np.asarray(leaf) for leaf in jax.tree.leaves(_with_key(jax.random.key_data, saved.state))]
+    parts = {"state": dict(enumerate(state)), "survivors": saved.survivors._asdict(), "history": saved.history}
+    arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, config=json.dumps(saved.config), seconds=saved.seconds, **arrays)
+    return buffer.getvalue()
+
+
+def _unpack(data: bytes, like: State) -> Checkpoint:
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        parts: dict[str, dict[str, np.ndarray]] = {"state": {}, "survivors": {}, "history": {}}
+        for name in file.files:
+            part, _, column = name.partition("/")
+            if column:
+                parts[part][column] = file[name]
+        state = jax.tree.unflatten(jax.tree.structure(like), list(parts["state"].values()))
+        return Checkpoint(
+            state=_with_key(jax.random.wrap_key_data, jax.tree.map(jax.numpy.asarray, state)),
+            survivors=Survivors(**jax.tree.map(np.asarray, parts["survivors"])),
+            history=parts["history"],
+            config=json.loads(str(file["config"])),
+            seconds=float(file["seconds"]),
+        )
+
+
+def _with_key(change: Any, state: State) -> State:
+    return state._replace(key=change(state.key))
 
 
 def _as_state(found: Any) -> State:

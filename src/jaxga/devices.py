@@ -10,12 +10,14 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxga.base import InputError, require, require_at_least
 
-AXIS = "pop"
+AXIS, RUNS = "pop", "run"
 Devices = Sequence[Any]  # of jax.Device
 
 
 def cores() -> int:
-    """How many this process may use."""
+    """How many this process may use: ``NPROC``, which XLA heeds too, or all that the system leaves to it."""
+    if os.environ.get("NPROC", "").isdecimal():
+        return max(int(os.environ["NPROC"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -40,16 +42,18 @@ def use_cores(count: int | None = None) -> None:
 
 
 def chosen(devices: Devices | None) -> Devices:
-    """These devices, by default all of this process."""
-    devices = jax.local_devices() if devices is None else devices
+    """These devices, by default all: of this process, and of the others that `jaxga.distributed` joined."""
+    if devices is None:
+        devices = jax.devices() if jax.process_count() > 1 else jax.local_devices()
     require(len(devices) > 0, "devices is empty: name at least one.")
     return devices
 
 
-def mesh(devices: Devices | None = None) -> Mesh:
-    """A mesh with one axis, "pop", over these devices, by default over all that this process has."""
+def mesh(devices: Devices | None = None, runs: int | None = None) -> Mesh:
+    """A mesh with one axis, "pop", over these devices, by default all; or with two, "run" and "pop"."""
     devices = chosen(devices)
-    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=tuple(devices))
+    shape, names = ((len(devices),), (AXIS,)) if runs is None else ((runs, len(devices) // runs), (RUNS, AXIS))
+    return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape), devices=tuple(devices))
 
 
 def free_memory(devices: int = 1) -> int:
@@ -80,8 +84,23 @@ def _control_group() -> float:
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
-    """The same arrays on every device of the mesh; without one, as they are."""
-    return tree if mesh is None else jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The same arrays on every device of the mesh; without one, as they are.
+
+    Where the mesh has devices of other processes, each puts on its own what it has itself: nothing is sent.
+    """
+    if mesh is None:
+        return tree
+    place = NamedSharding(mesh, PartitionSpec())
+    if place.is_fully_addressable:
+        return jax.device_put(tree, place)
+
+    def put(leaf: Any) -> jax.Array:
+        if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+            return leaf  # there already
+        here = [jax.device_put(leaf, device) for device in mesh.local_devices]
+        return jax.make_array_from_single_device_arrays(here[0].shape, place, here)
+
+    return jax.tree.map(put, tree)
 
 
 def on_one(tree: Any) -> Any:

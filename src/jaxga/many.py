@@ -15,8 +15,9 @@ from jax.sharding import PartitionSpec
 
 from jaxga.base import Algorithm, InputError, Key, State, Task, as_key, require, require_at_least
 from jaxga.compilation import jit
-from jaxga.devices import AXIS, Devices, chosen, mesh
-from jaxga.evaluate import vmapped
+from jaxga.devices import RUNS, Devices, chosen, mesh
+from jaxga.evaluate import together, vmapped
+from jaxga.evaluate.vmapped import largest_divisor
 from jaxga.report.files import RunDirectory
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.report.progress import Progress
@@ -163,8 +164,9 @@ def run_many(
       chunk: children of one run scored at once.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       batch: runs at once on a device; default all of a program. 1 saves memory, and time where one run fills it.
-      devices: that share the runs; by default all of this process. How many lanes one of them has at once may change
-        the last bit, so name ``batch`` where the result must be the same on any number of them.
+      devices: that share the runs, and the children of each where there are fewer runs than devices; by default all.
+        How many runs one of them has at once may change the last bit, so name ``batch`` where the result must be the
+        same on any number of them.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -191,12 +193,15 @@ def run_many(
         # Out here where it can be: data that a task makes within a program would be part of the program.
         whole = None if sweep else make(**fixed)
 
-        def one(lane: tuple[Key, dict[str, jax.Array]], fixed: Any = fixed, whole: Any = whole) -> dict[str, jax.Array]:
+        def one(
+            lane: tuple[Key, dict[str, jax.Array]], count: int, fixed: Any = fixed, whole: Any = whole
+        ) -> dict[str, jax.Array]:
             made = whole or make(**fixed, **lane[1])
             algorithm, solved = (made, task) if isinstance(made, Algorithm) else made
             if solved is None:
                 raise InputError("task is None, and make returned no task either: pass it here or there.")
-            program = Program(algorithm, vmapped(algorithm, solved, chunk), never, solved.validate, validate_every)
+            evaluator = together(vmapped(algorithm, solved, chunk), count)
+            program = Program(algorithm, evaluator, never, solved.validate, validate_every)
             return _curve(program, lane[0], generations)
 
         metrics = _share_out(one, (keys, traced), batch, devices)
@@ -210,16 +215,25 @@ def run_many(
 
 
 def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: Devices | None) -> Any:
-    """``one`` of every lane, each device a part of them, ``batch`` lanes of a device at once."""
+    """``one(lane, count)`` of every lane, by ``count`` devices together where there are more devices than lanes.
+
+    Otherwise each device has a part of the lanes, ``batch`` of them at once.
+    """
     many = jax.tree.leaves(lanes)[0].shape[0]
-    devices = chosen(devices)[:many]
+    devices = chosen(devices)
     if len(devices) == 1:
-        return jit(partial(jax.lax.map, one, batch_size=batch or many))(lanes)
-    share = -(-many // len(devices))
-    lanes = jax.tree.map(lambda leaf: leaf[jnp.arange(share * len(devices)) % many], lanes)
-    across, place = mesh(devices), PartitionSpec(AXIS)
-    part = partial(jax.lax.map, one, batch_size=min(batch or share, share))
-    whole = jax.shard_map(part, mesh=across, in_specs=(place,), out_specs=place, check_vma=False)
+        return jit(partial(jax.lax.map, partial(one, count=1), batch_size=batch or many))(lanes)
+    count = largest_divisor(len(devices), max(len(devices) // many, 1))
+    across = mesh(devices, len(devices) // count)
+    share = -(-many // across.shape[RUNS])
+
+    def part(lanes: Any) -> Any:
+        mine = (jax.lax.axis_index(RUNS) * share + jnp.arange(share)) % many  # some twice, where it is uneven
+        mine = jax.tree.map(lambda leaf: leaf[mine], lanes)
+        done = jax.lax.map(partial(one, count=count), mine, batch_size=min(batch or share, share))
+        return jax.tree.map(partial(jax.lax.all_gather, axis_name=RUNS, tiled=True), done)
+
+    whole = jax.shard_map(part, mesh=across, in_specs=PartitionSpec(), out_specs=PartitionSpec(), check_vma=False)
     return jax.tree.map(lambda leaf: leaf[:many], jax.device_get(jit(whole, across)(lanes)))
 
 

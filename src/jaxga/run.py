@@ -34,6 +34,7 @@ from jaxga.base import (
 )
 from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
+from jaxga.distributed import agreed, is_first
 from jaxga.evaluate import sharded, vmapped
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
@@ -223,14 +224,20 @@ class _Sitting:
         self.survivors: Any = None
         self.directory, self.root, self.before = directory, root, 0.0
         self.children = algorithm.children
-        if directory and checkpoint.latest(directory.checkpoints) is not None:
-            require(directory.resume, f"{directory.path} holds a run already: open it with resume, or choose another.")
-            saved = checkpoint.restore(directory.checkpoints, like=shape_of_state(algorithm, root))
+        saved = directory and self._saved(directory, shape_of_state(algorithm, root))
+        if directory and saved:
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
             self.state, self.history, self.survivors = saved.state, saved.history, saved.survivors
             self.before = saved.seconds
         self.started = self.saved = time.monotonic()
+
+    @staticmethod
+    def _saved(directory: RunDirectory, like: State) -> checkpoint.Checkpoint | None:
+        found = checkpoint.found_by_first(directory.checkpoints, like)
+        message = f"{directory.path} holds a run already: open it with resume, or choose another."
+        require(directory.resume or found is None, message)
+        return found
 
     @property
     def config(self) -> dict[str, Any]:
@@ -283,7 +290,7 @@ class _Sitting:
     def save(self) -> None:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
         self.saved = time.monotonic()
-        if self.directory and self.generations:
+        if self.directory and self.generations and is_first():
             kept = checkpoint.Checkpoint(on_one(self.state), self.survivors, self.history, self.config, self.seconds)
             checkpoint.save(self.directory.checkpoints, kept)
 
@@ -292,7 +299,7 @@ class _Sitting:
         record = Pedigree(self.root, self.survivors, self.config, self.children)
         result = Result(on_one(self.state), record, self.history, reason, self.seconds)
         self.save()
-        if self.directory and self.generations:
+        if self.directory and self.generations and is_first():
             pedigree.save(record, self.directory.path / "pedigree.npz")
             head = {"name": self.config["name"], "seed": self.config["arguments"].get("seed")}
             write_json(self.directory.path / "summary.json", head | result.summary())
@@ -328,6 +335,8 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
         return state, infos, int(count), bool(valid)
     if program.on_host:
         after, info, valid = _compiled(_one, program)(state, program.evaluator(state))
+        if valid and hasattr(program.evaluator, "hear"):
+            program.evaluator.hear(int(state.generation), take(info.survivors, 0))
     else:
         after, info, valid = _compiled(_first, program)(state)
     return (after if valid else state), info, int(valid), bool(valid)
@@ -361,6 +370,17 @@ def _why_stop(
     return f"interrupted by {interrupt.signal.name}" if interrupt.signal else ""
 
 
+def _together(reason: str, limit: int, interrupt: Interrupt) -> tuple[str, int]:
+    """The same for all processes: the first one's clock counts, and a signal to any of them."""
+    if jax.process_count() == 1:
+        return reason, limit
+    votes = agreed(bool(reason), interrupt.signal or 0, limit)
+    told = int(votes[:, 1].max())
+    if not reason and told:
+        reason = f"interrupted by {signal.Signals(told).name}"
+    return (reason or "the first process stopped") if votes[0, 0] or told else "", int(votes[0, 2])
+
+
 def run(
     algorithm: Algorithm,
     task: Task | Evaluator,
@@ -372,6 +392,7 @@ def run(
     steps: float = float("inf"),
     chunk: int | None = None,
     devices: Devices | None = None,
+    evaluator: Evaluator | None = None,
     validate_every: int = 1,
     directory: RunDirectory | None = None,
     checkpoint_seconds: float = 30.0,
@@ -381,7 +402,8 @@ def run(
     """Evolve until ``generations``, a stop rule, ``seconds`` of wall-clock, or a signal.
 
     The result does not depend on where a run was interrupted, or on how generations were put together in a dispatch:
-    resumed equals never stopped, bit for bit.
+    resumed equals never stopped, bit for bit. Of many processes (`jaxga.distributed`) all run the same, and the first
+    one writes; a signal to any of them stops all.
 
     Args:
       algorithm: from `jaxga.ga`.
@@ -392,7 +414,8 @@ def run(
       seconds: of wall-clock, earlier sittings counted in; one generation is always run.
       steps: of agents, earlier sittings counted in; of an evaluator that counts ``agent_steps``, as `jaxga.rollouts`.
       chunk: children scored at once, see `vmapped`.
-      devices: that share the children, see `jaxga.sharded`; by default all of this process. The result is the same.
+      devices: that share the children, see `jaxga.sharded`; by default all. The result is the same.
+      evaluator: scores the children of the task in another way, as `jaxga.pool` does.
       validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
       directory: where metrics, checkpoints, pedigree and summary go; it also says whether to resume.
       checkpoint_seconds: between checkpoints. One is always written at the end.
@@ -415,23 +438,27 @@ def run(
     """
     require_at_least(1, generations=generations, validate_every=validate_every)
     require_at_least(0, seconds=seconds, steps=steps)
-    program = (
-        Program(algorithm, evaluator_of(algorithm, task, chunk, devices), stop, task.validate, validate_every)
-        if isinstance(task, Task)
-        else Program(algorithm, task, stop)
-    )
+    if isinstance(task, Task):
+        scored = evaluator or evaluator_of(algorithm, task, chunk, devices)
+        program = Program(algorithm, scored, stop, task.validate, validate_every)
+    else:
+        program = Program(algorithm, task, stop)
     sitting = _Sitting(algorithm, as_key(key), directory)
-    sinks = [sink for sink in (directory, progress) if sink]
+    sinks = [sink for sink in (directory, progress) if sink and is_first()]
     limit, failure = 1, ""
     with Interrupt() as interrupt, contextlib.ExitStack() as stack:
         for sink in sinks:
             stack.callback(sink.close)
             sink.start(sitting.generations, generations)
-        while not (reason := failure or _why_stop(sitting, stop, generations, seconds, steps, interrupt)):
+        while True:
+            reason = failure or _why_stop(sitting, stop, generations, seconds, steps, interrupt)
+            reason, limit = _together(reason, limit, interrupt)
+            if reason:
+                break
             begun = sitting.seconds
             dispatched = min(limit, generations - sitting.generations)
             played = None
-            with interrupt.leaving(program.on_host):
+            with interrupt.leaving(program.on_host and jax.process_count() == 1):
                 played = _dispatch(program, sitting.state, dispatched)
             if played is None:  # left in the middle of a generation, which a resumed run plays again
                 continue

@@ -30,7 +30,7 @@ from jaxga.base import (
     require_at_least,
 )
 from jaxga.devices import cores
-from jaxga.evaluate.vmapped import largest_divisor, map_axes, parts_of_child
+from jaxga.evaluate.vmapped import divisors, join, largest_divisor, map_axes, parts_of_child
 
 WIDTH = 32  # observations that are answered at once, at most
 OWN_NUMBERS = 8_000_000  # of a group at most
@@ -122,27 +122,36 @@ class Rollouts:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        scores, algorithm = self.children(state), self.algorithm
-        if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
-            return scores
-        indices = algorithm.children + np.arange(algorithm.elites)
-        kept = self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION))
-        metrics = {
-            name: values + kept.metrics[name] if values.ndim == 0 else jnp.append(values, kept.metrics[name])
-            for name, values in scores.metrics.items()
-        }
-        return Evaluation(jnp.append(scores.fitness, kept.fitness), metrics=metrics)
+        scores = self.children(state)
+        return join([scores, self.elites(state)]) if self.algorithm.scores_elites(state) else scores
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
-        indices = np.arange(self.algorithm.children)
+        return self.score_children(state, np.arange(self.algorithm.children))
+
+    def slices(self, about: int) -> int:
+        """Into so many equal slices of whole groups the children are cut, where about so many are wanted."""
+        groups = self.algorithm.children // self.programs.rows
+        return min((count for count in divisors(groups) if count >= about), default=groups)
+
+    def score_slice(self, state: State, number: int, slices: int) -> Evaluation:
+        """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""
+        some = self.algorithm.children // slices
+        return self.score_children(state, number * some + np.arange(some))
+
+    def score_children(self, state: State, indices: np.ndarray) -> Evaluation:
+        """These children ``[c]``, whole groups of them."""
         starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
         if state.parents is None or self.programs.rows == 1:
             return self.score(state, indices, starts)
         width = _width(self.programs.rows * self.episodes)
         players = Players(lambda group: self.programs.brood(state, group), self.programs.ask_brood, width, keep=8)
-        places = [divmod(child, self.programs.rows) for child in range(len(starts))]
-        return self.play(starts, players, places)
+        return self.play(starts, players, [divmod(child, self.programs.rows) for child in indices.tolist()])
+
+    def elites(self, state: State) -> Evaluation:
+        """The elites ``[elites]``, scored as the children are."""
+        indices = self.algorithm.children + np.arange(self.algorithm.elites)
+        return self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION))
 
     def measure(self, state: State, indices: np.ndarray, episodes: int) -> Evaluation:
         """Individuals ``[c]`` of this generation, parents from index N on, each from the same fresh starts."""

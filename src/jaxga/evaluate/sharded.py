@@ -35,28 +35,44 @@ class Sharded:
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
+        part = Together(self.evaluator, self.mesh.shape[AXIS]).children
+        everywhere = PartitionSpec()
+        return jax.shard_map(part, mesh=self.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(state)
+
+
+@dataclass(frozen=True)
+class Together:
+    """Scores as so many devices together, to be called by each of them within a `jax.shard_map` over "pop"."""
+
+    evaluator: Vmapped
+    devices: int
+
+    def __call__(self, state: State) -> Evaluation:
+        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
+        return self.evaluator.with_elites(state, self.children(state))
+
+    def children(self, state: State) -> Evaluation:
+        """All children ``[N]``."""
         groups, chunks = self.evaluator.grid
-        some_groups, some_chunks = (-(-count // self.mesh.size) for count in (groups, chunks))
+        some_groups, some_chunks = (-(-count // self.devices) for count in (groups, chunks))
         # A device has a part of each brood, or some of the parents: whichever leaves it less to do.
         axis, share = (1, some_chunks) if groups * some_chunks <= some_groups * chunks else (0, some_groups)
         numbers = [jnp.arange(groups), jnp.arange(chunks)]
         count = len(numbers[axis])
-        numbers[axis] = jnp.arange(share * self.mesh.size) % count  # some twice, where it is uneven
-
-        def part(state: State, *numbers: jax.Array) -> Evaluation:
-            scores = self.evaluator.score_chunks(state, *numbers)
-            return jax.tree.map(partial(jax.lax.all_gather, axis_name=AXIS, axis=axis, tiled=True), scores)
-
-        specs = [PartitionSpec(), PartitionSpec()]
-        specs[axis] = PartitionSpec(AXIS)
-        scores = jax.shard_map(
-            part, mesh=self.mesh, in_specs=(PartitionSpec(), *specs), out_specs=PartitionSpec(), check_vma=False
-        )(state, *numbers)
+        first = jax.lax.axis_index(AXIS) * share
+        numbers[axis] = (first + jnp.arange(share)) % count  # some twice, where it is uneven
+        scores = self.evaluator.score_chunks(state, *numbers)
+        scores = jax.tree.map(partial(jax.lax.all_gather, axis_name=AXIS, axis=axis, tiled=True), scores)
         return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
 
 
+def together(evaluator: Vmapped, devices: int) -> Vmapped | Together:
+    """`Together` of several devices; where one is alone, or has the only chunk, it is left to itself."""
+    return evaluator if devices == 1 or evaluator.grid == (1, 1) else Together(evaluator, devices)
+
+
 def sharded(evaluator: Vmapped, devices: Devices | None = None) -> Sharded:
-    """Share the chunks of an evaluator out over devices, by default over all that this process has.
+    """Share the chunks of an evaluator out over devices, by default over all that there are.
 
     A device has the parents, builds its children from their indices and returns their scores, so nothing as large as
     a network crosses from one to another. Chunks are the same as on one device, and so is the result, bit for bit.

@@ -6,7 +6,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import PLAYED, STEPS, Evaluation, Purpose, State, as_fitness, generation_key, require, require_at_least
+from jaxga.base import (
+    PLAYED,
+    STEPS,
+    Evaluation,
+    Purpose,
+    State,
+    Survivors,
+    as_fitness,
+    generation_key,
+    require,
+    require_at_least,
+)
 from jaxga.selection import ranking
 
 
@@ -21,6 +32,11 @@ class Validated:
     @property
     def on_host(self) -> bool:
         return getattr(self.evaluator, "on_host", False)
+
+    def hear(self, generation: int, survivors: Survivors) -> None:
+        """What a pool of workers is told."""
+        if hasattr(self.evaluator, "hear"):
+            self.evaluator.hear(generation, survivors)
 
     @property
     def mesh(self) -> Any:

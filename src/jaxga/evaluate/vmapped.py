@@ -1,6 +1,6 @@
 """Score all children on one device: a chunk of a brood at a time, never a whole population."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
@@ -58,6 +58,22 @@ class Vmapped:
         """All children ``[N]``."""
         return merge(self.score_chunks(state, *map(jnp.arange, self.grid)), 3)
 
+    def slices(self, about: int) -> int:
+        """Into so many equal slices the children are cut, where about so many are wanted."""
+        groups, chunks = self.grid
+        counts = {*divisors(groups), *(groups * parts for parts in divisors(chunks))}
+        return min((count for count in counts if count >= about), default=groups * chunks)
+
+    def score_slice(self, state: State, number: Any, slices: int) -> Evaluation:
+        """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""
+        groups, chunks = self.grid
+        if slices <= groups:
+            some = groups // slices
+            return merge(self.score_chunks(state, number * some + jnp.arange(some), jnp.arange(chunks)), 3)
+        group, part = jnp.divmod(number, slices // groups)
+        some = chunks * groups // slices
+        return merge(self.score_chunks(state, group[None], part * some + jnp.arange(some)), 3)
+
     def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
         """Individuals ``[c]`` of this generation, parents from index N on, each on the same fresh draws."""
         key = generation_key(state, Purpose.VALIDATION)
@@ -101,7 +117,10 @@ class Vmapped:
             return self.score(state, slot * self.algorithm.brood + member, child, parent)
 
         parent = None if state.parents is None else take(state.parents, slot)
-        everyone = members.reshape(-1)
+        # One chunk alone is drawn twice where others are drawn several together: it must be cut out of something, as
+        # they are, or XLA makes another program of it, which rounds otherwise.
+        alone = len(members) == 1 < self.ahead
+        everyone = jnp.tile(members.reshape(-1), 2 if alone else 1)
         axes = _axes(build, everyone)
         children = jax.vmap(build, out_axes=axes)(everyone)
 
@@ -111,20 +130,20 @@ class Vmapped:
             some = map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
             return jax.vmap(score, in_axes=(0, axes))(members[number], some)
 
-        return jax.lax.map(score_chunk, jnp.arange(len(members)))
+        return _loop(score_chunk, len(members), state.generation)
 
     def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
         """The scores of elites that are scored again, behind those of the children."""
-        algorithm = self.algorithm
+        return join([scores, self.elites(state)]) if self.algorithm.scores_elites(state) else scores
+
+    def elites(self, state: State) -> Evaluation:
+        """The elites ``[elites]``, scored as the children are."""
 
         def elite(slot: jax.Array) -> Evaluation:
             parent = take(state.parents, slot)
-            return self.score(state, algorithm.children + slot, parent, parent)
+            return self.score(state, self.algorithm.children + slot, parent, parent)
 
-        if not (algorithm.reevaluate and algorithm.elites and state.parents is not None):
-            return scores
-        kept = jax.lax.map(elite, jnp.arange(algorithm.elites))
-        return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), scores, kept)
+        return jax.lax.map(elite, jnp.arange(self.algorithm.elites))
 
     def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
         """Score one individual on the draw that its index is due; of a paired task, against its parent."""
@@ -214,9 +233,33 @@ def map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -
     return jax.tree.map(function, axes, tree, is_leaf=lambda axis: axis is None)
 
 
+def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) -> Any:
+    """``function`` of 0, 1, ... in a loop, also of 0 alone.
+
+    XLA takes a single turn out of its loop, fuses it with what is around it, and rounds otherwise: who has one chunk
+    to score would then differ from who has several. So it must not know that there is one: ``unknown`` is 0 or more.
+    """
+    if count > 1:
+        return jax.lax.map(function, jnp.arange(count))
+    shapes = jax.eval_shape(function, jnp.int32(0))
+    start = jnp.int32(0), jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
+    turns = (unknown >= 0).astype(jnp.int32)
+    found = jax.lax.while_loop(lambda carry: carry[0] < turns, lambda carry: (carry[0] + 1, function(carry[0])), start)
+    return jax.tree.map(lambda leaf: leaf[None], found[1])
+
+
 def merge(tree: Evaluation, axes: int) -> Evaluation:
     """The leading ``axes`` axes as one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
+
+
+def join(parts: Sequence[Evaluation]) -> Evaluation:
+    """Scores ``[a]``, ``[b]``, ... as one; metrics without an axis are counts, and add up."""
+    return jax.tree.map(lambda *leaves: sum(leaves) if jnp.ndim(leaves[0]) == 0 else jnp.concatenate(leaves), *parts)
+
+
+def divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
 
 
 def largest_divisor(number: int, limit: int) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 
 import tyro
 
+from jaxga import distributed
 from jaxga.base import InputError, require
 from jaxga.devices import use_cores
 
@@ -19,16 +20,19 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     """Parse ``arguments`` (a dataclass with at least ``out``), call ``main`` and exit.
 
     With ``--resume --out DIR`` the arguments of the run in DIR are the defaults, so that nothing needs to be repeated.
-    An `InputError` becomes one sentence on stderr and exit code 2, Ctrl-C exit code 130; what ``main`` returns is the
-    exit code otherwise.
+    With ``--backend hosts`` the processes find one another first. An `InputError` becomes one sentence on stderr and
+    exit code 2, Ctrl-C exit code 130; what ``main`` returns is the exit code otherwise.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     values = tyro.cli(arguments, args=argv)
     try:
         use_cores()
+        if getattr(values, "backend", "") == "hosts":
+            distributed.initialize()
         if getattr(values, "resume", False):
-            values = tyro.cli(arguments, args=argv, default=_saved(arguments, values.out))
+            saved = json.loads(distributed.from_first(lambda: _saved(values.out)))
+            values = tyro.cli(arguments, args=argv, default=_as_arguments(arguments, saved, values.out))
         sys.exit(main(values) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -38,29 +42,33 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
         sys.exit(130)
 
 
-def exit_code(result: Any, out: Path) -> int:
-    """What an experiment returns where its last `jaxga.Result` is no end: 130 if interrupted, 1 if failed; else 0.
+def exit_code(result: Any, out: Path) -> int | None:
+    """What an experiment returns after its last `jaxga.Result`: 130 if interrupted, 1 if failed; None: it goes on.
 
-    Whoever interrupted it is told how to go on.
+    Whoever interrupted it is told how to go on. Of many processes the first one alone goes on to report.
     """
-    if result.interrupted:
+    if result.interrupted and distributed.is_first():
         print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-        return 130
-    return int(result.failed)
+    if result.interrupted or result.failed:
+        return 130 if result.interrupted else 1
+    return None if distributed.is_first() else 0
 
 
-def _saved(arguments: type[Any], out: Path | None) -> Any:
-    """The arguments that a run was started with."""
+def _saved(out: Path | None) -> bytes:
+    """The arguments that a run was started with, as JSON."""
     if out is None:
         raise InputError("resume needs to know which run: pass --out DIR as well.")
     file = Path(out) / "config.json"
     require(file.exists(), f"{out} holds no run to resume (no config.json): check --out, or start without --resume.")
-    names = {field.name for field in dataclasses.fields(arguments)}
     try:
-        saved = {key: _tuple(value) for key, value in json.loads(file.read_text())["arguments"].items() if key in names}
+        return json.dumps(json.loads(file.read_text())["arguments"]).encode()
     except (ValueError, KeyError) as error:
         raise InputError(f"{file} is damaged ({error}): restore it, or start again with another --out.") from error
-    return arguments(**saved | {"out": out})
+
+
+def _as_arguments(arguments: type[Any], saved: dict[str, Any], out: Path) -> Any:
+    names = {field.name for field in dataclasses.fields(arguments)}
+    return arguments(**{key: _tuple(value) for key, value in saved.items() if key in names} | {"out": out})
 
 
 def _tuple(value: Any) -> Any:

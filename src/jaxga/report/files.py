@@ -14,13 +14,15 @@ from tensorboardX import SummaryWriter
 
 from jaxga._version import __version__
 from jaxga.base import require
+from jaxga.distributed import from_first
 
 Record = dict[str, Any]  # one logged generation
 
 BUDGET = frozenset(
     {"out", "resume", "generations", "seconds", "target", "progress", "frames", "envs", "threads", "dollars_per_hour"}
+    | {"backend", "workers"}
 )
-"""Arguments that say how long to run and where to write, not what is run: they may change when a run is resumed."""
+"""Arguments that say how long to run, where, and where to write, not what: they may change when a run is resumed."""
 
 
 def identity(name: str, arguments: dict[str, Any]) -> str:
@@ -97,11 +99,15 @@ class RunDirectory:
         about = {"name": name, "arguments": arguments, **(notes or {}), **describe_machine()}
         self.config = {"id": identity(name, arguments), **about}
         self.resume = resume
-        self._check(resume)
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "config.json", self.config)
         self._metrics: Any = None
         self._events: Any = None
+        from_first(self._open)
+
+    def _open(self) -> bytes:
+        self._check(self.resume)
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "config.json", self.config)
+        return b""
 
     def _check(self, resume: bool) -> None:
         file = self.path / "config.json"

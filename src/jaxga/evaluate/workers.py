@@ -1,0 +1,515 @@
+"""Score children on machines that come and go: slices of a generation are leased to workers of a Ray cluster.
+
+Every worker holds the parents. From one generation to the next it is told which children made the new ones, and builds
+them itself, so that a generation costs bytes and not parameters. What a slice is worth depends on the state and on its
+number alone: one whose worker is lost is leased again, whoever scores it, and a generation is complete or it waits.
+"""
+
+import hashlib
+import logging
+import os
+import re
+import sys
+import time
+import warnings
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga._version import __version__
+from jaxga.algorithm import shape_of_state
+from jaxga.base import Algorithm, Evaluation, InputError, State, Survivors, as_fitness, require, require_at_least
+from jaxga.compilation import jit
+from jaxga.devices import cores
+from jaxga.evaluate.vmapped import join
+
+PULSE = 5.0  # seconds between two questions whether a worker is alive
+AHEAD = 2  # slices that a worker has at once: the next one waits there while it scores
+MEMORY = 16  # generations that a worker may be behind, and still be told of instead of being sent the parents
+
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # Ray's name for: this machine has an address for others
+
+Make = Callable[[], Any]  # () -> an evaluator: Vmapped or Rollouts
+Job = tuple[Any, ...]  # the name of a method of the evaluator, and its arguments after the state
+
+
+def ray() -> Any:
+    """The library, or how to get it."""
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError("Ray is not installed: pip install 'jaxga[ray]'.") from error
+    return ray
+
+
+class About(NamedTuple):
+    """What a worker must have in common with whoever asks it."""
+
+    jaxga: str
+    jax: str
+    work: str  # see `fingerprint`
+
+
+def about(evaluator: Any) -> About:
+    return About(__version__, jax.__version__, fingerprint(evaluator))
+
+
+def fingerprint(evaluator: Any) -> str:
+    """Of the programs that begin a run and score a child, and of the data that they close over."""
+    algorithm = evaluator.algorithm
+    if getattr(evaluator, "on_host", False):
+        game = evaluator.game
+        words = [game.make, game.max_steps, game.unseen, sorted((game.starts or {}).values()), evaluator.episodes]
+        score = lambda state: algorithm.offspring(state, 0, 0)  # noqa: E731
+    else:
+        words, most = [], evaluator.slices(1 << 30)
+        score = lambda state: evaluator.score_slice(state, jnp.int32(0), most)  # noqa: E731
+    programs = [
+        jax.make_jaxpr(algorithm.init)(jax.random.key(0)),
+        jax.make_jaxpr(score)(shape_of_state(algorithm)),
+    ]
+    text = re.sub(r"0x[0-9a-f]+", "", f"{words} {[closed.jaxpr for closed in programs]}")
+    found = hashlib.sha256(text.encode())
+    for const in (const for closed in programs for const in closed.consts):
+        found.update(np.asarray(const).tobytes())
+    return found.hexdigest()
+
+
+class Behind(Exception):
+    """A worker was told of another generation than the next one."""
+
+
+class Worker:
+    """An actor: it builds the parents, and scores slices of their children."""
+
+    def __init__(self, make: Make, cpus: int):
+        os.environ["NPROC"] = str(cpus)  # threads, which XLA and `jaxga.devices.cores` heed
+        self.evaluator = make()
+        self.state: State | None = None
+        self.algorithm: Algorithm = self.evaluator.algorithm
+        self.advance = jax.jit(self.algorithm.advance)
+        self.programs: dict[Any, Callable[..., Evaluation]] = {}
+
+    def introduce(self) -> tuple[About, str]:
+        """Who this is, and the node that it is on."""
+        return about(self.evaluator), ray().get_runtime_context().get_node_id()
+
+    def pulse(self) -> None:
+        """Alive."""
+
+    def score(self, generation: int, parcel: Any, rows: Sequence["Row"], job: Job) -> "Scores":
+        """Be brought to ``generation``, by parents in a parcel or by rows of survivors, and do a job there."""
+        if parcel is not None:
+            self.state = parcel.state(self.algorithm)
+        for row in rows:
+            assert self.state is not None
+            self.state = self.advance(self.state, row.survivors())
+        if self.state is None or int(self.state.generation) != generation:
+            raise Behind
+        return Scores.of(self.do(*job))
+
+    def do(self, kind: str, *arguments: Any) -> Evaluation:
+        """One of the evaluator's methods: on the host as it is, else compiled, with its first argument traced."""
+        method = getattr(self.evaluator, kind)
+        if getattr(self.evaluator, "on_host", False):
+            return method(self.state, *arguments)
+        name = kind, arguments[1:]
+        if name not in self.programs:
+            self.programs[name] = jit(lambda state, *first: method(state, *first, *name[1]))
+        return self.programs[name](self.state, *map(np.asarray, arguments[:1]))
+
+
+class Row(NamedTuple):
+    """What a worker needs to hear about a generation: which children made the next parents."""
+
+    indices: np.ndarray  # [T, k]
+    share: np.ndarray | None  # [T, k]; None where one child makes one parent
+    step: np.ndarray | None
+
+    @classmethod
+    def of(cls, survivors: Survivors) -> "Row":
+        """The part that makes parents. Fitness stays where selection is."""
+        table = jax.device_get(survivors)
+        plain = bool((table.share == 1).all() and (table.step == 1).all())
+        return cls(np.asarray(table.indices), None if plain else table.share, None if plain else table.step)
+
+    def survivors(self) -> Survivors:
+        """With no fitness, which nothing that makes or scores children looks at."""
+        one, unknown = jnp.ones(self.indices.shape, jnp.float32), jnp.zeros(len(self.indices), jnp.float32)
+        return Survivors(
+            indices=jnp.asarray(self.indices),
+            share=one if self.share is None else jnp.asarray(self.share),
+            step=one if self.step is None else jnp.asarray(self.step),
+            fitness=unknown,
+            tiebreak=unknown,
+            best_fitness=jnp.float32(0),
+            best_index=jnp.int32(0),
+        )
+
+
+class Parcel(NamedTuple):
+    """A whole state: for a worker that comes in the middle of a run."""
+
+    key: np.ndarray
+    kind: str  # of key
+    generation: int
+    leaves: list[np.ndarray] | None  # of the parents; None where there are none yet
+
+    @classmethod
+    def of(cls, state: State) -> "Parcel":
+        """The key and the parents."""
+        leaves = None if state.parents is None else [np.asarray(leaf) for leaf in jax.tree.leaves(state.parents)]
+        key = np.asarray(jax.random.key_data(state.key))
+        return cls(key, str(jax.random.key_impl(state.key)), int(state.generation), leaves)
+
+    def state(self, algorithm: Algorithm) -> State:
+        """The same on this machine."""
+        key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=self.kind)
+        first = jax.jit(algorithm.init)(key)
+        if self.leaves is None:
+            return first
+        kind = jax.tree.structure(shape_of_state(algorithm, key).parents)
+        parents = jax.tree.unflatten(kind, [jnp.asarray(leaf) for leaf in self.leaves])
+        return first._replace(generation=jnp.int32(self.generation), parents=parents)
+
+
+class Scores(NamedTuple):
+    """An evaluation on its way; what is the same for all is sent once."""
+
+    fitness: np.ndarray
+    tiebreak: np.ndarray
+    metrics: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> "Scores":
+        """As numpy arrays."""
+        found = jax.device_get(as_fitness(evaluation))
+        same = bool((found.tiebreak == found.tiebreak[0]).all())
+        tiebreak = found.tiebreak[0] if same else found.tiebreak
+        metrics = {name: np.asarray(values) for name, values in dict(found.metrics or {}).items()}
+        return cls(np.asarray(found.fitness), np.asarray(tiebreak), metrics)
+
+    def evaluation(self) -> Evaluation:
+        """As it was."""
+        return Evaluation(self.fitness, np.broadcast_to(self.tiebreak, self.fitness.shape), self.metrics)
+
+
+@dataclass(eq=False)
+class Hired:
+    """What is known here of one worker."""
+
+    actor: Any
+    hello: Any  # a reference, until it is answered
+    node: str = ""
+    told: int = -1  # the generation that it has been brought to
+    leases: dict[Any, tuple[int, int]] = field(default_factory=dict)  # reference -> (round, number of the job)
+    pulse: Any = None  # a reference, until it is answered
+    asked: float = 0.0  # when, for the pulse
+
+
+@dataclass
+class Tally:
+    """What a pool has done so far."""
+
+    jobs: int = 0
+    lost: int = 0  # leases that ended with their worker
+    workers: int = 0  # that came, over time
+    silent: int = 0  # of these, that did not answer any more
+    sent: int = 0  # bytes of what workers were told, without the wrapping of Ray
+    received: int = 0
+    node_seconds: float = 0.0
+
+
+class Pool:
+    """See `pool`."""
+
+    on_host = True
+
+    def __init__(self, make: Make, workers: int | None, cpus: int, gpus: float, slices: int | None, patience: float):
+        self.evaluator = make()
+        self.algorithm: Algorithm = self.evaluator.algorithm
+        self.about = about(self.evaluator)
+        self.wanted, self.cpus, self.patience, self.few = workers, cpus, patience, slices
+        # It comes back nowhere by itself: whoever is lost is replaced here.
+        remote = ray().remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, concurrency_groups={"pulse": 1})
+        self.actor, self.make = remote(Worker), _put(make)
+        self.coming: list[Hired] = []
+        self.here: list[Hired] = []
+        self.parked: list[Hired] = []  # refused; they keep their place, so that no other one is started there
+        self.refusal, self.wait_until = "", 0.0
+        self.round, self.looked = 0, time.monotonic()
+        self.key = b""
+        self.rows: dict[int, Row] = {}  # of a generation: what led from it to the next
+        self.parcel: tuple[int, Any] | None = None  # a generation, and a reference to its parents
+        self.tally = Tally()
+
+    def __call__(self, state: State) -> Evaluation:
+        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
+        jobs = self._slices()
+        return self._score(state, [*jobs, ("elites",)] if self.algorithm.scores_elites(state) else jobs)
+
+    def children(self, state: State) -> Evaluation:
+        """All children ``[N]``."""
+        return self._score(state, self._slices())
+
+    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
+        """Individuals ``[c]`` of this generation, each a job of its own."""
+        return self._score(state, [("measure", np.asarray([index]), episodes) for index in np.asarray(indices)])
+
+    def hear(self, generation: int, survivors: Survivors) -> None:
+        """Take note which children of a generation made the next parents: workers are told that alone."""
+        self.rows[generation] = Row.of(survivors)
+        self.rows.pop(generation - MEMORY, None)
+
+    def close(self) -> None:
+        """Let all workers go."""
+        for hired in [*self.coming, *self.here, *self.parked]:
+            ray().kill(hired.actor)
+        self.coming, self.here, self.parked = [], [], []
+
+    def _slices(self) -> list[Job]:
+        if self.few is None:  # settled once, so that a worker compiles one program
+            self.few = 4 * max(self.wanted or self._room(), 1)
+        count = self.evaluator.slices(self.few)
+        return [("score_slice", number, count) for number in range(count)]
+
+    def _score(self, state: State, jobs: list[Job]) -> Evaluation:
+        """All of these jobs; their scores in this order."""
+        generation = self._turn_to(state)
+        self.round += 1
+        waiting, done = deque(range(len(jobs))), dict[int, Scores]()
+        while True:
+            for number, scores in self._answers(waiting):
+                done[number] = scores
+            if len(done) == len(jobs):
+                break
+            self._look_after(waiting)
+            for hired in self.here:
+                ahead = AHEAD if len(waiting) > len(self.here) else 1
+                while waiting and len(hired.leases) < ahead:
+                    number = waiting.popleft()
+                    hired.leases[self._send(hired, state, generation, jobs[number])] = self.round, number
+        self.tally.jobs += len(jobs)
+        scores = join([done[number].evaluation() for number in range(len(jobs))])
+        return scores._replace(metrics=dict(scores.metrics) | {"workers": np.int32(len(self.here))})
+
+    def _turn_to(self, state: State) -> int:
+        """Be ready to tell of this state; what was known of another run is forgotten."""
+        key = np.asarray(jax.random.key_data(state.key)).tobytes()
+        if key != self.key:
+            self.key, self.rows, self.parcel = key, {}, None
+            for hired in self.here:
+                hired.told = -1
+        return int(state.generation)
+
+    def _send(self, hired: Hired, state: State, generation: int, job: Job) -> Any:
+        """A reference to the scores of a job, which is on its way."""
+        due = range(hired.told, generation)
+        parcel, rows = None, list[Row]()
+        if hired.told >= 0 and all(number in self.rows for number in due):
+            rows = [self.rows[number] for number in due]
+            self.tally.sent += sum(part.nbytes for row in rows for part in row if part is not None)
+        else:
+            if self.parcel is None or self.parcel[0] != generation:
+                self.parcel = generation, ray().put(Parcel.of(state))
+            parcel = self.parcel[1]
+        hired.told = generation
+        return hired.actor.score.remote(generation, parcel, rows, job)
+
+    def _answers(self, waiting: deque[int]) -> list[tuple[int, "Scores"]]:
+        """What workers have said; those who died are removed, and their jobs wait again."""
+        library, found = ray(), list[tuple[int, Scores]]()
+        everyone = [*self.coming, *self.here]
+        asked = [ref for hired in everyone for ref in (*hired.leases, hired.hello, hired.pulse) if ref is not None]
+        if not asked:
+            time.sleep(0.1)
+            return found
+        ready, _ = library.wait(asked, num_returns=1, timeout=0.1)
+        if len(ready) < len(asked):
+            ready = library.wait(asked, num_returns=len(asked), timeout=0)[0]
+        answered = set(ready)
+        for hired in everyone:
+            mine = [ref for ref in (*hired.leases, hired.hello, hired.pulse) if ref in answered]
+            for ref in mine:
+                try:
+                    said = library.get(ref)
+                except library.exceptions.RayActorError as error:
+                    self._lose(hired, waiting, error)
+                    break
+                except Behind:
+                    hired.told = -1
+                    self._again([hired.leases.pop(ref)], waiting)
+                    continue
+                if ref == hired.hello:
+                    self._greet(hired, *said)
+                elif ref == hired.pulse:
+                    hired.pulse = None
+                else:
+                    due, number = hired.leases.pop(ref)
+                    if due == self.round:
+                        self.tally.received += sum(part.nbytes for part in jax.tree.leaves(said))
+                        found.append((number, said))
+        return found
+
+    def _greet(self, hired: Hired, found: About, node: str) -> None:
+        """Take in a worker that came, if it is one of us."""
+        hired.hello, hired.node = None, node
+        self.coming.remove(hired)
+        if found == self.about:
+            self.here.append(hired)
+            self.tally.workers += 1
+            return
+        self.parked.append(hired)
+        differs = "was made by another configuration, or from other data"
+        for name in ("jax", "jaxga"):
+            there, here = getattr(found, name), getattr(self.about, name)
+            if there != here:
+                differs = f"has {name} {there}, and this is {here}"
+        self._refuse(f"a worker on {self._name(node)} {differs}: it is left out; install there what is here.")
+
+    def _refuse(self, why: str) -> None:
+        """Say it once; where nobody else is there, it ends the run."""
+        if why != self.refusal:
+            warnings.warn(why, RuntimeWarning, stacklevel=2)
+        self.refusal = why
+        require(bool(self.here or self.coming), why)
+
+    def _lose(self, hired: Hired, waiting: deque[int], error: Exception | None = None) -> None:
+        """A worker is gone, or not to be waited for: its jobs wait again, the first of all."""
+        began = hired in self.here
+        (self.here if began else self.coming).remove(hired)
+        ray().kill(hired.actor)
+        self._again(hired.leases.values(), waiting)
+        self.tally.lost += len(hired.leases)
+        if not began and getattr(error, "actor_init_failed", False):
+            self.wait_until = time.monotonic() + 30
+            self._refuse(f"a worker could not begin: {_last_line(error)}")
+
+    def _again(self, leases: Any, waiting: deque[int]) -> None:
+        waiting.extendleft(number for due, number in reversed(list(leases)) if due == self.round)
+
+    def _look_after(self, waiting: deque[int]) -> None:
+        """Once a second: let those go who do not answer, and ask for as many as there is room for."""
+        now = time.monotonic()
+        if now - self.looked < 1 and (self.here or self.coming):
+            return
+        self.tally.node_seconds += (now - self.looked) * len({hired.node for hired in self.here})
+        self.looked = now
+        for hired in [some for some in self.here if some.leases]:
+            if hired.pulse is not None and now - hired.asked > self.patience:
+                self.tally.silent += 1
+                self._lose(hired, waiting)
+            elif hired.pulse is None and now - hired.asked > PULSE:
+                hired.pulse, hired.asked = hired.actor.pulse.options(concurrency_group="pulse").remote(), now
+        if now < self.wait_until:
+            return
+        missing = (self.wanted or self._room() - len(self.parked)) - len(self.coming) - len(self.here)
+        for _ in range(missing):
+            actor = self.actor.remote(self.make, self.cpus)
+            self.coming.append(Hired(actor, actor.introduce.remote()))
+
+    def _room(self) -> int:
+        """So many workers could the cluster hold now."""
+        nodes = [node["Resources"].get("CPU", 0) for node in ray().nodes() if node["Alive"]]
+        return sum(int(cpus // self.cpus) for cpus in nodes)
+
+    @staticmethod
+    def _name(node: str) -> str:
+        return next((each["NodeManagerHostname"] for each in ray().nodes() if each["NodeID"] == node), node)
+
+
+def _put(make: Make) -> Any:
+    """A reference to it. What is no part of an installed package goes along: workers need not have the script."""
+    library, function = ray(), make
+    while isinstance(function, partial):
+        function = function.func
+    module = sys.modules[function.__module__]
+    own = module.__name__ != "__main__" and "site-packages" not in (getattr(module, "__file__", None) or "")
+    if not own or module.__name__.split(".")[0] == "jaxga":
+        return library.put(make)
+    library.cloudpickle.register_pickle_by_value(module)
+    try:
+        return library.put(make)
+    finally:
+        library.cloudpickle.unregister_pickle_by_value(module)
+
+
+def _last_line(error: Any) -> str:
+    return str(error).strip().splitlines()[-1].strip()
+
+
+def connect(address: str | None = None) -> None:
+    """Join the cluster at this address, or at ``RAY_ADDRESS``; where neither is given, start one on this machine.
+
+    That one listens on loopback alone.
+    """
+    address = address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        os.environ.setdefault(LOOPBACK, "0")  # before Ray is imported
+    library = ray()
+    if library.is_initialized():
+        return
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if not address:
+        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # JAX, of processes that are forked
+            library.init("local", num_cpus=cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
+        return
+    try:
+        library.init(address, **quiet)
+    except ConnectionError as error:
+        raise InputError(
+            f"no Ray cluster answers at {address}: start one with `ray start --head`, or unset RAY_ADDRESS to have one "
+            "on this machine."
+        ) from error
+
+
+def pool(
+    make: Make,
+    *,
+    workers: int | None = None,
+    cpus: int = 1,
+    gpus: float = 0,
+    slices: int | None = None,
+    patience: float = 30.0,
+    address: str | None = None,
+) -> Pool:
+    """Score children on the workers of a Ray cluster, which may come and go as they like.
+
+    The result is that of ``make()`` alone, bit for bit, whoever scored what: slices of a lost worker are scored again
+    by others, and none is dropped for being late. A worker that comes in the middle of a run is sent the parents once.
+
+    Args:
+      make: ``() -> vmapped(...)`` or ``() -> rollouts(...)``. It is called by every worker, and here.
+      workers: so many are kept, and asked of the autoscaler; by default as many as the cluster has room for, now and
+        later.
+      cpus: cores of each worker.
+      gpus: of each worker.
+      slices: of a generation, about; the more, the less is lost with a worker. By default four a worker.
+      patience: seconds after which a worker that does not answer is replaced.
+      address: of the cluster, by default ``RAY_ADDRESS``, or one that is started on this machine.
+
+    Raises:
+      InputError: where Ray is missing or does not answer; and while it runs, where no worker has the same version of
+        jaxga and JAX, or the same configuration.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> def make():
+    ...     task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    ...     return jaxga.vmapped(jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=8), task)
+    >>> evaluator = pool(make, workers=2)  # doctest: +SKIP
+    >>> jaxga.run(evaluator.algorithm, evaluator, generations=10).state.generation  # doctest: +SKIP
+    Array(10, dtype=int32)
+    """
+    require_at_least(1, cpus=cpus)
+    require_at_least(0, gpus=gpus, patience=patience)
+    for name, value in {"workers": workers, "slices": slices}.items():
+        require_at_least(1, **{name: 1 if value is None else value})
+    connect(address)
+    return Pool(make, workers, cpus, gpus, slices, patience)

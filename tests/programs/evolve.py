@@ -1,0 +1,89 @@
+"""Fifty generations on whatever this process has been joined to; prints a digest of every survivor and of the parents.
+
+Started by the tests, as one process or as several.
+"""
+
+import hashlib
+import json
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import tyro
+
+import jaxga
+from jaxga import distributed, nn, report, tasks, variation
+
+
+@dataclass
+class Args:
+    hosts: bool = False
+    cores: int = 1
+    generations: int = 50
+    seconds: float = float("inf")
+    out: Path | None = None
+    resume: bool = False
+    workers: int | None = None  # of Ray
+    game: bool = False  # CartPole, on the host
+
+
+def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
+    """A task whose every bit counts, and an algorithm that averages and adapts."""
+    task = tasks.memorization(nn.MLP((16, 10)), points=16, shape=(12,), loss=tasks.cross_entropy)
+    mutation = variation.low_rank(variation.multiplicative(variation.relative(0.2)))
+    average = variation.average(3, variation.by_rank)
+    algorithm = jaxga.ga(task.init, mutation, parents=2, children=32, elites=1, reevaluate=True, recombination=average)
+    return task, algorithm
+
+
+def players() -> jaxga.Rollouts:
+    """CartPole, with an elite that is validated."""
+    game = tasks.envpool_game("CartPole-v1", nn.MLP((2,)), max_steps=60)
+    algorithm = jaxga.ga(
+        game.init, variation.gaussian(variation.absolute(1.0)), parents=2, children=10, elites=1, reevaluate=True,
+        champion=jaxga.best_validated,
+    )  # fmt: skip
+    return jaxga.rollouts(algorithm, game, envs=4, threads=1)
+
+
+def evaluator() -> jaxga.evaluate.Vmapped:
+    """What a worker makes."""
+    task, algorithm = make()
+    return jaxga.vmapped(algorithm, task, 4)
+
+
+def digest(result: jaxga.Result) -> str:
+    """Of the pedigree and of the parents, to the last bit."""
+    leaves = jax.tree.leaves((result.pedigree.survivors, result.state.parents))
+    return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
+
+
+def main(args: Args) -> int:
+    jaxga.use_cores(args.cores)
+    if args.hosts:
+        distributed.initialize()
+    task, algorithm = make()
+    directory = report.RunDirectory(args.out, "evolve", {}, args.resume) if args.out else None
+    scored: Any = jaxga.pool(evaluator, workers=args.workers) if args.workers else task
+    if args.game:
+        plays = players()
+        algorithm, scored = plays.algorithm, jaxga.validated(jaxga.over_hosts(plays), 3, 2)
+    result = jaxga.run(
+        algorithm, scored, 0, generations=args.generations, seconds=args.seconds, chunk=4, directory=directory
+    )
+    print(json.dumps({
+        "digest": digest(result), "generation": int(result.state.generation), "devices": jax.device_count(),
+        "first": distributed.is_first(), "stopped_because": result.stopped_because,
+        **({"tally": asdict(scored.tally)} if args.workers else {}),
+    }), flush=True)  # fmt: skip
+    return 130 if result.interrupted else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(tyro.cli(Args)))
+    except jaxga.InputError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,151 @@
+"""Real processes on loopback: the same run, whatever it runs on, and whoever is told to stop."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent / "programs" / "evolve.py"
+LONG = 200  # seconds, for anything
+
+
+def free_port() -> int:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def start(processes, *arguments):
+    """As many processes that find one another on loopback; one alone is told nothing of others."""
+    port, started = free_port(), []
+    for number in range(processes):
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+        command = [sys.executable, str(PROGRAM), *arguments]
+        if processes > 1:
+            command.append("--hosts")
+            environment |= {
+                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
+                "JAX_NUM_PROCESSES": str(processes),
+                "JAX_PROCESS_ID": str(number),
+            }
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+    return started
+
+
+def answers(started):
+    """What every one of them said in the end."""
+    try:
+        ends = [process.communicate(timeout=LONG) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    lines = [[line for line in out.splitlines() if line.startswith("{")] for out, _ in ends]
+    assert all(lines), [error for _, error in ends]
+    return [json.loads(found[-1]) for found in lines]
+
+
+@pytest.fixture(scope="module")
+def alone():
+    """One process on one device."""
+    return answers(start(1))[0]["digest"]
+
+
+def test_many_devices_of_one_process_make_no_difference(alone):
+    (answer,) = answers(start(1, "--cores", "4"))
+    assert answer["devices"] == 4
+    assert answer["digest"] == alone
+
+
+@pytest.mark.parametrize(
+    ("processes", "cores"),
+    [(2, 1), pytest.param(2, 2, marks=pytest.mark.slow), pytest.param(4, 1, marks=pytest.mark.slow)],
+)
+def test_many_processes_make_no_difference(alone, processes, cores):
+    found = answers(start(processes, "--cores", str(cores)))
+    assert [answer["devices"] for answer in found] == [processes * cores] * processes
+    assert [answer["first"] for answer in found] == [True] + [False] * (processes - 1)
+    assert {answer["digest"] for answer in found} == {alone}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3])
+def test_games_are_played_by_all(processes):
+    """The third process has no candidate for the elite where there are fewer of them."""
+    (one,) = answers(start(1, "--game", "--generations", "3"))
+    found = answers(start(processes, "--game", "--generations", "3"))
+    assert {answer["digest"] for answer in found} == {one["digest"]}
+
+
+@pytest.mark.slow
+def test_slurm_says_who_the_others_are(alone):
+    """By its own variables, as on a node of an allocation that happens to be this machine."""
+    job = str(free_port() - 61440)  # JAX makes a port of it
+    slurm = {
+        "SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "1",
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{int(job) % 4096 + 61440}",
+    }  # fmt: skip
+    started = []
+    for number in ("0", "1"):
+        environment = os.environ | slurm | {"SLURM_PROCID": number, "SLURM_LOCALID": number, "XLA_FLAGS": ""}
+        command = [sys.executable, str(PROGRAM), "--hosts"]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+    assert {answer["digest"] for answer in answers(started)} == {alone}
+
+
+def test_hosts_without_a_cluster_are_an_error():
+    environment = {"PATH": "", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(PROGRAM), "--hosts"]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONG)
+    assert ended.returncode == 1
+    assert "nothing says who the other processes are" in ended.stderr
+    assert "set JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID" in ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [0, 1])
+def test_a_signal_to_one_stops_all_and_the_run_goes_on_elsewhere(told, tmp_path):
+    """Two processes, one of which gets a notice; then one process, and then four."""
+    out = tmp_path / "run"
+    started = start(2, "--out", str(out), "--generations", "1000000")
+    lines = out / "metrics.jsonl"
+    deadline = time.monotonic() + LONG
+    while not (lines.exists() and lines.read_text().count("\n") >= 3):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    started[told].send_signal(signal.SIGTERM)
+    stopped = answers(started)
+    assert [process.returncode for process in started] == [130, 130]
+    assert all(answer["stopped_because"] == "interrupted by SIGTERM" for answer in stopped)
+    reached = stopped[0]["generation"]
+    assert reached >= 3
+    assert stopped[0]["digest"] == stopped[1]["digest"]
+    assert lines.read_text().count("\n") == reached
+
+    more = reached + 20
+    (whole,) = answers(start(1, "--generations", str(more)))
+    for processes in (1, 4):
+        copy = tmp_path / f"on-{processes}"
+        shutil.copytree(out, copy)
+        resumed = answers(start(processes, "--out", str(copy), "--resume", "--generations", str(more)))
+        assert {answer["digest"] for answer in resumed} == {whole["digest"]}
+        assert {answer["generation"] for answer in resumed} == {more}
+
+
+def test_who_is_refused_says_so_in_every_process(tmp_path):
+    """Only the first one looks at the files."""
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / "config.json").write_text('{"name": "other", "arguments": {}}')
+    started = start(2, "--out", str(out))
+    ends = [process.communicate(timeout=LONG) for process in started]
+    assert [process.returncode for process in started] == [1, 1]
+    assert all("which holds another run (other, not evolve)" in error for _, error in ends)
