@@ -1,7 +1,6 @@
 """Score all children on many devices: parents on every one, children shared out, one fitness vector gathered."""
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -61,9 +60,27 @@ class Together:
         count = len(numbers[axis])
         first = jax.lax.axis_index(AXIS) * share
         numbers[axis] = (first + jnp.arange(share)) % count  # some twice, where it is uneven
-        scores = self.evaluator.score_chunks(state, *numbers)
-        scores = jax.tree.map(partial(jax.lax.all_gather, axis_name=AXIS, axis=axis, tiled=True), scores)
+        scores = _gather(self.evaluator.score_chunks(state, *numbers), self.evaluator.varying(state), axis)
         return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
+
+
+def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
+    """Those of all devices: what is not the same for every child anyway, numbers of one kind in one message."""
+    leaves, tree = jax.tree.flatten(scores)
+    kinds: dict[Any, list[int]] = {}
+    for place, (leaf, varies) in enumerate(zip(leaves, jax.tree.leaves(varying), strict=True)):
+        if varies:
+            kinds.setdefault((leaf.shape, leaf.dtype), []).append(place)
+        else:
+            shape = list(leaf.shape)
+            shape[axis] *= jax.lax.axis_size(AXIS)
+            leaves[place] = jnp.broadcast_to(leaf.ravel()[0], shape)
+    for places in kinds.values():
+        stacked = jnp.stack([leaves[place] for place in places])
+        everyone = jax.lax.all_gather(stacked, AXIS, axis=axis + 1, tiled=True)
+        for place, leaf in zip(places, everyone, strict=True):
+            leaves[place] = leaf
+    return tree.unflatten(leaves)
 
 
 def together(evaluator: Vmapped, devices: int) -> Vmapped | Together:

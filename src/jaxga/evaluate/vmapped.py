@@ -132,6 +132,16 @@ class Vmapped:
 
         return _loop(score_chunk, len(members), state.generation)
 
+    def varying(self, state: State) -> Evaluation:
+        """For each number of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
+
+        def score(member: jax.Array) -> Evaluation:
+            parent = None if state.parents is None else take(state.parents, 0)
+            return self.score(state, member, self.algorithm.offspring(state, 0, member), parent)
+
+        axes = _axes(score, jnp.arange(2))
+        return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
+
     def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
         """The scores of elites that are scored again, behind those of the children."""
         return join([scores, self.elites(state)]) if self.algorithm.scores_elites(state) else scores
