@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 # Compiled programs are kept, so that a second run starts at once.
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
-export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.5
+export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
 .PHONY: run test test-all check bench notebooks clean
 

@@ -146,6 +146,7 @@ def test_effects_along_a_lineage_are_its_true_fitness(learned):
     assert abs(effects.changes.sum() - (effects.fitness[-1] - effects.fitness[0])) < 1e-3
 
 
+@pytest.mark.slow
 def test_effects_of_averaged_children_and_of_founders():
     task = bowl(20)
     for extra in ({"recombination": v.average(8)}, {"founders": jaxga.random_founders}):
@@ -202,7 +203,7 @@ def test_verdicts_by_hand():
     assert lineage._verdict(9.0, 0.5, 1.0, 0.1, 10, 0.1) == "learning"
 
 
-@pytest.mark.parametrize(("parents", "children"), [(4, 4), (8, 16), (16, 256)])
+@pytest.mark.parametrize(("parents", "children"), [(4, 4), (8, 16), pytest.param(16, 256, marks=pytest.mark.slow)])
 def test_drift_loses_diversity_as_theory_says(parents, children):
     answer = analysis.drift(parents, children, generations=20, repeats=500)
     assert np.abs(answer.diversity - answer.expected).max() < 0.08

@@ -41,7 +41,7 @@ def log_likelihood(logits, labels):
 
 
 @pytest.mark.parametrize("normalise", [True, False])
-@pytest.mark.parametrize("block", [100, 719, 1438, 5000])
+@pytest.mark.parametrize("block", [pytest.param(100, marks=pytest.mark.slow), 719, 1438, 5000])
 def test_fitness_of_all_images_is_that_of_numpy_in_any_blocks(digits, params, normalise, block, monkeypatch):
     monkeypatch.setattr(module, "WHOLE", block)
     monkeypatch.setattr(module, "BLOCK", block)

@@ -58,6 +58,7 @@ def alone():
     return answers(start(1))[0]["digest"]
 
 
+@pytest.mark.slow
 def test_many_devices_of_one_process_make_no_difference(alone):
     (answer,) = answers(start(1, "--cores", "4"))
     assert answer["devices"] == 4
@@ -140,6 +141,7 @@ def test_a_signal_to_one_stops_all_and_the_run_goes_on_elsewhere(told, tmp_path)
         assert {answer["generation"] for answer in resumed} == {more}
 
 
+@pytest.mark.slow
 def test_who_is_refused_says_so_in_every_process(tmp_path):
     """Only the first one looks at the files."""
     out = tmp_path / "run"

@@ -249,6 +249,7 @@ def test_another_runs_directory_is_left_alone(uninterrupted):
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*")}
 
 
+@pytest.mark.slow
 def test_several_seeds_share_one_picture(tmp_path):
     out = tmp_path / "run"
     code, shown, err = run(*SMALL, "--generations", 20, "--seeds", 2, "--out", out)

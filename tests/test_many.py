@@ -45,6 +45,7 @@ def test_each_run_equals_a_single_one(runs, task):
         assert row.best_fitness == pytest.approx(float(single.state.best_fitness), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_at_a_time_equals_all_at_once_and_founders_work(task):
     def make():
         mutation = v.gaussian(v.multiplicative(v.relative(0.3)))

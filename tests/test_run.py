@@ -54,8 +54,13 @@ def test_blocks_do_not_change_the_result(task, algorithm, monkeypatch):
     equal_histories(whole.history, single.history)
 
 
-@pytest.mark.parametrize("founders", [jaxga.common_founder, jaxga.random_founders])
-@pytest.mark.parametrize("mutation", [v.gaussian(v.relative(0.3)), v.low_rank(v.multiplicative(v.relative(0.3)))])
+@pytest.mark.parametrize(
+    ("founders", "mutation"),
+    [
+        (jaxga.common_founder, v.gaussian(v.relative(0.3))),
+        (jaxga.random_founders, v.low_rank(v.multiplicative(v.relative(0.3)))),
+    ],
+)
 def test_resumed_equals_never_stopped(task, tmp_path, founders, mutation):
     algorithm = jaxga.ga(task.init, mutation, parents=4, children=16, elites=1, founders=founders)
     whole = jaxga.run(algorithm, task, 5, generations=20, directory=open_directory(tmp_path / "whole"))

@@ -55,7 +55,9 @@ def test_no_device_has_more_to_do_than_need_be(task, monkeypatch, parents, child
     assert seen == [most]
 
 
-@pytest.mark.parametrize("founders", [jaxga.common_founder, jaxga.random_founders])
+@pytest.mark.parametrize(
+    "founders", [jaxga.common_founder, pytest.param(jaxga.random_founders, marks=pytest.mark.slow)]
+)
 def test_a_run_is_the_same_on_any_number_of_devices(task, founders):
     mutation = v.low_rank(v.multiplicative(v.relative(0.3)))
     algorithm = jaxga.ga(task.init, mutation, parents=2, children=16, founders=founders,
@@ -105,7 +107,10 @@ def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
     assert hash(evaluators[0]) == hash(evaluators[1])
 
 
-@pytest.mark.parametrize(("parents", "children", "chunk"), [(2, 16, 2), (1, 16, 1), (4, 8, 4)])
+@pytest.mark.parametrize(
+    ("parents", "children", "chunk"),
+    [(2, 16, 2), pytest.param(1, 16, 1, marks=pytest.mark.slow), pytest.param(4, 8, 4, marks=pytest.mark.slow)],
+)
 def test_slices_are_scored_as_the_whole_is(task, parents, children, chunk):
     """However few chunks there are in one: a loop of one turn must not be another program."""
     mutation = v.low_rank(v.multiplicative(v.relative(0.3)))

@@ -84,6 +84,7 @@ def test_the_warm_up_moves_step_sizes_and_no_weights():
     chex.assert_trees_all_equal(replayed.parents, after.state.parents)
 
 
+@pytest.mark.slow
 def test_the_pedigree_file_knows_about_the_warm_up(tmp_path):
     task = bowl(np.ones(5))
     change = v.gaussian(v.multiplicative(v.absolute(0.1)))
@@ -95,6 +96,7 @@ def test_the_pedigree_file_knows_about_the_warm_up(tmp_path):
         chex.assert_trees_all_equal(replayed.parents, result.state.parents)
 
 
+@pytest.mark.slow
 def test_momentum_is_faster_on_an_ellipsoid():
     task = bowl(10.0 ** (3 * np.arange(12) / 11))
     plain = v.gaussian(v.multiplicative(v.absolute(0.1), up=1.3, per=v.individual))
