@@ -59,9 +59,19 @@ def alone():
 
 
 @pytest.mark.slow
-def test_many_devices_of_one_process_make_no_difference(alone):
-    (answer,) = answers(start(1, "--cores", "4"))
-    assert answer["devices"] == 4
+@pytest.mark.parametrize("cores", [4, 8])
+def test_many_devices_of_one_process_make_no_difference(alone, cores):
+    (answer,) = answers(start(1, "--cores", str(cores)))
+    assert answer["devices"] == cores
+    assert answer["digest"] == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_workers_of_ray_make_no_difference(alone, workers):
+    """Of a Ray that is started on this machine; four are more than it has cores, so that two of them wait for room."""
+    (answer,) = answers(start(1, "--workers", str(workers)))
+    assert 1 <= answer["tally"]["workers"] <= workers
     assert answer["digest"] == alone
 
 

@@ -19,6 +19,7 @@ from jaxga.base import Individual, InputError, State, Survivors, require
 from jaxga.distributed import from_first
 
 KEEP = 2
+NUMBERS = "key_as_numbers"  # in the record of a state whose key is no typed one
 
 
 @contextlib.contextmanager
@@ -54,12 +55,16 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
 
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
-    step = int(checkpoint.state.generation)
-    record = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history, "seconds": checkpoint.seconds}
+    step, state = int(checkpoint.state.generation), checkpoint.state
+    record: dict[str, Any] = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history}
+    record["seconds"] = checkpoint.seconds
+    if jax.process_count() > 1:  # of arrays that one process has, orbax takes those of numpy alone
+        state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, state))
+        record[NUMBERS] = 1
     with _quiet(), _manager(directory) as manager:
         if step in manager.all_steps():
             return
-        items = {"state": ocp.args.StandardSave(checkpoint.state), "record": ocp.args.StandardSave(record)}
+        items = {"state": ocp.args.StandardSave(state), "record": ocp.args.StandardSave(record)}
         manager.save(step, args=ocp.args.Composite(**items, config=ocp.args.JsonSave(checkpoint.config)))
 
 
@@ -83,13 +88,16 @@ def restore(directory: str | Path, like: State | None = None) -> Checkpoint:
     directory = Path(directory)
     step = latest(directory)
     require(step is not None, f"{directory} holds no complete checkpoint: start the run without --resume.")
-    items = {"state": ocp.args.StandardRestore(like), "record": ocp.args.StandardRestore()}
     try:
         with _quiet(), _manager(directory) as manager:
-            found = manager.restore(step, args=ocp.args.Composite(**items, config=ocp.args.JsonRestore()))
-        record = found["record"]
+            items = {"record": ocp.args.StandardRestore(), "config": ocp.args.JsonRestore()}
+            found = manager.restore(step, args=ocp.args.Composite(**items))
+            record = found["record"]
+            if like is not None and NUMBERS in record:
+                like = like._replace(key=jax.eval_shape(jax.random.key_data, like.key))
+            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
         return Checkpoint(
-            state=_as_state(found["state"]),
+            state=_as_state(state),
             survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
             history={name: np.asarray(values) for name, values in record["history"].items()},
             config=found["config"],
@@ -142,10 +150,10 @@ def _with_key(change: Any, state: State) -> State:
 
 def _as_state(found: Any) -> State:
     """Without a target orbax gives back dicts for named tuples and lists for tuples."""
-    if isinstance(found, State):
-        return found
-    parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
-    return State(**{**found, "parents": parents})
+    if not isinstance(found, State):
+        parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
+        found = State(**{**found, "parents": parents})
+    return _with_key(jax.random.wrap_key_data, found) if found.key.ndim else found
 
 
 def _tuples(node: Any) -> Any:
