@@ -158,6 +158,7 @@ def test_effects_of_averaged_children_and_of_founders():
         assert abs(effects.fitness[-1] - final) < 1e-4
 
 
+@pytest.mark.slow
 def test_robustness_is_what_a_mutation_costs(learned):
     task, algorithm, result = learned
     answer = analysis.robustness(algorithm, result.pedigree, task, gaussian(0.5), samples=512)

@@ -122,7 +122,8 @@ def test_killed_and_resumed_equals_never_stopped(uninterrupted, tmp_path):
     assert_same_run(uninterrupted[0], out)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow  # the signals themselves: test_run.py
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
     out = tmp_path / "run"
     process = start(*SMALL, "--generations", 10**6, "--out", out)
