@@ -27,6 +27,7 @@ import numpy as np
 
 import jaxga
 from jaxga import distributed, nn, report, tasks, variation
+from jaxga.evaluate.vmapped import parts_of_child
 from jaxga.evaluate.workers import LOOPBACK, Pool
 from jaxga.report.files import describe_machine
 
@@ -62,8 +63,7 @@ def make(size: str, children: int = CHILDREN, chunk: int = 8) -> jaxga.Vmapped:
 
 def parameters(size: str) -> int:
     """Of one network."""
-    shape = jax.eval_shape(make(size).algorithm.init, jax.random.key(0)).parents
-    return sum(leaf.size // PARENTS for leaf in jax.tree.leaves(shape.params))
+    return parts_of_child(make(size).algorithm).whole
 
 
 def loopback() -> int:
@@ -161,7 +161,7 @@ def process(size: str) -> None:
 
 def chaos(args: Args) -> list[dict[str, Any]]:
     """Undisturbed, then with kills; and whether both ended alike."""
-    rows, results = [], []
+    rows = []
     alone = make("large", 256)
     expected = jaxga.run(alone.algorithm, alone, 0, generations=args.generations)
     for every in (None, args.every):
@@ -180,7 +180,6 @@ def chaos(args: Args) -> list[dict[str, Any]]:
                  "scored again": lost / jobs, "least workers": int(result.history["workers"].min()),
                  "as one process": alike(result, expected)}
             )  # fmt: skip
-            results.append(result)
     return rows
 
 
@@ -266,7 +265,7 @@ def efficiency(workers: int, seconds: float, head: float, slices: int = 4) -> fl
     free, ends = 0.0, [0.0] * workers
     for number in range(workers * slices):
         who = number % workers
-        free = max(free, 0.0) + head
+        free += head
         ends[who] = max(ends[who], free) + seconds
     return workers * slices * seconds / (workers * max(ends))
 

@@ -24,20 +24,17 @@ def free_port() -> int:
 
 def start(processes, *arguments):
     """As many processes that find one another on loopback; one alone is told nothing of others."""
-    port, started = free_port(), []
-    for number in range(processes):
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-        command = [sys.executable, str(PROGRAM), *arguments]
-        if processes > 1:
-            command.append("--hosts")
-            environment |= {
-                "JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{port}",
-                "JAX_NUM_PROCESSES": str(processes),
-                "JAX_PROCESS_ID": str(number),
-            }
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
-    return started
+    if processes == 1:
+        return spawn([{}], *arguments)
+    others = {"JAX_COORDINATOR_ADDRESS": f"127.0.0.1:{free_port()}", "JAX_NUM_PROCESSES": str(processes)}
+    return spawn([others | {"JAX_PROCESS_ID": str(number)} for number in range(processes)], "--hosts", *arguments)
+
+
+def spawn(environments, *arguments):
+    """A process in each of them."""
+    command, own = [sys.executable, str(PROGRAM), *arguments], {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return [subprocess.Popen(command, env=os.environ | own | environment, **pipes) for environment in environments]
 
 
 def answers(started):
@@ -103,12 +100,7 @@ def test_slurm_says_who_the_others_are(alone):
         "SLURM_JOB_ID": job, "SLURM_STEP_NODELIST": "127.0.0.1", "SLURM_NTASKS": "2", "SLURM_STEP_NUM_NODES": "1",
         "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{int(job) % 4096 + 61440}",
     }  # fmt: skip
-    started = []
-    for number in ("0", "1"):
-        environment = os.environ | slurm | {"SLURM_PROCID": number, "SLURM_LOCALID": number, "XLA_FLAGS": ""}
-        command = [sys.executable, str(PROGRAM), "--hosts"]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        started.append(subprocess.Popen(command, env=environment, text=True, **pipes))
+    started = spawn([slurm | {"SLURM_PROCID": number, "SLURM_LOCALID": number} for number in ("0", "1")], "--hosts")
     assert {answer["digest"] for answer in answers(started)} == {alone}
 
 

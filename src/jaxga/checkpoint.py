@@ -17,6 +17,7 @@ import orbax.checkpoint as ocp
 
 from jaxga.base import Individual, InputError, State, Survivors, require
 from jaxga.distributed import from_first
+from jaxga.tree import in_one, in_parts
 
 KEEP = 2
 NUMBERS = "key_as_numbers"  # in the record of a state whose key is no typed one
@@ -121,7 +122,7 @@ def found_by_first(directory: Path, like: State) -> Checkpoint | None:
 def _pack(saved: Checkpoint) -> bytes:
     state = [np.asarray(leaf) for leaf in jax.tree.leaves(_with_key(jax.random.key_data, saved.state))]
     parts = {"state": dict(enumerate(state)), "survivors": saved.survivors._asdict(), "history": saved.history}
-    arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+    arrays = in_one(parts)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, config=json.dumps(saved.config), seconds=saved.seconds, **arrays)
     return buffer.getvalue()
@@ -129,11 +130,7 @@ def _pack(saved: Checkpoint) -> bytes:
 
 def _unpack(data: bytes, like: State) -> Checkpoint:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        parts: dict[str, dict[str, np.ndarray]] = {"state": {}, "survivors": {}, "history": {}}
-        for name in file.files:
-            part, _, column = name.partition("/")
-            if column:
-                parts[part][column] = file[name]
+        parts = in_parts(file)
         state = jax.tree.unflatten(jax.tree.structure(like), list(parts["state"].values()))
         return Checkpoint(
             state=_with_key(jax.random.wrap_key_data, jax.tree.map(jax.numpy.asarray, state)),

@@ -4,6 +4,7 @@ A task closes over its images. ``jax.jit`` would write them into every program t
 seven seconds and three copies of themselves. Here they are arguments of the program.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -90,6 +91,11 @@ def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh
     sizes = [getattr(stats, f"{part}_size_in_bytes") for part in needs] or [held, 0, 0]
     memory = Memory(held, sizes[0] - held, *sizes[1:])
     return Prepared(program, data, jax.tree.structure(out), memory, compiled)
+
+
+def wording(*programs: Any) -> str:
+    """Jaxprs as text, without the addresses that objects have in this process."""
+    return re.sub(r"0x[0-9a-f]+", "", " ".join(map(str, programs)))
 
 
 def _shapes(leaves: list[Any], mesh: Mesh | None) -> list[jax.ShapeDtypeStruct]:

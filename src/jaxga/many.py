@@ -24,6 +24,7 @@ from jaxga.report.progress import Progress
 from jaxga.report.statistics import Interval, median_interval
 from jaxga.run import BEST_VALIDATION, Program, Result, generation, run
 from jaxga.stop import never
+from jaxga.tree import in_one, in_parts
 
 Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
 
@@ -66,8 +67,7 @@ class Runs:
 
     def save(self, path: str | Path) -> None:
         """Write all of it to one ``.npz`` file; `load_runs` reads it."""
-        parts = {"settings": self.settings, "metrics": self.metrics}
-        arrays = {f"{part}/{name}": values for part, columns in parts.items() for name, values in columns.items()}
+        arrays = in_one({"settings": self.settings, "metrics": self.metrics})
         np.savez_compressed(path, allow_pickle=False, seconds=self.seconds, **arrays)
 
     def plot(self, path: str | Path | None = None, metric: str = "best_fitness", **properties: Any) -> Any:
@@ -85,12 +85,7 @@ class Runs:
 def load_runs(path: str | Path) -> Runs:
     """Read what `Runs.save` wrote."""
     with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        parts: dict[str, dict[str, np.ndarray]] = {"settings": {}, "metrics": {}}
-        for name in file.files:
-            part, _, column = name.partition("/")
-            if column:
-                parts[part][column] = file[name]
-        return Runs(**parts, seconds=float(file["seconds"]))
+        return Runs(**in_parts(file), seconds=float(file["seconds"]))
 
 
 def join_runs(parts: Sequence[Runs]) -> Runs:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +16,7 @@ import numpy as np
 
 from jaxga.algorithm import shape_of_state, state_with_parents
 from jaxga.base import Algorithm, Evaluation, InputError, State, Task, require
-from jaxga.compilation import jit, prepare
+from jaxga.compilation import jit, prepare, wording
 from jaxga.devices import Devices, chosen, free_memory
 from jaxga.evaluate import Sharded, Vmapped, vmapped
 from jaxga.report.files import write_json
@@ -196,10 +195,10 @@ def _seconds_a_child(evaluator: Vmapped, state: State, seconds: float) -> float:
 
 def _fingerprint(evaluators: dict[int, Vmapped], state: State) -> str:
     """Of the program, the candidates and the machine."""
-    program = str(jax.make_jaxpr(next(iter(evaluators.values())))(state))
+    program = jax.make_jaxpr(next(iter(evaluators.values())))(state)
     device = jax.local_devices()[0]
     words = (
-        re.sub(r"0x[0-9a-f]+", "", program),
+        wording(program),
         sorted(evaluators),
         jax.__version__,
         device.device_kind,

@@ -35,7 +35,7 @@ from jaxga.base import (
 from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.distributed import agreed, is_first
-from jaxga.evaluate import sharded, vmapped
+from jaxga.evaluate import sharded, vmapped, worth_sharing
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
@@ -347,7 +347,7 @@ def evaluator_of(
 ) -> Evaluator:
     """That of all devices, where there are several, and more than one chunk to be shared."""
     evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
-    return evaluator if len(devices) == 1 or evaluator.grid == (1, 1) else sharded(evaluator, devices)
+    return sharded(evaluator, devices) if worth_sharing(evaluator, len(devices)) else evaluator
 
 
 def _next_limit(count: int, taken: float) -> int:

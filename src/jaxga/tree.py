@@ -1,7 +1,7 @@
 """Pytree helpers: take, stack, a key for every leaf, names and sizes of leaves."""
 
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -66,6 +66,21 @@ def key_tree(key: Key, tree: Any, is_leaf: Callable[[Any], bool] | None = None) 
     names, treedef = jax.tree.flatten(paths(tree, is_leaf))
     hashes = jnp.array([path_hash(path) for path in names], jnp.uint32)
     return treedef.unflatten(list(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)))
+
+
+def in_one(parts: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+    """Named arrays of several parts as those of one file: ``part/name``."""
+    return {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+
+
+def in_parts(file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What `in_one` made one, in parts again; what belongs to none is left out."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name in file:
+        part, _, rest = name.partition("/")
+        if rest:
+            parts.setdefault(part, {})[rest] = file[name]
+    return parts
 
 
 def named_leaves(tree: Any) -> dict[str, Any]:

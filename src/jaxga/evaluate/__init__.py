@@ -2,7 +2,7 @@
 
 from jaxga.evaluate.hosts import over_hosts
 from jaxga.evaluate.rollouts import Rollouts, rollouts
-from jaxga.evaluate.sharded import Sharded, sharded, together
+from jaxga.evaluate.sharded import Sharded, sharded, together, worth_sharing
 from jaxga.evaluate.validated import Validated, best_validated, validated
 from jaxga.evaluate.vmapped import Vmapped, vmapped
 from jaxga.evaluate.workers import Pool, pool
@@ -21,4 +21,5 @@ __all__ = [
     "together",
     "validated",
     "vmapped",
+    "worth_sharing",
 ]

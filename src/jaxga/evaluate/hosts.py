@@ -10,7 +10,7 @@ import numpy as np
 from jaxga.base import Algorithm, Evaluation, State, as_fitness
 from jaxga.distributed import gathered
 from jaxga.evaluate.rollouts import Rollouts
-from jaxga.evaluate.vmapped import join
+from jaxga.evaluate.vmapped import with_elites
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,7 @@ class OverHosts:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        scores = self.children(state)
-        return join([scores, self.evaluator.elites(state)]) if self.algorithm.scores_elites(state) else scores
+        return with_elites(self.evaluator, state, self.children(state))
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``; a process plays every so manieth group of them."""

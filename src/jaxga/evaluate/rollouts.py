@@ -30,7 +30,7 @@ from jaxga.base import (
     require_at_least,
 )
 from jaxga.devices import cores
-from jaxga.evaluate.vmapped import divisors, join, largest_divisor, map_axes, parts_of_child
+from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
 
 WIDTH = 32  # observations that are answered at once, at most
 OWN_NUMBERS = 8_000_000  # of a group at most
@@ -122,8 +122,7 @@ class Rollouts:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        scores = self.children(state)
-        return join([scores, self.elites(state)]) if self.algorithm.scores_elites(state) else scores
+        return with_elites(self, state, self.children(state))
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
@@ -131,8 +130,7 @@ class Rollouts:
 
     def slices(self, about: int) -> int:
         """Into so many equal slices of whole groups the children are cut, where about so many are wanted."""
-        groups = self.algorithm.children // self.programs.rows
-        return min((count for count in divisors(groups) if count >= about), default=groups)
+        return enough(divisors(self.algorithm.children // self.programs.rows), about)
 
     def score_slice(self, state: State, number: int, slices: int) -> Evaluation:
         """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""

@@ -9,7 +9,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxga.base import Algorithm, Evaluation, State
 from jaxga.devices import AXIS, Devices, mesh
-from jaxga.evaluate.vmapped import Vmapped, merge
+from jaxga.evaluate.vmapped import Vmapped, merge, with_elites
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Sharded:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return self.evaluator.with_elites(state, self.children(state))
+        return with_elites(self.evaluator, state, self.children(state))
 
     def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
         """As `Vmapped.measure`, by every device for itself."""
@@ -48,7 +48,7 @@ class Together:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return self.evaluator.with_elites(state, self.children(state))
+        return with_elites(self.evaluator, state, self.children(state))
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
@@ -83,9 +83,14 @@ def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
     return tree.unflatten(leaves)
 
 
+def worth_sharing(evaluator: Vmapped, devices: int) -> bool:
+    """Not where a device is alone, or would have the only chunk."""
+    return devices > 1 and evaluator.grid != (1, 1)
+
+
 def together(evaluator: Vmapped, devices: int) -> Vmapped | Together:
-    """`Together` of several devices; where one is alone, or has the only chunk, it is left to itself."""
-    return evaluator if devices == 1 or evaluator.grid == (1, 1) else Together(evaluator, devices)
+    """`Together` of several devices, where that is worth it."""
+    return Together(evaluator, devices) if worth_sharing(evaluator, devices) else evaluator
 
 
 def sharded(evaluator: Vmapped, devices: Devices | None = None) -> Sharded:

@@ -52,7 +52,7 @@ class Vmapped:
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return self.with_elites(state, self.children(state))
+        return with_elites(self, state, self.children(state))
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
@@ -61,8 +61,7 @@ class Vmapped:
     def slices(self, about: int) -> int:
         """Into so many equal slices the children are cut, where about so many are wanted."""
         groups, chunks = self.grid
-        counts = {*divisors(groups), *(groups * parts for parts in divisors(chunks))}
-        return min((count for count in counts if count >= about), default=groups * chunks)
+        return enough([*divisors(groups), *(groups * parts for parts in divisors(chunks))], about)
 
     def score_slice(self, state: State, number: Any, slices: int) -> Evaluation:
         """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""
@@ -141,10 +140,6 @@ class Vmapped:
 
         axes = _axes(score, jnp.arange(2))
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
-
-    def with_elites(self, state: State, scores: Evaluation) -> Evaluation:
-        """The scores of elites that are scored again, behind those of the children."""
-        return join([scores, self.elites(state)]) if self.algorithm.scores_elites(state) else scores
 
     def elites(self, state: State) -> Evaluation:
         """The elites ``[elites]``, scored as the children are."""
@@ -266,6 +261,16 @@ def merge(tree: Evaluation, axes: int) -> Evaluation:
 def join(parts: Sequence[Evaluation]) -> Evaluation:
     """Scores ``[a]``, ``[b]``, ... as one; metrics without an axis are counts, and add up."""
     return jax.tree.map(lambda *leaves: sum(leaves) if jnp.ndim(leaves[0]) == 0 else jnp.concatenate(leaves), *parts)
+
+
+def with_elites(evaluator: Any, state: State, scores: Evaluation) -> Evaluation:
+    """The scores of elites that are scored again by ``evaluator.elites``, behind those of the children."""
+    return join([scores, evaluator.elites(state)]) if evaluator.algorithm.scores_elites(state) else scores
+
+
+def enough(counts: Sequence[int], about: int) -> int:
+    """The smallest that is no less than ``about``, else the largest."""
+    return min((count for count in counts if count >= about), default=max(counts))
 
 
 def divisors(number: int) -> list[int]:

@@ -8,7 +8,6 @@ number alone: one whose worker is lost is leased again, whoever scores it, and a
 import hashlib
 import logging
 import os
-import re
 import sys
 import time
 import warnings
@@ -25,7 +24,7 @@ import numpy as np
 from jaxga._version import __version__
 from jaxga.algorithm import shape_of_state
 from jaxga.base import Algorithm, Evaluation, InputError, State, Survivors, as_fitness, require, require_at_least
-from jaxga.compilation import jit
+from jaxga.compilation import jit, wording
 from jaxga.devices import cores
 from jaxga.evaluate.vmapped import join
 
@@ -74,8 +73,7 @@ def fingerprint(evaluator: Any) -> str:
         jax.make_jaxpr(algorithm.init)(jax.random.key(0)),
         jax.make_jaxpr(score)(shape_of_state(algorithm)),
     ]
-    text = re.sub(r"0x[0-9a-f]+", "", f"{words} {[closed.jaxpr for closed in programs]}")
-    found = hashlib.sha256(text.encode())
+    found = hashlib.sha256(wording(words, *(closed.jaxpr for closed in programs)).encode())
     for const in (const for closed in programs for const in closed.consts):
         found.update(np.asarray(const).tobytes())
     return found.hexdigest()
@@ -137,7 +135,7 @@ class Row(NamedTuple):
         """The part that makes parents. Fitness stays where selection is."""
         table = jax.device_get(survivors)
         plain = bool((table.share == 1).all() and (table.step == 1).all())
-        return cls(np.asarray(table.indices), None if plain else table.share, None if plain else table.step)
+        return cls(table.indices, None if plain else table.share, None if plain else table.step)
 
     def survivors(self) -> Survivors:
         """With no fitness, which nothing that makes or scores children looks at."""
@@ -192,8 +190,7 @@ class Scores(NamedTuple):
         found = jax.device_get(as_fitness(evaluation))
         same = bool((found.tiebreak == found.tiebreak[0]).all())
         tiebreak = found.tiebreak[0] if same else found.tiebreak
-        metrics = {name: np.asarray(values) for name, values in dict(found.metrics or {}).items()}
-        return cls(np.asarray(found.fitness), np.asarray(tiebreak), metrics)
+        return cls(found.fitness, np.asarray(tiebreak), dict(found.metrics or {}))
 
     def evaluation(self) -> Evaluation:
         """As it was."""
