@@ -325,7 +325,7 @@ class Pool:
         everyone = [*self.coming, *self.here]
         asked = [ref for hired in everyone for ref in (*hired.leases, hired.hello, hired.pulse) if ref is not None]
         if not asked:
-            time.sleep(0.1)
+            time.sleep(0 if self.here else 0.1)  # with nobody there, there is nothing to do yet
             return found
         ready, _ = library.wait(asked, num_returns=1, timeout=0.1)
         if len(ready) < len(asked):
