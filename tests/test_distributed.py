@@ -1,5 +1,6 @@
 """Real processes on loopback: the same run, whatever it runs on, and whoever is told to stop."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 PROGRAM = Path(__file__).parent / "programs" / "evolve.py"
@@ -47,6 +49,20 @@ def answers(started):
     lines = [[line for line in out.splitlines() if line.startswith("{")] for out, _ in ends]
     assert all(lines), [error for _, error in ends]
     return [json.loads(found[-1]) for found in lines]
+
+
+def listening(started):
+    """The addresses at which they, and all whom they start, listen until they end."""
+    found, deadline = set(), time.monotonic() + LONG
+    while any(process.poll() is None for process in started) and time.monotonic() < deadline:
+        for process in started:
+            with contextlib.suppress(psutil.Error):
+                everyone = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+                for each in everyone:
+                    ends = [at.laddr.ip for at in each.net_connections("inet") if at.status == psutil.CONN_LISTEN]
+                    found |= {end.removeprefix("::ffff:") for end in ends}  # IPv4 in the guise of IPv6
+        time.sleep(0.2)
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +106,14 @@ def test_games_are_played_by_all(processes):
     (one,) = answers(start(1, "--game", "--generations", "3"))
     found = answers(start(processes, "--game", "--generations", "3"))
     assert {answer["digest"] for answer in found} == {one["digest"]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [(2,), (1, "--workers", "1")], ids=["two processes", "Ray of this machine"])
+def test_nothing_listens_on_other_than_loopback(alone, arguments):
+    started = start(*arguments)
+    assert listening(started) == {"127.0.0.1"}
+    assert {answer["digest"] for answer in answers(started)} == {alone}
 
 
 @pytest.mark.slow

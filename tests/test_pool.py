@@ -289,3 +289,10 @@ def test_a_worker_that_cannot_begin_is_an_error(hired):
 def test_no_workers_is_an_error():
     with pytest.raises(jaxga.InputError, match="workers is 0, and must be 1 or more"):
         jaxga.pool(make, workers=0)
+
+
+def test_an_address_where_nobody_listens_is_an_error_at_once(monkeypatch):
+    """Ray itself would try for minutes."""
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(jaxga.InputError, match=r"no Ray cluster answers at 127\.0\.0\.1:9: start one with `ray start"):
+        jaxga.pool(make, address="127.0.0.1:9")

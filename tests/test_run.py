@@ -46,6 +46,15 @@ def test_same_key_same_run_other_key_another(task, algorithm):
     assert first.state.best_fitness != other.state.best_fitness
 
 
+def test_keys_of_other_kinds_are_refused_and_never_made_of_seeds(task, algorithm):
+    """With them a child in a batch is not the one that is built alone."""
+    with pytest.raises(jaxga.InputError, match=r"key is of kind rbg, .* give a seed, or jax.random.key"):
+        jaxga.run(algorithm, task, jax.random.key(0, impl="rbg"), generations=1)
+    expected = jaxga.run(algorithm, task, 0, generations=2)
+    with jax.default_prng_impl("rbg"):
+        chex.assert_trees_all_equal(jaxga.run(algorithm, task, 0, generations=2).state, expected.state)
+
+
 def test_blocks_do_not_change_the_result(task, algorithm, monkeypatch):
     whole = jaxga.run(algorithm, task, generations=30)
     monkeypatch.setattr(sys.modules["jaxga.run"], "DISPATCH_SECONDS", 0.0)  # one generation a dispatch

@@ -21,6 +21,7 @@ from jaxga.base import (
     Survivors,
     Variation,
     as_fitness,
+    as_key,
     generation_key,
     require,
     require_at_least,
@@ -185,7 +186,7 @@ def state_with_parents(algorithm: Algorithm, key: Key) -> State:
 
 def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
     """Shapes and node types of a state that has parents."""
-    return jax.eval_shape(partial(state_with_parents, algorithm), jax.random.key(0) if key is None else key)
+    return jax.eval_shape(partial(state_with_parents, algorithm), as_key(0) if key is None else key)
 
 
 def _check_sizes(

@@ -20,7 +20,7 @@ Key = jax.Array
 Params = Any
 Strategy = Any
 
-
+THREEFRY = "threefry2x32"  # the kind of keys whose numbers are the same one by one and under vmap
 STEPS, PLAYED = "agent_steps", "played_steps"  # metrics that count: of a generation as measured, so far in a history
 
 
@@ -42,9 +42,20 @@ def require_at_least(least: float, **numbers: Any) -> None:
 
 
 def as_key(key: Any) -> Key:
-    """A typed key as it is, or the key of a seed."""
+    """A typed key as it is, or the key of a seed, whatever JAX is configured to make of seeds.
+
+    Raises:
+      InputError: for keys of other kinds: of ``rbg`` a child's numbers depend on who else is drawn at the same time.
+    """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return key if typed else jax.random.key(operator.index(key))
+    found = key if typed else jax.random.key(operator.index(key), impl=THREEFRY)
+    kind = str(jax.random.key_impl(found))
+    require(
+        kind == THREEFRY,
+        f"key is of kind {kind}, with which a child is another one in another batch: give a seed, or "
+        f"jax.random.key(seed, impl='{THREEFRY}').",
+    )
+    return found
 
 
 class Purpose(IntEnum):

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxga.base import Individual, InputError, State, Survivors, require
+from jaxga.base import THREEFRY, Individual, InputError, State, Survivors, require
 from jaxga.distributed import from_first
 from jaxga.tree import in_one, in_parts
 
@@ -133,12 +133,16 @@ def _unpack(data: bytes, like: State) -> Checkpoint:
         parts = in_parts(file)
         state = jax.tree.unflatten(jax.tree.structure(like), list(parts["state"].values()))
         return Checkpoint(
-            state=_with_key(jax.random.wrap_key_data, jax.tree.map(jax.numpy.asarray, state)),
+            state=_with_key(_typed, jax.tree.map(jax.numpy.asarray, state)),
             survivors=Survivors(**jax.tree.map(np.asarray, parts["survivors"])),
             history=parts["history"],
             config=json.loads(str(file["config"])),
             seconds=float(file["seconds"]),
         )
+
+
+def _typed(numbers: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(numbers, impl=THREEFRY)
 
 
 def _with_key(change: Any, state: State) -> State:
@@ -150,7 +154,7 @@ def _as_state(found: Any) -> State:
     if not isinstance(found, State):
         parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
         found = State(**{**found, "parents": parents})
-    return _with_key(jax.random.wrap_key_data, found) if found.key.ndim else found
+    return _with_key(_typed, found) if found.key.ndim else found
 
 
 def _tuples(node: Any) -> Any:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Key
+from jaxga.base import Key, as_key
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 PARITY = 0x1BD11BDA
@@ -25,7 +25,7 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Ar
     """
     size = int(np.prod(shape))
     partitionable = getattr(jax.config, "jax_threefry_partitionable", False)  # the default: numbers by their index
-    ours = dtype == jnp.float32 and key.dtype == jax.random.key(0).dtype and partitionable
+    ours = dtype == jnp.float32 and key.dtype == as_key(0).dtype and partitionable
     if not (ours and 0 < size < 2**32):
         return jax.random.normal(key, shape, dtype)
     words, half = jax.random.key_data(key), -(-size // 2)

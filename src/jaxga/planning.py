@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.algorithm import shape_of_state, state_with_parents
-from jaxga.base import Algorithm, Evaluation, InputError, State, Task, require
+from jaxga.base import Algorithm, Evaluation, InputError, State, Task, as_key, require
 from jaxga.compilation import jit, prepare, wording
 from jaxga.devices import Devices, chosen, free_memory
 from jaxga.evaluate import Sharded, Vmapped, vmapped
@@ -155,7 +155,7 @@ def best_chunk(
     """
     require(len(candidates) > 0, "candidates is empty: name at least one chunk.")
     evaluators = {some.chunk: some for some in (vmapped(algorithm, task, chunk) for chunk in sorted(candidates))}
-    state = jax.jit(partial(state_with_parents, algorithm))(jax.random.key(0))
+    state = jax.jit(partial(state_with_parents, algorithm))(as_key(0))
     name, file = _fingerprint(evaluators, state), _cache_file()
     known = json.loads(file.read_text()) if file.exists() else {}
     if name not in known:

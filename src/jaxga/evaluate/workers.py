@@ -8,6 +8,7 @@ number alone: one whose worker is lost is leased again, whoever scores it, and a
 import hashlib
 import logging
 import os
+import socket
 import sys
 import time
 import warnings
@@ -23,7 +24,18 @@ import numpy as np
 
 from jaxga._version import __version__
 from jaxga.algorithm import shape_of_state
-from jaxga.base import Algorithm, Evaluation, InputError, State, Survivors, as_fitness, require, require_at_least
+from jaxga.base import (
+    THREEFRY,
+    Algorithm,
+    Evaluation,
+    InputError,
+    State,
+    Survivors,
+    as_fitness,
+    as_key,
+    require,
+    require_at_least,
+)
 from jaxga.compilation import jit, wording
 from jaxga.devices import cores
 from jaxga.evaluate.vmapped import join
@@ -70,7 +82,7 @@ def fingerprint(evaluator: Any) -> str:
         words, most = [], evaluator.slices(1 << 30)
         score = lambda state: evaluator.score_slice(state, jnp.int32(0), most)  # noqa: E731
     programs = [
-        jax.make_jaxpr(algorithm.init)(jax.random.key(0)),
+        jax.make_jaxpr(algorithm.init)(as_key(0)),
         jax.make_jaxpr(score)(shape_of_state(algorithm)),
     ]
     found = hashlib.sha256(wording(words, *(closed.jaxpr for closed in programs)).encode())
@@ -155,7 +167,6 @@ class Parcel(NamedTuple):
     """A whole state: for a worker that comes in the middle of a run."""
 
     key: np.ndarray
-    kind: str  # of key
     generation: int
     leaves: list[np.ndarray] | None  # of the parents; None where there are none yet
 
@@ -163,12 +174,11 @@ class Parcel(NamedTuple):
     def of(cls, state: State) -> "Parcel":
         """The key and the parents."""
         leaves = None if state.parents is None else [np.asarray(leaf) for leaf in jax.tree.leaves(state.parents)]
-        key = np.asarray(jax.random.key_data(state.key))
-        return cls(key, str(jax.random.key_impl(state.key)), int(state.generation), leaves)
+        return cls(np.asarray(jax.random.key_data(state.key)), int(state.generation), leaves)
 
     def state(self, algorithm: Algorithm) -> State:
         """The same on this machine."""
-        key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=self.kind)
+        key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=THREEFRY)
         first = jax.jit(algorithm.init)(key)
         if self.leaves is None:
             return first
@@ -458,12 +468,20 @@ def connect(address: str | None = None) -> None:
             library.init("local", num_cpus=cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         return
     try:
+        _knock(address)
         library.init(address, **quiet)
-    except ConnectionError as error:
+    except OSError as error:  # of which ConnectionError is one
         raise InputError(
             f"no Ray cluster answers at {address}: start one with `ray start --head`, or unset RAY_ADDRESS to have one "
             "on this machine."
         ) from error
+
+
+def _knock(address: str) -> None:
+    """Does anybody listen at ``host:port``? Ray itself tries for minutes. Words like ``auto`` it looks up quickly."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def pool(

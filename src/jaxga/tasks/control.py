@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Evaluation, Key, Params, Task, independent, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Task, as_key, independent, require, require_at_least
 from jaxga.tree import path_key, where
 
 State = Any
@@ -189,7 +189,7 @@ def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200
         mean, std = (of(seen, axis=(0, 1), where=counted) for of in (jnp.mean, jnp.std))
         return Statistics(mean, jnp.where(std > 1e-6, std, 1))
 
-    key = path_key(jax.random.key(seed), ("control", "statistics"))
+    key = path_key(as_key(seed), ("control", "statistics"))
     return jax.jit(measured)(jax.random.split(key, episodes))
 
 
@@ -251,7 +251,7 @@ def control(
         return _score(play(jax.random.split(key, episodes), params))
 
     def validate(params: Params) -> Evaluation:
-        unseen = path_key(jax.random.key(0), ("control", "validation"))
+        unseen = path_key(as_key(0), ("control", "validation"))
         return _score(play(jax.random.split(unseen, validation_episodes), params))
 
     return Task(policy.init, evaluate, key, validate=validate, chunk=CHUNK)

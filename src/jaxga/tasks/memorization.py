@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen
 
-from jaxga.base import Evaluation, Key, Params, Task, common, independent, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Task, as_key, common, independent, require, require_at_least
 from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right, sampled
 from jaxga.tree import path_key
@@ -18,7 +18,7 @@ from jaxga.tree import path_key
 
 def noise(points: int, shape: Sequence[int], classes: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
     """The data of `memorization`: Gaussian points ``[P, *shape]`` and uniform labels ``[P]``."""
-    key_inputs, key_labels = jax.random.split(path_key(jax.random.key(seed), ("memorization",)))
+    key_inputs, key_labels = jax.random.split(path_key(as_key(seed), ("memorization",)))
     return jax.random.normal(key_inputs, (points, *shape)), jax.random.randint(key_labels, (points,), 0, classes)
 
 
