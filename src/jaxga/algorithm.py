@@ -39,6 +39,7 @@ RESERVED = {
     *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
     *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second"),
 }  # names that every run logs
+LOGGED = {"step_size", "frequency"}  # what of a strategy is logged, as means over the parents
 RECOMBINATION_CHUNK = 64  # children whose steps are held at once while they are averaged
 
 
@@ -297,7 +298,7 @@ def _metrics(
         metrics[name] = values[order[jnp.argmax(order < values.size)]] if values.ndim else values
     if state.parents is not None:
         for name, leaf in named_leaves(state.parents.strategy).items():
-            if "step_size" in name.split("/"):
+            if LOGGED & set(name.split("/")):
                 metrics[name] = jnp.mean(leaf)
     return metrics
 

@@ -5,7 +5,8 @@ A mutation of a matrix ``W [m, n]`` may be ``W + A B`` with ``A [m, r]`` and ``B
 all children of a parent. A convolution kernel ``[h, w, c, n]`` is seen as the matrix ``[h w c, n]`` over patches.
 
 `LowRank` is a leaf, not a mode: layers of `jaxga.nn` use its factors, any other code sees the dense matrix: jnp
-functions, operators, methods. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies.
+functions, operators, methods. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies. `Columns`
+is its case for mutations that rewrite single units of a layer.
 """
 
 from collections.abc import Callable
@@ -17,19 +18,13 @@ import jax
 import jax.numpy as jnp
 
 
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LowRank:
-    """``base + left @ right``, of the shape and dtype of ``base``.
+class _SeenAsDense:
+    """To any other code an array: the dense one."""
 
-    >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.ones((1, 3)))
-    >>> leaf.shape, float(leaf.sum()), float(jnp.sum(leaf**2 + 1)), float(jnp.asarray(leaf)[0, 0])
-    ((2, 3), 6.0, 12.0, 1.0)
-    """
+    base: jax.Array
 
-    base: jax.Array  # [..., n], seen as [m, n]
-    left: jax.Array  # [m, r]
-    right: jax.Array  # [r, n]
+    def dense(self) -> jax.Array:
+        raise NotImplementedError
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,10 +37,6 @@ class LowRank:
     @property
     def dtype(self) -> Any:
         return self.base.dtype
-
-    def dense(self) -> jax.Array:
-        """The matrix itself."""
-        return self.base + (self.left @ self.right).reshape(self.base.shape)
 
     def __jax_array__(self) -> jax.Array:
         return self.dense()
@@ -62,15 +53,94 @@ def _of_dense(name: str) -> Callable[..., Any]:
 
 
 for _binary in ("add", "sub", "mul", "truediv", "pow", "matmul"):
-    setattr(LowRank, f"__{_binary}__", _of_dense(f"__{_binary}__"))
-    setattr(LowRank, f"__r{_binary}__", _of_dense(f"__r{_binary}__"))
+    setattr(_SeenAsDense, f"__{_binary}__", _of_dense(f"__{_binary}__"))
+    setattr(_SeenAsDense, f"__r{_binary}__", _of_dense(f"__r{_binary}__"))
 for _other in ("__neg__", "__abs__", "__getitem__"):
-    setattr(LowRank, _other, _of_dense(_other))
+    setattr(_SeenAsDense, _other, _of_dense(_other))
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LowRank(_SeenAsDense):
+    """``base + left @ right``, of the shape and dtype of ``base``.
+
+    >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.ones((1, 3)))
+    >>> leaf.shape, float(leaf.sum()), float(jnp.sum(leaf**2 + 1)), float(jnp.asarray(leaf)[0, 0])
+    ((2, 3), 6.0, 12.0, 1.0)
+    """
+
+    base: jax.Array  # [..., n], seen as [m, n]
+    left: jax.Array  # [m, r]
+    right: jax.Array  # [r, n]
+
+    def dense(self) -> jax.Array:
+        """The matrix itself."""
+        return self.base + (self.left @ self.right).reshape(self.base.shape)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Columns(_SeenAsDense):
+    """``base`` with r of its columns written anew: a step of rank r, and exact. Of one written twice, the last counts.
+
+    >>> leaf = Columns(jnp.zeros((2, 3)), jnp.array([1, 1]), jnp.array([[1.0, 2.0], [1.0, 3.0]]))
+    >>> leaf.dense().tolist(), leaf.right.tolist()
+    ([[0.0, 2.0, 0.0], [0.0, 3.0, 0.0]], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
+    """
+
+    base: jax.Array  # [m, n]
+    index: jax.Array  # [r]
+    value: jax.Array  # [m, r]
+
+    @property
+    def counts(self) -> jax.Array:
+        """``[r]``: is it the last that is written to its column?"""
+        return ~jnp.triu(self.index[:, None] == self.index, 1).any(axis=1)
+
+    @property
+    def left(self) -> jax.Array:
+        """``[m, r]``, of the same step as factors."""
+        return jnp.where(self.counts, self.value - self.base[:, self.index], 0)
+
+    @property
+    def right(self) -> jax.Array:
+        """``[r, n]``"""
+        return jax.nn.one_hot(self.index, self.base.shape[1], dtype=self.dtype)
+
+    def dense(self) -> jax.Array:
+        """The matrix itself."""
+        place = jnp.where(self.counts, self.index, self.base.shape[1])  # one past the end: dropped
+        return self.base.at[:, place].set(self.value, mode="drop")
+
+
+def write_columns(leaf: Any, index: jax.Array, value: jax.Array) -> Columns:
+    """A leaf ``[m, n]`` with columns ``index [r]`` written anew, ``value [m, r]``."""
+    if isinstance(leaf, Columns):
+        return Columns(
+            leaf.base, jnp.concatenate([leaf.index, index]), jnp.concatenate([leaf.value, value.astype(leaf.dtype)], 1)
+        )
+    base = dense_leaf(leaf)
+    return Columns(base, index, value.astype(base.dtype))
+
+
+def read_columns(leaf: Any, index: jax.Array) -> jax.Array:
+    """Columns ``index [...]`` of a leaf ``[m, n]``: ``[m, ...]``."""
+    return written_over(leaf, (leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf))[:, index], index)
+
+
+def written_over(leaf: Any, found: jax.Array, index: jax.Array) -> jax.Array:
+    """Columns ``index [...]`` of a leaf, of which ``found [m, ...]`` is what its base has there."""
+    if not isinstance(leaf, Columns):
+        return found
+    for number in range(leaf.index.size):
+        value = leaf.value[:, number].reshape(-1, *(1,) * index.ndim)
+        found = jnp.where(index == leaf.index[number], value, found)
+    return found
 
 
 def is_low_rank(node: Any) -> bool:
-    """For ``is_leaf``: stop at `LowRank` leaves."""
-    return isinstance(node, LowRank)
+    """For ``is_leaf``: stop at `LowRank` and `Columns` leaves."""
+    return isinstance(node, _SeenAsDense)
 
 
 def dense_leaf(leaf: Any) -> Any:
@@ -158,10 +228,24 @@ def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
 
 
 def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where the scalar ``chosen`` holds, else ``old``; stays low-rank where ``new`` is a step from ``old``."""
-    if is_low_rank(new) and new.base is old:
+    """``new`` where the scalar ``chosen`` holds, else ``old``; stays low-rank where both are steps from one base."""
+    if isinstance(new, LowRank) and new.base is old:
         return LowRank(new.base, jnp.where(chosen, new.left, 0), new.right)
+    written = next((leaf for leaf in (new, old) if isinstance(leaf, Columns)), None)
+    if written is not None:
+        one, other = (_as_written(leaf, written) for leaf in (new, old))
+        if one is not None and other is not None:
+            index, value = (jnp.where(chosen, *pair) for pair in zip(one, other, strict=True))
+            return Columns(written.base, index, value)
     return jnp.where(chosen, dense_leaf(new), dense_leaf(old))
+
+
+def _as_written(leaf: Any, like: Columns) -> tuple[jax.Array, jax.Array] | None:
+    """Index and value of a leaf as `Columns` on the same base and as many; of the base itself what stands there."""
+    if leaf is like.base:
+        return like.index, like.base[:, like.index]
+    same = isinstance(leaf, Columns) and leaf.base is like.base and leaf.index.shape == like.index.shape
+    return (leaf.index, leaf.value) if same else None
 
 
 def select(chosen: Any, new: Any, old: Any) -> Any:

@@ -231,8 +231,11 @@ def applied(network: linen.Module, dtype: Any = jnp.float32) -> Callable[[Any, j
     ``jnp.bfloat16`` halves the bytes and is what accelerators multiply fastest; parents and mutations stay float32.
     """
 
+    def cast_floats(leaf: jax.Array) -> jax.Array:  # there are indices in `jaxga.lowrank.Columns`
+        return leaf.astype(dtype) if jnp.isdtype(leaf.dtype, "real floating") else leaf
+
     def forward(params: Any, x: jax.Array) -> jax.Array:
-        small = jax.tree.map(lambda leaf: leaf.astype(dtype), params)
+        small = jax.tree.map(cast_floats, params)
         return cast(jax.Array, network.apply(small, x.astype(dtype))).astype(jnp.float32)
 
     return forward

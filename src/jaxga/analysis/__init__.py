@@ -11,6 +11,7 @@ from jaxga.analysis.improvement import (
     improvements,
     oracle_schedule,
 )
+from jaxga.analysis.interference import Interference, Trace, interference, trace
 from jaxga.analysis.lineage import Diagnosis, Effects, Robustness, diagnose, lineage_effects, robustness
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "Effects",
     "Fit",
     "Improvements",
+    "Interference",
     "Oracle",
     "Robustness",
     "StepSizeSearch",
+    "Trace",
     "best_of",
     "chance_of_harm",
     "cosine",
@@ -33,8 +36,10 @@ __all__ = [
     "first_step_size",
     "fit_distributions",
     "improvements",
+    "interference",
     "lineage_effects",
     "oracle_schedule",
     "plot_fits",
     "robustness",
+    "trace",
 ]

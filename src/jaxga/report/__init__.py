@@ -2,7 +2,7 @@
 
 from jaxga.report.command import exit_code, run_command
 from jaxga.report.files import BUDGET, RunDirectory, find_run, write_json
-from jaxga.report.plots import Curve, Histogram, plot_curves
+from jaxga.report.plots import Curve, Histogram, draw_curves, plot_curves
 from jaxga.report.progress import Progress, Silence
 from jaxga.report.statistics import Interval, mean_interval, median_interval
 from jaxga.report.tables import print_table
@@ -16,6 +16,7 @@ __all__ = [
     "Progress",
     "RunDirectory",
     "Silence",
+    "draw_curves",
     "exit_code",
     "find_run",
     "mean_interval",

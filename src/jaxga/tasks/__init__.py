@@ -17,7 +17,7 @@ from jaxga.tasks.control import (
 )
 from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.games import envpool_game
-from jaxga.tasks.losses import Loss, cross_entropy, errors, sampled, till_death, till_death_shuffled
+from jaxga.tasks.losses import Loss, cross_entropy, errors, right, sampled, till_death, till_death_shuffled
 from jaxga.tasks.memorization import memorization, noise
 
 __all__ = [
@@ -44,6 +44,7 @@ __all__ = [
     "memorization",
     "noise",
     "paper_network",
+    "right",
     "sampled",
     "squashed",
     "statistics",

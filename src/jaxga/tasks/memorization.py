@@ -3,7 +3,7 @@
 P points, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -30,6 +30,7 @@ def memorization(
     classes: int = 10,
     loss: Loss = cross_entropy,
     seed: int = 0,
+    tiebreak: Callable[[Params, jax.Array], jax.Array] | None = None,
     dtype: Any = jnp.float32,
 ) -> Task:
     """Memorize ``points`` points of Gaussian noise of ``shape``, with labels drawn uniformly from ``classes``.
@@ -42,6 +43,7 @@ def memorization(
       loss: `cross_entropy`, `errors`, `till_death`, `till_death_shuffled`, `sampled`, or any other `Loss`; those that
         count, count points of P. With `sampled` every child draws for itself.
       seed: of the data, apart from the seed of a run.
+      tiebreak: ``(params, points [P, *shape]) -> []``, which decides between equal fitness: `jaxga.memory.intrinsic`.
       dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
 
     Logged for the best child: ``points`` (right by argmax, of P) and ``cross_entropy`` (mean, nats).
@@ -69,7 +71,8 @@ def memorization(
             "cross_entropy": -cross_entropy(key, logits, labels),
         }
         # Points that are wrong can be counted for NaN too: a network that overflowed has no fitness.
-        return Evaluation(jnp.where(jnp.isnan(logits).any(), jnp.nan, loss(key, logits, labels)), metrics=metrics)
+        fitness = jnp.where(jnp.isnan(logits).any(), jnp.nan, loss(key, logits, labels))
+        return Evaluation(fitness, 0.0 if tiebreak is None else tiebreak(params, inputs), metrics)
 
     def differentiable(key: Key, params: Params) -> jax.Array:
         return -cross_entropy(key, forward(params, inputs), labels)

@@ -41,6 +41,7 @@ from jaxga.variation.step_size import (
     StepSize,
     absolute,
     adaptive,
+    fixed,
     individual,
     layer,
     leaf,
@@ -50,6 +51,7 @@ from jaxga.variation.step_size import (
     relative,
     scheduled,
     success_rule,
+    unit,
 )
 
 __all__ = [
@@ -70,6 +72,7 @@ __all__ = [
     "chain",
     "decay",
     "equal",
+    "fixed",
     "fresh",
     "gaussian",
     "individual",
@@ -104,5 +107,6 @@ __all__ = [
     "torus",
     "uniform",
     "uniform_crossover",
+    "unit",
     "with_probability",
 ]

@@ -1,6 +1,6 @@
 """Variations made of variations. Each returns the same type, so they nest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -79,27 +79,48 @@ def with_probability(probability: Any, variation: Variation) -> Variation:
     return Variation(variation.init, apply)
 
 
-def mixture(parts: Sequence[tuple[Any, Variation]]) -> Variation:
-    """One of several variations, with the given weights: ``mixture([(0.9, gaussian(...)), (0.1, fresh(init))])``."""
-    require(len(parts) > 0, "mixture got no parts: give it (weight, variation) pairs.")
-    for weight, _ in parts:
+def mixture(
+    parts: Sequence[tuple[Any, Variation]] | Mapping[str, tuple[Any, Variation]], *, evolve: Any = 0.0
+) -> Variation:
+    """One of several variations, with the given weights: ``mixture([(0.9, gaussian(...)), (0.1, fresh(init))])``.
+
+    With ``evolve`` the weights are inherited, and their logarithms walk at random by N(0, evolve) before they are used:
+    types of mutation that give survivors become frequent. Their shares are logged as ``frequency``, under the names of
+    a mapping or by number.
+    """
+    named = dict(parts) if isinstance(parts, Mapping) else {str(number): part for number, part in enumerate(parts)}
+    require(len(named) > 0, "mixture got no parts: give it (weight, variation) pairs.")
+    evolving = not isinstance(evolve, (int, float)) or evolve > 0
+    require_at_least(0, evolve=evolve)
+    for weight, _ in named.values():
         require_at_least(0, weight=weight)
-    variations = [variation for _, variation in parts]
+    variations = [variation for _, variation in named.values()]
+    given = lambda: jnp.log(jnp.stack([jnp.asarray(weight, jnp.float32) for weight, _ in named.values()]))  # noqa: E731
+
+    def init(params: Params) -> Any:
+        shares = jax.nn.softmax(given())
+        frequency = {"frequency": dict(zip(named, shares, strict=True))} if evolving else {}
+        return {"parts": tuple(variation.init(params) for variation in variations), **frequency}
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         key_choice, *keys = jax.random.split(key, len(variations) + 1)
-        weights = jnp.stack([jnp.asarray(weight, jnp.float32) for weight, _ in parts])
-        drawn = jax.random.categorical(key_choice, jnp.log(weights))
+        logs, frequency = given(), {}
+        if evolving:
+            key_choice, key_walk = jax.random.split(key_choice)
+            logs = jnp.log(jnp.stack(list(parent.strategy["frequency"].values())))
+            logs = jax.nn.log_softmax(logs + evolve * jax.random.normal(key_walk, logs.shape))
+            frequency = {"frequency": dict(zip(parent.strategy["frequency"], jnp.exp(logs), strict=True))}
+        drawn = jax.random.categorical(key_choice, logs)
         params, strategies = parent.params, []
         for number, variation in enumerate(variations):
-            mate = _with_strategy(context.mate, context.mate.strategy[number])
-            own = _with_strategy(parent, parent.strategy[number])
+            mate = _with_strategy(context.mate, context.mate.strategy["parts"][number])
+            own = _with_strategy(parent, parent.strategy["parts"][number])
             child = variation.apply(keys[number], own, context._replace(mate=mate))
             strategies.append(select(drawn == number, child.strategy, own.strategy))
             params = select(drawn == number, child.params, params)
-        return Individual(params, tuple(strategies))
+        return Individual(params, {"parts": tuple(strategies), **frequency})
 
-    return Variation(lambda params: tuple(variation.init(params) for variation in variations), apply)
+    return Variation(init, apply)
 
 
 def momentum(variation: Variation, memory: Any = 0.8) -> Variation:

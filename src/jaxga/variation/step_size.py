@@ -44,6 +44,12 @@ def leaf(path: Path) -> tuple[str, ...]:
     return path
 
 
+def unit(path: Path) -> tuple[str, ...]:
+    """One step size for every unit of a layer: a column of its kernel ``[..., n]`` and what stands below it, as a bias
+    ``[n]``. (`adaptive` gives every leaf ``[n]`` sizes.) The heads of `jaxga.memory` are units."""
+    return path[:-1]
+
+
 def parameter(path: Path) -> tuple[str, ...]:
     """One step size for every single weight. (As a group it is the leaf; `adaptive` gives it the leaf's shape.)"""
     return path
@@ -95,12 +101,13 @@ def relative(sigma: Any) -> StepSize:
 def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: Group) -> StepSize:
     """Self-adaptation: sizes are multiplied by ``exp(log_factor(key, shape))`` before every use, and inherited.
 
-    ``per`` says who shares a size: `individual`, `layer`, `leaf` or `parameter`. What stands under the name
+    ``per`` says who shares a size: `individual`, `layer`, `unit`, `leaf` or `parameter`. What stands under the name
     ``step_size`` in a strategy, the sizes as they were used last, is logged.
     """
 
     def init(params: Params) -> Strategy:
-        shape = (lambda array: array.shape) if per is parameter else (lambda array: ())
+        first = 0 if per is parameter else -1 if per is unit else None  # of the axes that have sizes of their own
+        shape = lambda array: () if first is None else array.shape[first:]  # noqa: E731
         zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), array.dtype), params)
         inner = step_size.init(params)
         sizes, _ = step_size.apply(jax.random.key(0), inner, Context(jnp.int32(0), Individual(params, ())))

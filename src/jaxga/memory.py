@@ -1,0 +1,362 @@
+"""Prototype memories, and mutations that change one head at a time.
+
+A memory has H heads. Each is a prototype, a column of ``memory [D, H]``, and what it says, a column of ``label
+[C, H]``. A point takes the label of the head that is most similar to it, so a mutation of one head moves the points
+that it wins or loses and no others. Genes rewrite single columns (`jaxga.lowrank.Columns`): a child costs the
+similarity of its points to the new column, and the rest is its parent's.
+"""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from jaxga.base import Context, Individual, Key, Params, Strategy, Variation, as_key, require, require_at_least
+from jaxga.lowrank import Columns, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
+from jaxga.noise import normal
+from jaxga.tree import Path, path_key, paths
+from jaxga.variation import StepSize, absolute, mixture
+
+Start = Literal["zeros", "random"]
+
+
+class Look(NamedTuple):
+    """What a memory makes of P points."""
+
+    logits: jax.Array  # [P, C]
+    closeness: jax.Array  # [P], the similarity of the nearest head
+    winner: jax.Array  # [P], which head that is
+
+
+class PrototypeMemory(linen.Module):
+    """The label of the most similar prototype; or, with a ``temperature``, the mean of all, weighted by similarity.
+
+    Args:
+      outputs: C.
+      heads: H.
+      dimension: D; points go through a fixed random projection to it. By default they stay as they are.
+      similarity: ``"dot"`` or ``"cosine"``.
+      temperature: of a softmax over heads; by default the most similar one wins, the first of equals.
+      start: ``"zeros"``, or ``"random"``: prototypes and labels of length 1.
+      seed: of the projection.
+
+    >>> network = PrototypeMemory(10, heads=16)
+    >>> params = network.init(jax.random.key(0), jnp.zeros((1, 8)))
+    >>> network.apply(params, jnp.ones((5, 8))).shape, jax.tree.map(jnp.shape, params["params"])
+    ((5, 10), {'label': (10, 16), 'memory': (8, 16)})
+    """
+
+    outputs: int
+    heads: int = 128
+    dimension: int | None = None
+    similarity: Literal["dot", "cosine"] = "dot"
+    temperature: float | None = None
+    start: Start = "zeros"
+    seed: int = 0
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.look(x).logits
+
+    @linen.compact
+    def look(self, x: jax.Array) -> Look:
+        """Logits, and which head gave them, of points ``[P, ...]``."""
+        require(self.similarity in ("dot", "cosine"), f"similarity is {self.similarity!r}: take 'dot' or 'cosine'.")
+        require(self.start in ("zeros", "random"), f"start is {self.start!r}, and must be 'zeros' or 'random'.")
+        x = x.reshape(x.shape[0], -1)
+        if self.dimension is not None:
+            x = x @ projection(x.shape[1], self.dimension, self.seed).astype(x.dtype)
+        begin = linen.initializers.zeros if self.start == "zeros" else unit_columns
+        memory = self.param("memory", begin, (x.shape[1], self.heads))
+        label = self.param("label", begin, (self.outputs, self.heads))
+        if self.similarity == "cosine":
+            x, memory = _unit(x, axis=1), _each_column(_unit, memory)
+        return _hard(x, memory, label) if self.temperature is None else _soft(x, memory, label, self.temperature)
+
+
+def projection(inputs: int, dimension: int, seed: int = 0) -> jax.Array:
+    """``[inputs, dimension]`` of N(0, 1 / inputs), so that points of N(0, 1) stay such."""
+    key = path_key(as_key(seed), ("projection",))
+    return jax.random.normal(key, (inputs, dimension)) / np.sqrt(inputs)
+
+
+def unit_columns(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+    """Random columns of length 1."""
+    return _unit(jax.random.normal(key, shape, dtype))
+
+
+def _unit(columns: jax.Array, axis: int = 0) -> jax.Array:
+    length = jnp.sqrt(jnp.sum(columns * columns, axis=axis, keepdims=True))
+    return columns / jnp.where(length > 0, length, 1)
+
+
+def _each_column(function: Callable[[jax.Array], jax.Array], leaf: Any) -> Any:
+    """A function of columns ``[m, n]``; what is its base's is computed once for a brood."""
+    if isinstance(leaf, Columns):
+        return Columns(function(leaf.base), leaf.index, function(leaf.value))
+    return function(dense_leaf(leaf))
+
+
+def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
+    """The best of the heads that are the parent's is found once a brood, and then compared with those that are new.
+
+    One of the parent's r + 1 best is none of r rewritten ones.
+    """
+    if not isinstance(memory, Columns):
+        similar = x @ dense_leaf(memory)
+        winner = jnp.argmax(similar, axis=1)
+        return Look(read_columns(label, winner).T, jnp.max(similar, axis=1), winner)
+    heads, rewritten = memory.shape[1], memory.index.size
+    parents = [(_base(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)]
+    parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
+    best = Look(jnp.zeros((label.shape[0], len(x))), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
+    for said, similar, head in reversed(parents):
+        own = Look(written_over(label, said, head), similar, head)
+        best = _chosen((head[:, None] != memory.index).all(axis=1), own, best)
+    said, similar = read_columns(label, memory.index), x @ memory.value  # [C, r], [P, r]
+    for n in range(rewritten):
+        own = Look(said[:, n, None], similar[:, n], memory.index[n])
+        wins = (own.closeness > best.closeness) | ((own.closeness == best.closeness) & (own.winner < best.winner))
+        best = _chosen(wins & memory.counts[n], own, best)
+    return best._replace(logits=best.logits.T)
+
+
+def _nearest(similar: jax.Array, number: int) -> list[tuple[jax.Array, jax.Array]]:
+    """The nearest heads of every point, one after another: similarity ``[P]`` and which it is ``[P]``."""
+    every, found = jnp.arange(similar.shape[1]), []
+    for _ in range(min(number, similar.shape[1])):
+        most = jnp.max(similar, axis=1)
+        head = jnp.min(jnp.where(similar == most[:, None], every, every[-1]), axis=1)
+        similar = jnp.where(every == head[:, None], -jnp.inf, similar)
+        found.append((most, head))
+    return found
+
+
+def _chosen(condition: jax.Array, one: Look, other: Look) -> Look:
+    return Look(*(jnp.where(condition, *pair) for pair in zip(one, other, strict=True)))
+
+
+def _soft(x: jax.Array, memory: Any, label: Any, temperature: float) -> Look:
+    require_at_least(0, temperature=temperature)
+    similar = matmul(x, memory)
+    weights = jax.nn.softmax(similar / temperature, axis=1)
+    return Look(weights @ dense_leaf(label).T, jnp.max(similar, axis=1), jnp.argmax(similar, axis=1))
+
+
+class Head(NamedTuple):
+    """One prototype and its label."""
+
+    memory: Any  # [D]; of many [D, H]
+    label: Any  # [C]; of many [C, H]
+
+
+Change = Callable[[Key, Head, Head], Head]  # (key, head, sizes) -> head
+
+
+class Choice(NamedTuple):
+    """Which head is to change: ``weights: (memory [D, H], strategy) -> [H]``, to which its chance is proportional."""
+
+    init: Callable[[Params], Strategy]
+    move: Callable[[Key, Strategy], Strategy]
+    weights: Callable[[jax.Array, Strategy], jax.Array]
+
+
+def _stateless(weights: Callable[[jax.Array], jax.Array]) -> Choice:
+    return Choice(lambda _: (), lambda _, strategy: strategy, lambda memory, _: weights(memory))
+
+
+def in_use(memory: jax.Array) -> jax.Array:
+    """Bool ``[H]``: a head that is nothing but zeros is free."""
+    return (dense_leaf(memory) != 0).any(axis=0)
+
+
+def _or_any(mask: jax.Array) -> jax.Array:
+    return (mask | ~mask.any()).astype(jnp.float32)
+
+
+any_head = _stateless(lambda memory: jnp.ones(memory.shape[1]))
+"""All with the same chance."""
+
+free_head = _stateless(lambda memory: _or_any(~in_use(memory)))
+"""One that is free; any one, where none is."""
+
+used_head = _stateless(lambda memory: _or_any(in_use(memory)))
+"""One that is in use; any one, where none is."""
+
+
+def plastic(tau: Any = 0.1) -> Choice:
+    """By a softmax of plasticities, one a head, which are inherited and walk at random by N(0, tau).
+
+    A head that should rest can become so.
+    """
+    require_at_least(0, tau=tau)
+    return Choice(
+        init=lambda memory: {"plasticity": jnp.zeros(memory.shape[1])},
+        move=lambda key, strategy: {
+            "plasticity": strategy["plasticity"] + tau * jax.random.normal(key, strategy["plasticity"].shape)
+        },
+        weights=lambda _, strategy: jax.nn.softmax(strategy["plasticity"]),
+    )
+
+
+def walk(key: Key, head: Head, size: Head) -> Head:
+    """``head + size * N(0, 1)``: its length grows as that of a random walk."""
+    noise = _noise(key, head)
+    return Head(head.memory + size.memory * noise.memory, head.label + size.label * noise.label)
+
+
+def replace(key: Key, head: Head, size: Head) -> Head:
+    """A random prototype and a random label of length ``size``, whatever was there."""
+    noise = _noise(key, head)
+    return Head(size.memory * _unit(noise.memory), size.label * _unit(noise.label))
+
+
+def turn(key: Key, head: Head, size: Head) -> Head:
+    """The prototype moves by ``size * N(0, 1 / D)`` and is put back on the unit sphere; the label is drawn anew."""
+    noise = _noise(key, head)
+    moved = head.memory + size.memory * noise.memory / np.sqrt(head.memory.size)
+    return Head(_unit(moved), size.label * noise.label)
+
+
+def erase(key: Key, head: Head, size: Head) -> Head:
+    """Nothing: the head is free."""
+    del key, size
+    return Head(jnp.zeros_like(head.memory), jnp.zeros_like(head.label))
+
+
+def _noise(key: Key, head: Head) -> Head:
+    drawn = normal(key, (head.memory.size + head.label.size,), head.memory.dtype)
+    return Head(*jnp.split(drawn, [head.memory.size]))
+
+
+def gene(
+    change: Change, step_size: StepSize | None = None, *, heads: int | None = 1, choose: Choice = any_head
+) -> Variation:
+    """Some heads of a `PrototypeMemory` change: ``gene(walk)``, ``gene(turn, absolute(0.3))``, ``gene(erase)``.
+
+    Args:
+      change: `walk`, `replace`, `turn`, `erase`, or a function of a key, a `Head`, and the sizes due to it.
+      step_size: as for any mutation, 1 unless given; with ``per=unit`` every head has one of its own.
+      heads: how many are drawn; one that is drawn twice changes once. None for all of them.
+      choose: `any_head`, `free_head`, `used_head`, `plastic`.
+
+    With `jaxga.variation.masked` the prototypes or the labels alone change.
+
+    >>> network, mutation = PrototypeMemory(4, heads=8), gene(walk, absolute(0.5))
+    >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
+    >>> parent = Individual(params, mutation.init(params))
+    >>> child = mutation.apply(jax.random.key(1), parent, Context(jnp.int32(0), parent))
+    >>> int(in_use(child.params["params"]["memory"].dense()).sum())
+    1
+    """
+    require_at_least(1, heads=1 if heads is None else heads)
+    sizes_of = absolute(1.0) if step_size is None else step_size
+
+    def init(params: Params) -> Strategy:
+        return {"step": sizes_of.init(params), "choice": choose.init(_memory(params)[0])}
+
+    def apply(key: Key, parent: Individual, context: Context) -> Individual:
+        key_size, key_choice, key_move, key_change = jax.random.split(key, 4)
+        sizes, step = sizes_of.apply(key_size, parent.strategy["step"], context)
+        choice = choose.move(key_choice, parent.strategy["choice"])
+        memory, label = _memory(parent.params)
+        width = memory.shape[1]
+        size_of = [_wide(size, width) for size in _memory(sizes)]
+        index = jnp.arange(width)
+        if heads is not None:
+            index = _drawn(key_move, choose.weights(dense_leaf(_base(memory)), choice), heads)
+        old = Head(read_columns(memory, index), read_columns(label, index))
+        size = Head(*(size[:, index] for size in size_of))
+        keys = jax.random.split(key_change, index.size)
+        new = jax.vmap(change, in_axes=(0, 1, 1), out_axes=1)(keys, old, size)
+        if heads is not None:
+            new = Head(write_columns(memory, index, new.memory), write_columns(label, index, new.label))
+        return Individual(_with_memory(parent.params, new), {"step": step, "choice": choice})
+
+    return Variation(init, apply)
+
+
+def typed(
+    add: float = 0.4,
+    delete: float = 0.3,
+    perturb: float = 0.3,
+    *,
+    step_size: StepSize | None = None,
+    evolve: float = 0.0,
+) -> Variation:
+    """Genes of three types: a random head in a free place, a head set free, a head turned a little.
+
+    With ``evolve`` the frequencies are inherited, and their logarithms walk at random by N(0, evolve).
+    """
+    parts = {
+        "add": (add, gene(replace, choose=free_head)),
+        "delete": (delete, gene(erase, choose=used_head)),
+        "perturb": (perturb, gene(turn, step_size, choose=used_head)),
+    }
+    return mixture(parts, evolve=evolve)
+
+
+def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, jax.Array], jax.Array]:
+    """A tiebreak for `jaxga.tasks.memorization`: how close the nearest heads are to all points, and ``free`` for every
+    head that is free. Of two memories that are right as often, the one with more room for what comes is better."""
+
+    def value(params: Params, x: jax.Array) -> jax.Array:
+        close = jnp.sum(cast(Look, network.apply(params, x, method="look")).closeness)
+        return close + free * jnp.sum(~in_use(_memory(params).memory)) if free else close
+
+    return value
+
+
+def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -> dict[str, jax.Array]:
+    """Of each head ``[H]``: ``usage``, how many of the points ``x`` it wins; ``norm``, the length of its prototype;
+    ``rate``, the mean of its step sizes, where these evolve.
+
+    To be asked of a run that is over, of all generations at once: `jaxga.analysis.trace`.
+    """
+    winner = cast(Look, network.apply(individual.params, x, method="look")).winner
+    found = {
+        "usage": jnp.sum(jax.nn.one_hot(winner, network.heads), axis=0),
+        "norm": jnp.linalg.norm(dense_leaf(_memory(individual.params).memory), axis=0),
+    }
+    step = individual.strategy.get("step") if isinstance(individual.strategy, dict) else None
+    if isinstance(step, dict) and "step_size" in step:
+        found["rate"] = _wide(_memory(step["step_size"]).memory, network.heads).mean(axis=0)
+    return found
+
+
+def _base(leaf: Any) -> Any:
+    return leaf.base if is_low_rank(leaf) else leaf
+
+
+def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:
+    """So many of ``[H]``, with replacement."""
+    below = jnp.cumsum(weights)
+    points = jax.random.uniform(key, (number,)) * (1 - 2**-20) * below[-1]  # below the last, in spite of rounding
+    return jnp.sum(below <= points[:, None], axis=1)
+
+
+def _wide(size: Any, width: int) -> jax.Array:
+    """A step size as ``[..., H]``, whether it is one for all, one a head, or one a weight."""
+    size = jnp.asarray(size)
+    return size if size.ndim == 2 else jnp.broadcast_to(size, (1, width))
+
+
+def _memory(tree: Any) -> Head:
+    """The two leaves of the memory in a network."""
+    found = {path[-1]: leaf for path, leaf in _leaves(tree)}
+    named = [path[-1] for path, _ in _leaves(tree)]
+    one = named.count("memory") == named.count("label") == 1
+    require(one, f"genes of heads are for a network with one PrototypeMemory, and this one has the leaves {named}.")
+    return Head(found["memory"], found["label"])
+
+
+def _with_memory(params: Params, head: Head) -> Params:
+    new = head._asdict()
+    treedef = jax.tree.structure(params, is_leaf=is_low_rank)
+    return treedef.unflatten([new.get(path[-1], leaf) for path, leaf in _leaves(params)])
+
+
+def _leaves(tree: Any) -> list[tuple[Path, Any]]:
+    return list(zip(jax.tree.leaves(paths(tree, is_low_rank)), jax.tree.leaves(tree, is_leaf=is_low_rank), strict=True))
