@@ -18,7 +18,8 @@ from jaxga.tasks.control import (
 from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.games import envpool_game
 from jaxga.tasks.losses import Loss, cross_entropy, errors, right, sampled, till_death, till_death_shuffled
-from jaxga.tasks.memorization import memorization, noise
+from jaxga.tasks.memorization import labelled, memorization, noise
+from jaxga.tasks.patterns import cat_in_dogs, count_ones, glyphs, mix, ring
 
 __all__ = [
     "Box",
@@ -32,19 +33,25 @@ __all__ = [
     "atari_games",
     "bandit",
     "cartpole",
+    "cat_in_dogs",
     "classification",
     "control",
+    "count_ones",
     "cross_entropy",
     "drawn",
     "envpool_game",
     "errors",
     "feedforward",
     "from_gymnax",
+    "glyphs",
     "greedy",
+    "labelled",
     "memorization",
+    "mix",
     "noise",
     "paper_network",
     "right",
+    "ring",
     "sampled",
     "squashed",
     "statistics",

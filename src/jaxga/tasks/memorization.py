@@ -58,6 +58,29 @@ def memorization(
     require_at_least(2, classes=classes)
     require(all(side >= 1 for side in shape), f"shape is {tuple(shape)}, and every side must be 1 or more.")
     inputs, labels = noise(points, shape, classes, seed)
+    return labelled(network, inputs, labels, loss=loss, tiebreak=tiebreak, dtype=dtype)
+
+
+def labelled(
+    network: linen.Module,
+    inputs: Any,
+    labels: Any,
+    *,
+    loss: Loss = cross_entropy,
+    tiebreak: Callable[[Params, jax.Array], jax.Array] | None = None,
+    dtype: Any = jnp.float32,
+) -> Task:
+    """Learn these points ``[P, ...]`` with these labels ``[P]``, all of them in every evaluation: see `memorization`.
+
+    >>> from jaxga.nn import MLP
+    >>> task = labelled(MLP((2,)), [[0.0, 1.0], [1.0, 0.0]], [0, 1], loss=errors)
+    >>> float(task.evaluate(None, jax.tree.map(jnp.zeros_like, task.init(jax.random.key(0)))).fitness)
+    -1.0
+    """
+    inputs, labels = jnp.asarray(inputs), jnp.asarray(labels)
+    require(
+        inputs.shape[:1] == labels.shape, f"inputs are {inputs.shape} and labels {labels.shape}: one label a point."
+    )
 
     def init(key: Key) -> Params:
         return network.init(key, inputs[:1])
