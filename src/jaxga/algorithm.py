@@ -37,7 +37,7 @@ Founders = Callable[[Key, Callable[[Key], Params], int], Params | None]
 
 RESERVED = {
     *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
-    *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second"),
+    *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second", "lethal"),
 }  # names that every run logs
 LOGGED = {"step_size", "frequency"}  # what of a strategy is logged, as means over the parents
 RECOMBINATION_CHUNK = 64  # children whose steps are held at once while they are averaged
@@ -66,6 +66,7 @@ def ga(
     founders: Founders = common_founder,
     warmup: int = 0,
     champion: Champion | None = None,
+    viable: Callable[[Individual], Any] | None = None,
 ) -> Algorithm:
     """A generational genetic algorithm: T parents, N children, the survivors become the parents.
 
@@ -83,6 +84,8 @@ def ga(
       warmup: so many generations in which only what is inherited beside the weights evolves, such as step sizes:
         children are scored as ever, and survivors pass on their strategy with their parent's weights.
       champion: who is put first whatever its fitness, and so is the elite: `jaxga.best_validated`.
+      viable: ``(individual) -> bool []``: a child for whom it does not hold is lethal. It costs no evaluation, its
+        fitness is -inf, and it survives nowhere: where there are not enough others, its parent stays.
 
     Raises:
       InputError: where the sizes do not fit, or params hold anything but floats.
@@ -147,11 +150,15 @@ def ga(
             chosen = chosen[jnp.argsort(jnp.argsort(order)[chosen])]  # best first
         indices = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
         survivors = _survivors(recombination, evaluation, indices, ranked[0])
+        if viable is not None and recombination is None and state.parents is not None:
+            survivors = _with_parents_of_lethal(survivors, state, children)
         if warmup and state.parents is not None:
             survivors = _without_steps(survivors, state.generation < warmup)
         return Info(
             survivors,
-            _metrics(state, evaluation, ranked[0], order, indices, children, 0 if reevaluate else safe),
+            _metrics(
+                state, evaluation, ranked[0], order, indices, children, 0 if reevaluate else safe, viable is not None
+            ),
         )
 
     def advance(state: State, survivors: Survivors) -> State:
@@ -175,7 +182,7 @@ def ga(
             best_index=jnp.where(better, survivors.best_index, state.best_index),
         )
 
-    return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate)
+    return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate, viable)
 
 
 def state_with_parents(algorithm: Algorithm, key: Key) -> State:
@@ -250,6 +257,19 @@ def _survivors(
     )
 
 
+def _with_parents_of_lethal(survivors: Survivors, state: State, children: int) -> Survivors:
+    """Survivors of whom lethal children are replaced by their parents, with the scores that these have."""
+    index = survivors.indices[:, 0]
+    parents = state.fitness.size
+    slot = jnp.where(index < children, index // (children // parents), index - children)
+    lethal = jnp.isneginf(survivors.fitness)
+    return survivors._replace(
+        indices=jnp.where(lethal, children + slot, index)[:, None],
+        fitness=jnp.where(lethal, state.fitness[slot], survivors.fitness),
+        tiebreak=jnp.where(lethal, state.tiebreak[slot], survivors.tiebreak),
+    )
+
+
 def _without_steps(survivors: Survivors, held: jax.Array) -> Survivors:
     """Survivors that leave their parents' weights as they are, where ``held``; nobody was scored with those."""
     nothing = jnp.zeros_like(survivors.step), jnp.full_like(survivors.fitness, jnp.nan)
@@ -280,17 +300,21 @@ def _metrics(
     indices: jax.Array,
     children: int,
     kept: int,
+    some_lethal: bool,
 ) -> dict[str, jax.Array]:
     fitness = evaluation.fitness[:children]
-    valid = ~jnp.isnan(fitness)
+    lethal = jnp.isneginf(fitness) if some_lethal else jnp.zeros(fitness.shape, bool)
+    valid = ~jnp.isnan(fitness) & ~lethal
     metrics = {
         "fitness": evaluation.fitness[best],
         "mean_fitness": jnp.mean(fitness, where=valid),
         "std_fitness": jnp.std(fitness, where=valid),
         "survivors_mean_fitness": jnp.nanmean(evaluation.fitness[indices]),
-        "nan": jnp.sum(~valid).astype(jnp.int32),
-        "evaluations": jnp.int32(evaluation.fitness.size - kept),
+        "nan": jnp.sum(jnp.isnan(fitness)).astype(jnp.int32),
+        "evaluations": jnp.int32(evaluation.fitness.size - kept) - jnp.sum(lethal).astype(jnp.int32),
     }
+    if some_lethal:
+        metrics["lethal"] = jnp.sum(lethal).astype(jnp.int32)
     logged = {name: values for name, values in dict(evaluation.metrics or {}).items() if values.ndim <= 1}
     clash = sorted(RESERVED & set(logged))
     require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")

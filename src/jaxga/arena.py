@@ -108,7 +108,7 @@ class Arena:
             outcome = Play(self, pool, range(self.envs), episodes, act, width, most, watch).run()
             self.pool = pool
             return outcome
-        outcomes: list[Outcome] = []
+        outcomes = [Outcome(np.zeros(0, np.float32), np.zeros(0, np.int32))]  # of nobody
         for begin in range(0, len(episodes), FRESH):
             some, before = episodes[begin : begin + FRESH], sum(int(part.steps.sum()) for part in outcomes)
             pool = self._make(len(some), [episode.start for episode in some])

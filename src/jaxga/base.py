@@ -212,6 +212,7 @@ class Algorithm(NamedTuple):
     children: int  # N
     elites: int  # parents that compete with the children
     reevaluate: bool  # are elites scored again every generation?
+    viable: Callable[[Individual], Any] | None = None  # who is scored at all
 
     @property
     def brood(self) -> int:

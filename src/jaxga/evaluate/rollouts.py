@@ -65,6 +65,7 @@ class Programs(NamedTuple):
     ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
     brood: Callable[..., Params]  # (state, group) -> params of ``rows`` children of one parent
     ask_brood: Callable[..., jax.Array]  # (brood, rows [B], observations [B, ...]) -> actions [B, ...]
+    viable: Callable[..., jax.Array]  # (state, indices [c]) -> bool [c]
     rows: int
 
 
@@ -100,6 +101,11 @@ def compiled(
         one = lambda params, observation: act(params, observation[None])[0]  # noqa: E731
         return jax.vmap(one, in_axes=(axes, 0))(some, observations)
 
+    def viable(state: State, indices: jax.Array) -> jax.Array:
+        rule = algorithm.viable or (lambda _: jnp.bool_(True))
+        slots, members = jnp.divmod(indices, algorithm.brood)
+        return jax.vmap(lambda *place: rule(algorithm.offspring(state, *place)))(slots, members)
+
     return Programs(
         draw=jax.jit(jax.vmap(draw)),
         starts=jax.jit(starts, static_argnames=("episodes", "purpose")),
@@ -107,6 +113,7 @@ def compiled(
         ask=jax.jit(ask),
         brood=jax.jit(brood),
         ask_brood=jax.jit(ask_brood),
+        viable=jax.jit(viable),
         rows=rows,
     )
 
@@ -138,8 +145,15 @@ class Rollouts:
         return self.score_children(state, number * some + np.arange(some))
 
     def score_children(self, state: State, indices: np.ndarray) -> Evaluation:
-        """These children ``[c]``, whole groups of them."""
+        """These children ``[c]``, whole groups of them. Lethal ones do not play."""
         starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
+        if self.algorithm.viable is not None:
+            alive = np.asarray(self.programs.viable(state, indices))
+            return _among(alive, self.play_children(state, indices[alive], starts[alive]))
+        return self.play_children(state, indices, starts)
+
+    def play_children(self, state: State, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
+        """Children ``[c]`` from starts ``[c, episodes]``."""
         if state.parents is None or self.programs.rows == 1:
             return self.score(state, indices, starts)
         width = _width(self.programs.rows * self.episodes)
@@ -194,7 +208,7 @@ class Rollouts:
         numbers = {episode: number for number, episode in enumerate(dict.fromkeys(due))}
         most = max_steps or self.game.max_steps
         once = self.arena.play([Episode(*each) for each in numbers], players, players.width, most, self.watch)
-        again = np.array([numbers[episode] for episode in due]).reshape(starts.shape)
+        again = np.array([numbers[episode] for episode in due], int).reshape(starts.shape)
         returns, steps = once.returns[again], once.steps[again]
         metrics = {"episode_steps": jnp.asarray(steps.mean(1), jnp.float32)}
         if starts.shape[1] > 1:
@@ -205,6 +219,17 @@ class Rollouts:
     def starts(self, state: State, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
         """Their starts ``[c, episodes]``."""
         return np.asarray(self.programs.starts(state, indices, episodes=episodes, purpose=purpose))
+
+
+def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
+    """Scores of those ``[c]`` who are alive, with -inf for the others."""
+    place = np.maximum(np.cumsum(alive) - 1, 0)
+
+    def spread(leaf: jax.Array, gap: float) -> jax.Array:
+        return jnp.where(alive, leaf[place], gap) if len(leaf) else jnp.full(len(alive), gap, leaf.dtype)
+
+    metrics = {name: leaf if leaf.ndim == 0 else spread(leaf, 0) for name, leaf in scores.metrics.items()}
+    return Evaluation(spread(scores.fitness, -jnp.inf), metrics=metrics)
 
 
 def _width(episodes: int) -> int:

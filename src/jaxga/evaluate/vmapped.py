@@ -127,7 +127,11 @@ class Vmapped:
             chunk = members.shape[1]
             part = partial(jax.lax.dynamic_slice_in_dim, start_index=number * chunk, slice_size=chunk)
             some = map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
-            return jax.vmap(score, in_axes=(0, axes))(members[number], some)
+            score_all = jax.vmap(score, in_axes=(0, axes))
+            if self.algorithm.viable is None:
+                return score_all(members[number], some)
+            alive = jax.vmap(self.algorithm.viable, in_axes=(axes,))(some)
+            return _of_viable(alive, score_all, members[number], some)
 
         return _loop(score_chunk, len(members), state.generation)
 
@@ -236,6 +240,14 @@ def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
 
 def map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -> Any:
     return jax.tree.map(function, axes, tree, is_leaf=lambda axis: axis is None)
+
+
+def _of_viable(alive: jax.Array, score: Callable[..., Evaluation], *children: Any) -> Evaluation:
+    """The scores of a chunk of which some ``[chunk]`` are alive; where nobody is, nothing is computed."""
+    shapes = jax.eval_shape(score, *children)
+    nothing = lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)  # noqa: E731
+    scores = jax.lax.cond(alive.any(), score, nothing, *children)
+    return scores._replace(fitness=jnp.where(alive, scores.fitness, -jnp.inf))
 
 
 def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) -> Any:
