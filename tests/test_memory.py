@@ -331,3 +331,27 @@ def test_till_death_is_solved():
 def test_refusals(wrong, message):
     with pytest.raises(jaxga.InputError, match=message):
         wrong()
+
+
+def memorizing(change):
+    task = tasks.memorization(network(), points=POINTS, shape=(DIMENSION,), classes=CLASSES, loss=tasks.errors)
+    algorithm = jaxga.ga(task.init, change, parents=2, children=16, elites=1)
+    return algorithm, jaxga.run(algorithm, task, generations=40)
+
+
+def test_dead_genes_can_be_left_out_of_what_is_replaced():
+    algorithm, result = memorizing(memory.gene(memory.replace))
+    genome = analysis.prune(algorithm, result.pedigree)
+    assert 1 <= len(genome.genes) <= HEADS
+    assert genome.dead > 0
+    chex.assert_trees_all_equal(
+        analysis.decode(algorithm, genome), jax.tree.map(lambda p: p[0], result.state.parents.params)
+    )
+
+
+def test_genes_that_build_on_one_another_all_live():
+    algorithm, result = memorizing(v.gaussian(v.absolute(0.3)))
+    assert analysis.prune(algorithm, result.pedigree).dead == 0
+    algorithm, result = memorizing(memory.gene(memory.walk))
+    with pytest.raises(jaxga.InputError, match="what is left makes another individual"):
+        analysis.prune(algorithm, result.pedigree)

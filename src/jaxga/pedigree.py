@@ -156,5 +156,10 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
     for generation in reversed(range(pedigree.generations)):
         index = int(table.indices[generation, slot, 0])
         lineage.append(Ancestor(generation, index, slot, float(table.fitness[generation, slot])))
-        slot = index // algorithm.brood if index < algorithm.children else index - algorithm.children
+        slot = slot_of(algorithm, index)
     return lineage
+
+
+def slot_of(algorithm: Algorithm, index: int) -> int:
+    """The parent of a child; of a parent that was kept (from index N on) it is itself."""
+    return index // algorithm.brood if index < algorithm.children else index - algorithm.children

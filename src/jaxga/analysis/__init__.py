@@ -2,6 +2,7 @@
 
 from jaxga.analysis.distributions import Fit, fit_distributions, plot_fits
 from jaxga.analysis.drift import Drift, drift
+from jaxga.analysis.genome import Genome, decode, prune
 from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
 from jaxga.analysis.improvement import (
     Improvements,
@@ -21,6 +22,7 @@ __all__ = [
     "Drift",
     "Effects",
     "Fit",
+    "Genome",
     "Improvements",
     "Interference",
     "Oracle",
@@ -30,6 +32,7 @@ __all__ = [
     "best_of",
     "chance_of_harm",
     "cosine",
+    "decode",
     "diagnose",
     "drift",
     "expected_top",
@@ -40,6 +43,7 @@ __all__ = [
     "lineage_effects",
     "oracle_schedule",
     "plot_fits",
+    "prune",
     "robustness",
     "trace",
 ]

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxga.base import Algorithm, Context, Individual, Key, Params, State, Survivors, Task, Variation, as_key, require
 from jaxga.compilation import jit
-from jaxga.pedigree import Pedigree, ancestors, replay
+from jaxga.pedigree import Pedigree, ancestors, replay, slot_of
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.tree import take
 
@@ -60,7 +60,7 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
         first = 1  # founders have no parent to compare with
     slots = [link.slot for link in lineage]  # of parents after generation 0, 1, ...
     start = replay(algorithm, pedigree, first)
-    before = slots[first - 1] if first else _slot_of(algorithm, lineage[0].index)
+    before = slots[first - 1] if first else slot_of(algorithm, lineage[0].index)
 
     def score(params: Params, slot: Any) -> jax.Array:
         return full.evaluate(as_key(key), take(params, slot)).fitness
@@ -76,10 +76,6 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
 
     survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(first, None)))
     return Effects(np.asarray(jit(follow)(start, (survivors, jnp.asarray(slots[first:], jnp.int32)))))
-
-
-def _slot_of(algorithm: Algorithm, index: int) -> int:
-    return index // algorithm.brood if index < algorithm.children else index - algorithm.children
 
 
 class Robustness(NamedTuple):

@@ -1,0 +1,86 @@
+"""The mutations that an individual is made of, and those of them that can be left out."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Algorithm, InputError, Params, State, require
+from jaxga.compilation import jit
+from jaxga.lowrank import dense
+from jaxga.pedigree import Pedigree, ancestors, replay, slot_of
+from jaxga.tree import replicate, take
+
+
+class Genome(NamedTuple):
+    """Mutations that make an individual of the first parents: child ``index`` of ``generation``, oldest first."""
+
+    key: jax.Array  # of the run
+    genes: np.ndarray  # [L, 2]: generation and index
+    dead: int  # how many were left out
+
+
+def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
+    """The genome of final parent ``slot`` without its dead genes: mutations of which later ones left nothing.
+
+    A gene lives if it was the last to write some parameter. That is for mutations that replace what they hit, such as
+    ``jaxga.memory.gene(jaxga.memory.replace)``; where they add to it, every gene lives.
+
+    Raises:
+      InputError: where what is left does not make the same individual, because mutations build on one another, or look
+        at the network that they change; where parents are averaged or founders were drawn afresh.
+    """
+    require(
+        jax.eval_shape(algorithm.init, pedigree.key).parents is not None,
+        "a genome begins with the first parents, and founders were drawn afresh: take common_founder.",
+    )
+    averaged = pedigree.survivors is not None and pedigree.survivors.indices.shape[2] > 1
+    require(not averaged, "parents are averages of children: no list of mutations makes them.")
+    lineage = ancestors(algorithm, pedigree, slot)[::-1]
+    slots = np.array([link.slot for link in lineage], np.int32)
+    start = replay(algorithm, pedigree, 0)
+    assert start.parents is not None
+    first = take(start.parents.params, 0 if not lineage else slot_of(algorithm, lineage[0].index))
+
+    def step(carry: tuple[State, Params, Params], row: Any) -> tuple[tuple[State, Params, Params], None]:
+        state, before, last = carry
+        state = algorithm.advance(state, row[0])
+        assert state.parents is not None
+        after = take(state.parents.params, row[1])
+        born = state.generation - 1
+        last = jax.tree.map(lambda new, old, when: jnp.where(new != old, born, when), after, before, last)
+        return (state, after, last), None
+
+    def follow(survivors: Any, slots: jax.Array) -> tuple[Params, Params]:
+        never = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -1, jnp.int32), first)
+        (_, end, last), _ = jax.lax.scan(step, (start, first, never), (survivors, slots))
+        return end, last
+
+    end, last = jit(follow)(jax.tree.map(jnp.asarray, pedigree.survivors), jnp.asarray(slots))
+    living = set(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(last)])).tolist())
+    mutations = [(link.generation, link.index) for link in lineage if link.index < algorithm.children]
+    kept = [gene for gene in mutations if gene[0] in living]
+    genome = Genome(pedigree.key, np.array(kept, np.int32).reshape(-1, 2), len(mutations) - len(kept))
+    same = jax.tree.map(lambda one, other: np.allclose(one, other, 1e-4, 1e-5), decode(algorithm, genome, first), end)
+    if not all(jax.tree.leaves(same)):
+        raise InputError(
+            "what is left makes another individual: its mutations build on one another, or look at what they change; "
+            "only those that replace whatever was there can be pruned."
+        )
+    return genome
+
+
+def decode(algorithm: Algorithm, genome: Genome, first: Params | None = None) -> Params:
+    """The parameters that a genome makes of the first parent; where mutations add up, but for rounding."""
+    start = jax.jit(algorithm.init)(genome.key)
+    assert start.parents is not None
+    first = take(start.parents.params, 0) if first is None else first
+
+    def mutate(params: Params, gene: jax.Array) -> tuple[Params, None]:
+        generation, index = gene
+        parents = start.parents._replace(params=replicate(params, algorithm.parents))
+        state = start._replace(generation=generation, parents=parents)
+        return dense(algorithm.offspring(state, *jnp.divmod(index, algorithm.brood)).params), None
+
+    return jit(lambda params, genes: jax.lax.scan(mutate, params, genes)[0])(first, jnp.asarray(genome.genes))
