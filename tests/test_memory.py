@@ -349,9 +349,8 @@ def test_dead_genes_can_be_left_out_of_what_is_replaced():
     )
 
 
-def test_genes_that_build_on_one_another_all_live():
-    algorithm, result = memorizing(v.gaussian(v.absolute(0.3)))
-    assert analysis.prune(algorithm, result.pedigree).dead == 0
-    algorithm, result = memorizing(memory.gene(memory.walk))
+@pytest.mark.parametrize("change", [v.gaussian(v.absolute(0.3)), memory.gene(memory.walk)])
+def test_genes_that_build_on_one_another_are_not_pruned(change):
+    algorithm, result = memorizing(change)
     with pytest.raises(jaxga.InputError, match="what is left makes another individual"):
         analysis.prune(algorithm, result.pedigree)

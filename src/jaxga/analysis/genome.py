@@ -25,7 +25,7 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
     """The genome of final parent ``slot`` without its dead genes: mutations of which later ones left nothing.
 
     A gene lives if it was the last to write some parameter. That is for mutations that replace what they hit, such as
-    ``jaxga.memory.gene(jaxga.memory.replace)``; where they add to it, every gene lives.
+    ``jaxga.memory.gene(jaxga.memory.replace)``.
 
     Raises:
       InputError: where what is left does not make the same individual, because mutations build on one another, or look
