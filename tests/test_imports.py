@@ -9,7 +9,7 @@ FLOORS = [
     {"_version", "base"},
     {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
     {"nn", "variation", "selection", "stop", "compilation"},
-    {"algorithm", "tasks", "report"},
+    {"algorithm", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint"},
     {"run"},

@@ -1,0 +1,302 @@
+"""The notes' questions about memories of prototypes, each with seeds and intervals.
+
+* notes: errors only, the notes' first module and settings; and the recipe that is fastest here.
+* till_death: 64 points and 512, evaluation ends at the first mistake.
+* start: is a memory that begins with zeros faster than one that begins at random?
+* chance: how often does a replacement put a wrong point right, where heads are random? The notes argue: 1 in 640.
+* sigma: which step size is best for fitness, and which for closeness?
+* normalisation: a memory knows all points but one, and is given that one. Why did 63 fall to 37?
+* robustness: do parents of a large population stand mutation better, at equal fitness, than a single parent's line?
+* interference: how often do children lose what their parents knew?
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxga
+from jaxga import analysis, memory, report, tasks, variation
+from jaxga.base import Context
+from jaxga.report.files import describe_machine
+
+Part = Literal["notes", "till_death", "start", "chance", "sigma", "normalisation", "robustness", "interference"]
+DIMENSION, CLASSES = 128, 10
+
+
+@dataclass
+class Args:
+    parts: tuple[Part, ...] = get_args(Part)
+    """Which questions."""
+    seeds: int = 10
+    """Runs of everything, on the same points."""
+    points: int = 64
+    """To memorize, beside the larger number of till_death."""
+    many: int = 512
+    """The larger number of till_death."""
+    seconds: float = 300.0
+    """At most, for a run with so many."""
+    out: Path | None = None
+    """Where the figures and pictures go; default runs/memory_study/<id>."""
+    quick: bool = False
+    """A small one that takes a minute."""
+
+
+def mixed() -> jaxga.Variation:
+    """The fastest recipe here: half of all genes replace a head, others turn a prototype or draw a label anew."""
+    prototype = variation.masked(memory.gene(memory.turn), lambda path: path[-1] == "memory")
+    label = variation.masked(memory.gene(memory.replace), lambda path: path[-1] == "label")
+    return variation.mixture(
+        {"replace": (0.5, memory.gene(memory.replace)), "turn": (0.3, prototype), "label": (0.2, label)}
+    )
+
+
+def task_of(args: Args, heads: int, loss: tasks.Loss, start: memory.Start = "zeros", points: int = 0) -> Any:
+    """A memory and its points of noise."""
+    network = memory.PrototypeMemory(CLASSES, heads=heads, start=start)
+    return network, tasks.memorization(network, points=points or args.points, shape=(DIMENSION,), loss=loss)
+
+
+def noise(args: Args) -> Any:
+    """The points, and their labels."""
+    return tasks.noise(args.points, (DIMENSION,), CLASSES)
+
+
+def solve(task: jaxga.Task, algorithm: jaxga.Algorithm, args: Args, target: float, **limits: Any) -> np.ndarray:
+    """Rows of all seeds: was the target reached, after how many generations and seconds (compiled before), best."""
+    goal, rows = jaxga.stop.target(target), []
+    jaxga.run(algorithm, task, generations=2, stop=goal)
+    for seed in range(args.seeds):
+        result = jaxga.run(algorithm, task, seed, stop=goal, **limits)
+        best = float(result.state.best_fitness)
+        rows.append((best >= target, int(result.state.generation), result.seconds, best))
+    return np.array(rows)
+
+
+def summed_up(name: str, rows: np.ndarray) -> dict[str, Any]:
+    """One row of a table."""
+    solved = rows[rows[:, 0] == 1]
+    found = {"": name, "solved": f"{len(solved)} of {len(rows)}"}
+    for column, label in ((1, "generations"), (2, "seconds")):
+        found[label] = str(report.median_interval(solved[:, column])) if len(solved) else ""
+    return found | {"worst": float(rows[:, 3].min())}
+
+
+def notes(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Errors only."""
+    del out
+    recipes = {
+        "notes: walk, 16 of 64, 128 heads": (memory.gene(memory.walk), 16, 64),
+        "mixed, 16 of 64": (mixed(), 16, 64),
+        "mixed, 16 of 1,024": (mixed(), 16, 1024),
+    }
+    rows = []
+    for name, (change, parents, children) in recipes.items():
+        _, task = task_of(args, 2 * args.points, tasks.errors)
+        algorithm = jaxga.ga(task.init, change, parents=parents, children=children)
+        rows.append(summed_up(name, solve(task, algorithm, args, 0.0, generations=20_000)))
+    return rows
+
+
+def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
+    """The first mistake ends it."""
+    del out
+    rows = []
+    for points, change, name in (
+        (args.points, memory.typed(), "typed"), (args.points, mixed(), "mixed"), (args.many, mixed(), "mixed"),
+    ):  # fmt: skip
+        _, task = task_of(args, 2 * points, tasks.till_death, points=points)
+        algorithm = jaxga.ga(task.init, change, parents=16, children=1024)
+        found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
+        rows.append(summed_up(f"{points} points, {name}", found))
+    return rows
+
+
+def start(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Replacement from zeros and from random heads, to three quarters of all points."""
+    del out
+    rows = []
+    for kind in ("zeros", "random"):
+        _, task = task_of(args, args.points, tasks.errors, kind)
+        algorithm = jaxga.ga(task.init, memory.gene(memory.replace), parents=16, children=64)
+        rows.append(
+            summed_up(f"begins with {kind}", solve(task, algorithm, args, -args.points / 4, generations=20_000))
+        )
+    return rows
+
+
+def chance(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Of replacements in a memory as it was drawn, one head a point: how often is a point that was wrong right then?"""
+    del out
+    network, task = task_of(args, args.points, tasks.errors, "random")
+    points, labels = noise(args)
+    change = memory.gene(memory.replace)
+
+    def knows(params: Any) -> jax.Array:
+        return tasks.right(cast(jax.Array, network.apply(params, points)), labels)
+
+    @jax.jit
+    def measure(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        params = task.init(key)
+        own = jaxga.Individual(params, change.init(params))
+        mutant = lambda key: knows(change.apply(key, own, Context(jnp.int32(0), own)).params)  # noqa: E731
+        before, after = knows(params), jax.lax.map(mutant, jax.random.split(key, 8192), batch_size=64)
+        better = jnp.sum(after, axis=1) > jnp.sum(before)
+        return jnp.sum(after & ~before) / (len(after) * jnp.sum(~before)), jnp.mean(better)
+
+    found = np.array([measure(jax.random.key(seed)) for seed in range(args.seeds)])
+    names = ("a certain wrong point is right then", "more points are right than before")
+    middle = [report.median_interval(column) for column in found.T]
+    return [
+        {"of replacements": name, "median": str(rate), "1 in": 1 / float(rate.median), "the notes": notes}
+        for name, rate, notes in zip(names, middle, ("1 in 640", ""), strict=True)
+    ]
+
+
+def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Chances of turning one prototype by so much, in memories that know half of the points: of both kinds of score."""
+    sizes = np.geomspace(0.03, 10, 11)
+    curves = {"fitness": [], "closeness": []}
+    network, task = task_of(args, args.points, tasks.errors, "random")
+    algorithm = jaxga.ga(task.init, memory.gene(memory.turn), parents=1, children=64, elites=1)
+    goal, close, points = jaxga.stop.target(-args.points / 2), memory.intrinsic(network), noise(args)[0]
+    near = jaxga.Task(task.init, lambda _, params: jaxga.Evaluation(close(params, points)))
+
+    def turn(size: Any) -> jaxga.Variation:
+        return variation.masked(memory.gene(memory.turn, variation.absolute(size)), lambda path: path[-1] == "memory")
+
+    for seed in range(args.seeds):
+        params = jaxga.run(algorithm, task, seed, generations=5000, stop=goal).best.params
+        for name, scored in (("fitness", task), ("closeness", near)):
+            answer = analysis.improvements(scored, params, turn, sizes.tolist(), seed, samples=2048)
+            curves[name].append([answer.expected_best(64), answer.chance])
+    rows, panels = [], []
+    for name, values in curves.items():
+        gain, often = np.array(values).transpose(1, 0, 2)
+        best = report.median_interval(sizes[gain.argmax(axis=1)])
+        rows.append({"": f"best of 64, {name}", "best size": str(best), "chance at 0.1": float(np.median(often[:, 2]))})
+        axes = {"xlabel": "step size of a turn", "xscale": "log", "ylabel": f"gain in {name}, best of 64"}
+        panels.append((axes, [report.Curve("", sizes, gain)]))
+    report.plot_curves(panels, out / "sigma.png", "Which step size is best?")
+    return rows
+
+
+def normalisation(args: Args, out: Path) -> list[dict[str, Any]]:
+    """A head of no use is set to the one point that is wrong, as it is and at length 1."""
+    del out
+    found = []
+    network, task = task_of(args, 2 * args.points, tasks.errors)
+    algorithm = jaxga.ga(task.init, memory.gene(memory.replace), parents=1, children=64, elites=1)
+    points, labels = noise(args)
+    for seed in range(args.seeds):
+        result = jaxga.run(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(-1))
+        params = best_parent(result.state)
+        look: Any = network.apply(params, points, method="look")
+        wrong = int(np.flatnonzero(~np.asarray(tasks.right(look.logits, labels)))[0])
+        unused = int(np.flatnonzero(~np.isin(np.arange(network.heads), look.winner))[0])
+        knows = [args.points - 1]
+        for length in (float(jnp.linalg.norm(points[wrong])), 1.0):
+            target = points[wrong] / jnp.linalg.norm(points[wrong]) * length
+            given = {
+                "memory": params["params"]["memory"].at[:, unused].set(target),
+                "label": params["params"]["label"].at[:, unused].set(jax.nn.one_hot(labels[wrong], CLASSES)),
+            }
+            knows.append(args.points + int(task.evaluate(jax.random.key(0), {"params": given}).fitness))
+        found.append([*knows, len(np.unique(look.winner)), float(jnp.linalg.norm(points[wrong]))])
+    middle = [str(report.median_interval(column)) for column in np.array(found).T]
+    names = ("before", "given the point as it is", "given it at length 1", "heads in use", "length of the point")
+    return [dict(zip(names, middle, strict=True))]
+
+
+def best_parent(state: jaxga.State) -> Any:
+    """Its parameters."""
+    assert state.parents is not None
+    return jax.tree.map(lambda leaf: leaf[0], state.parents.params)
+
+
+def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, state: jaxga.State) -> tuple[jax.Array, jax.Array]:
+    """Fitness of the best parent, and what it loses by one mutation, on average over 256."""
+    own = jaxga.Individual(best_parent(state), change.init(best_parent(state)))
+
+    def mutant(key: jax.Array) -> jax.Array:
+        child = change.apply(key, own, Context(state.generation, own))
+        return task.evaluate(state.key, child.params).fitness
+
+    fitness = task.evaluate(state.key, own.params).fitness
+    keys = jax.random.split(jax.random.fold_in(state.key, state.generation), 256)
+    return fitness, fitness - jnp.mean(jax.vmap(mutant)(keys))
+
+
+def robustness(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Loss of fitness by one and the same mutation, of the best parent when it first reaches a fitness."""
+    levels = [-args.points * part // 8 for part in (6, 4, 2, 1)]
+    change, drops = memory.gene(memory.walk), {}
+    for parents in (1, 16):
+        of_level = np.full((args.seeds, len(levels)), np.nan)
+        _, task = task_of(args, 2 * args.points, tasks.errors)
+        algorithm = jaxga.ga(task.init, change, parents=parents, children=64, elites=1)
+        probe = partial(cost_of_mutation, task, change)
+        for seed in range(args.seeds):
+            run = jaxga.run(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(levels[-1]))
+            fitness, drop = analysis.trace(algorithm, run.pedigree, probe).values
+            for number, level in enumerate(levels):
+                if (fitness >= level).any():
+                    of_level[seed, number] = drop[(fitness >= level).argmax()]
+        drops[parents] = of_level
+    rows = []
+    for number, level in enumerate(levels):
+        one, many = drops[1][:, number], drops[16][:, number]
+        rows.append(
+            {"wrong": -level, "1 parent": str(report.median_interval(one[~np.isnan(one)])),
+             "16 parents": str(report.median_interval(many[~np.isnan(many)])),
+             "difference": str(report.median_interval((one - many)[~np.isnan(one - many)]))}
+        )  # fmt: skip
+    curves = [
+        report.Curve(f"{parents} parent{'s' * (parents > 1)}", -np.array(levels), values[~np.isnan(values).any(axis=1)])
+        for parents, values in drops.items()
+    ]
+    axes = {"xlabel": "points wrong", "ylabel": "points that a mutation costs on average"}
+    report.plot_curves([(axes, curves)], out / "robustness.png", "What a mutation costs, at equal fitness")
+    return rows
+
+
+def interference(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Of the first seed's run to the end, with the notes' settings."""
+    network, task = task_of(args, 2 * args.points, tasks.errors)
+    algorithm = jaxga.ga(task.init, memory.gene(memory.walk), parents=16, children=64)
+    result = jaxga.run(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
+    points, labels = noise(args)
+    knows = lambda params: tasks.right(network.apply(params, points), labels)  # noqa: E731
+    found = analysis.interference(algorithm, result.pedigree, knows, every=10)
+    found.plot(out / "interference.png")
+    last = len(found.generations) - 1
+    return [
+        {"generation": int(found.generations[at]), "known": float(found.known[at].mean()),
+         "children that forget": float(found.harmed[at].mean()), "that learn": float(found.learned[at].mean()),
+         "part forgotten": float(found.forgot[at].mean())}
+        for at in (0, last // 4, last // 2, last)
+    ]  # fmt: skip
+
+
+def main(args: Args) -> None:
+    if args.quick:
+        args.seeds, args.points, args.many, args.seconds = 2, 12, 16, 20.0
+    out = args.out or report.find_run("memory_study", {})
+    out.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Any] = {"name": "memory_study", "machine": describe_machine()}
+    for part in args.parts:
+        begun = time.monotonic()
+        found[part] = globals()[part](args, out)
+        title = f"{part.replace('_', ' ')} ({time.monotonic() - begun:.0f} s)"
+        report.print_table(found[part], title)
+        report.write_json(out / "summary.json", found)
+    print(f"Files: {out}")
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)
