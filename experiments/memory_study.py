@@ -233,36 +233,43 @@ def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, state: jaxga.Sta
 
 
 def robustness(args: Args, out: Path) -> list[dict[str, Any]]:
-    """Loss of fitness by one and the same mutation, of the best parent when it first reaches a fitness."""
+    """Loss of fitness by one and the same mutation, of the best parent when it first reaches a fitness.
+
+    Walking heads grow longer with age, and a longer head is turned less: so replacement is asked, too.
+    """
     levels = [-args.points * part // 8 for part in (6, 4, 2, 1)]
-    change, drops = memory.gene(memory.walk), {}
-    for parents in (1, 16):
-        of_level = np.full((args.seeds, len(levels)), np.nan)
-        _, task = task_of(args, 2 * args.points, tasks.errors)
-        algorithm = jaxga.ga(task.init, change, parents=parents, children=64, elites=1)
-        probe = partial(cost_of_mutation, task, change)
-        for seed in range(args.seeds):
-            run = jaxga.run(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(levels[-1]))
-            fitness, drop = analysis.trace(algorithm, run.pedigree, probe).values
-            for number, level in enumerate(levels):
-                if (fitness >= level).any():
-                    of_level[seed, number] = drop[(fitness >= level).argmax()]
-        drops[parents] = of_level
-    rows = []
-    for number, level in enumerate(levels):
-        one, many = drops[1][:, number], drops[16][:, number]
-        rows.append(
-            {"wrong": -level, "1 parent": str(report.median_interval(one[~np.isnan(one)])),
-             "16 parents": str(report.median_interval(many[~np.isnan(many)])),
-             "difference": str(report.median_interval((one - many)[~np.isnan(one - many)]))}
-        )  # fmt: skip
-    curves = [
-        report.Curve(f"{parents} parent{'s' * (parents > 1)}", -np.array(levels), values[~np.isnan(values).any(axis=1)])
-        for parents, values in drops.items()
-    ]
-    axes = {"xlabel": "points wrong", "ylabel": "points that a mutation costs on average"}
-    report.plot_curves([(axes, curves)], out / "robustness.png", "What a mutation costs, at equal fitness")
+    _, task = task_of(args, 2 * args.points, tasks.errors)
+    rows, panels = [], []
+    for name, change in (("walk", memory.gene(memory.walk)), ("replace", memory.gene(memory.replace))):
+        drops = {parents: drops_at(args, task, change, parents, levels) for parents in (1, 16)}
+        for number, level in enumerate(levels):
+            one, many = (values[:, number] for values in drops.values())
+            row = {"mutation": name, "wrong": -level}
+            for label, values in {"1 parent": one, "16 parents": many, "difference": one - many}.items():
+                row[label] = str(report.median_interval(values[~np.isnan(values)]))
+            rows.append(row)
+        curves = [
+            report.Curve(f"{parents} parent{'s' * (parents > 1)}", -np.array(levels), values[~np.isnan(values).any(1)])
+            for parents, values in drops.items()
+        ]
+        axes = {"xlabel": "points wrong", "ylabel": "points that a mutation costs", "title": name, "ylim": (0, None)}
+        panels.append((axes, curves))
+    report.plot_curves(panels, out / "robustness.png")
     return rows
+
+
+def drops_at(args: Args, task: jaxga.Task, change: jaxga.Variation, parents: int, levels: list[int]) -> np.ndarray:
+    """What a mutation costs ``[seeds, levels]``."""
+    found = np.full((args.seeds, len(levels)), np.nan)
+    algorithm = jaxga.ga(task.init, change, parents=parents, children=64, elites=1)
+    probe, goal = partial(cost_of_mutation, task, change), jaxga.stop.target(levels[-1])
+    for seed in range(args.seeds):
+        pedigree = jaxga.run(algorithm, task, seed, generations=20_000, stop=goal).pedigree
+        fitness, drop = analysis.trace(algorithm, pedigree, probe).values
+        for number, level in enumerate(levels):
+            if (fitness >= level).any():
+                found[seed, number] = drop[(fitness >= level).argmax()]
+    return found
 
 
 def interference(args: Args, out: Path) -> list[dict[str, Any]]:
