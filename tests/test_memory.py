@@ -128,7 +128,14 @@ GENES = {name: memory.gene(change) for name, change in CHANGES.items()} | {
 }
 
 
-@pytest.mark.parametrize(("name", "similarity"), [*((name, "dot") for name in GENES), ("walk", "cosine")])
+QUICK = {"two heads", "one after another", "labels alone", "typed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "similarity"),
+    [pytest.param(name, "dot", marks=[] if name in QUICK else [pytest.mark.slow]) for name in GENES]
+    + [("walk", "cosine")],
+)
 def test_a_child_that_shares_with_its_parent_sees_what_the_dense_one_sees(name, similarity):
     """Ties among them: a memory of zeros is nothing else."""
     net = network(similarity=similarity)
