@@ -55,7 +55,10 @@ def scores(algorithm, game, seed=0, **options):
 
 @pytest.mark.parametrize(
     ("mutation", "founders"),
-    [(v.low_rank(v.absolute(0.3)), jaxga.common_founder), (v.gaussian(v.absolute(0.3)), jaxga.random_founders)],
+    [
+        (v.low_rank(v.absolute(0.3)), jaxga.common_founder),
+        pytest.param(v.gaussian(v.absolute(0.3)), jaxga.random_founders, marks=pytest.mark.slow),
+    ],
 )
 def test_fitness_depends_neither_on_environments_nor_on_threads(game, mutation, founders):
     algorithm = algorithm_of(game, mutation, founders=founders)

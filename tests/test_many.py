@@ -70,6 +70,7 @@ def test_saved_and_loaded(runs, tmp_path):
             np.testing.assert_array_equal(getattr(loaded, part)[name], values)
 
 
+@pytest.mark.slow
 def test_settings_of_any_kind(task):
     def make(shape, name):
         assert name in "ab"

@@ -144,11 +144,13 @@ def test_a_child_that_shares_with_its_parent_sees_what_the_dense_one_sees(name, 
         individual = Individual(parent, GENES[name].init(parent))
         child = GENES[name].apply(key, individual, Context(jnp.int32(0), individual)).params
         assert any(isinstance(leaf, Columns) for leaf in head(child))
-        return net.apply(child, X, method="look"), net.apply(dense(child), X, method="look")
+        found = net.apply(child, X, method="classify")
+        return net.apply(child, X, method="look"), net.apply(dense(child), X, method="look"), found
 
     brood = jax.jit(jax.vmap(both, in_axes=(None, 0)))
     for begin in ("zeros", "random"):
-        shared, alone = brood(start(begin), jax.random.split(KEY, 40))
+        shared, alone, classes = brood(start(begin), jax.random.split(KEY, 40))
+        assert (classes == shared.logits.argmax(axis=-1)).all()
         chex.assert_trees_all_equal(shared.winner, alone.winner)
         chex.assert_trees_all_equal(shared.logits, alone.logits)
         chex.assert_trees_all_close(shared.closeness, alone.closeness, atol=1e-5)
@@ -255,6 +257,20 @@ def test_frequencies_evolve_away_from_a_type_that_is_of_no_use():
     assert good[-1] > 0.7
 
 
+@pytest.mark.parametrize("loss", [tasks.errors, tasks.till_death, tasks.till_death_shuffled])
+@pytest.mark.parametrize("temperature", [None, pytest.param(0.5, marks=pytest.mark.slow)])
+def test_who_is_right_is_known_without_logits(loss, temperature):
+    net = network(temperature=temperature)
+    task = tasks.memorization(net, points=POINTS, shape=(DIMENSION,), classes=CLASSES, loss=loss)
+    points, labels = tasks.noise(POINTS, (DIMENSION,), CLASSES)
+    params = memory.PrototypeMemory(CLASSES, heads=HEADS, start="random").init(jax.random.key(3), points)
+    found = task.evaluate(KEY, params)
+    assert found.fitness == loss(KEY, net.apply(params, points), labels)
+    assert found.metrics["points"] == tasks.right(net.apply(params, points), labels).sum()
+    nothing = jax.tree.map(lambda leaf: leaf * jnp.nan, params)
+    assert jnp.isnan(task.evaluate(KEY, nothing).fitness)
+
+
 def test_parents_are_the_children_that_were_scored():
     task = tasks.memorization(network(), points=POINTS, shape=(DIMENSION,), classes=CLASSES, loss=tasks.errors)
     algorithm = jaxga.ga(task.init, memory.typed(), parents=4, children=32)
@@ -356,7 +372,9 @@ def test_dead_genes_can_be_left_out_of_what_is_replaced():
     )
 
 
-@pytest.mark.parametrize("change", [v.gaussian(v.absolute(0.3)), memory.gene(memory.walk)])
+@pytest.mark.parametrize(
+    "change", [pytest.param(v.gaussian(v.absolute(0.3)), marks=pytest.mark.slow), memory.gene(memory.walk)]
+)
 def test_genes_that_build_on_one_another_are_not_pruned(change):
     algorithm, result = memorizing(change)
     with pytest.raises(jaxga.InputError, match="what is left makes another individual"):

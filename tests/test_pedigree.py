@@ -30,7 +30,12 @@ def build(name, task):
     return jaxga.ga(task.init, parents=4, children=16, **settings)
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+SLOW = {"self-adaptive", "crossover", "gaussian", "average"}  # parts of what the others have
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else []) for name in ALGORITHMS]
+)
 def test_replay_equals_live_bit_for_bit(task, name, tmp_path):
     algorithm = build(name, task)
     result = jaxga.run(algorithm, task, 3, generations=25)

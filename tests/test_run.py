@@ -66,7 +66,7 @@ def test_blocks_do_not_change_the_result(task, algorithm, monkeypatch):
 @pytest.mark.parametrize(
     ("founders", "mutation"),
     [
-        (jaxga.common_founder, v.gaussian(v.relative(0.3))),
+        pytest.param(jaxga.common_founder, v.gaussian(v.relative(0.3)), marks=pytest.mark.slow),
         (jaxga.random_founders, v.low_rank(v.multiplicative(v.relative(0.3)))),
     ],
 )

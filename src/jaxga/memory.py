@@ -60,9 +60,15 @@ class PrototypeMemory(linen.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.look(x).logits
 
+    def classify(self, x: jax.Array) -> jax.Array:
+        """The class ``[P]`` of points ``[P, ...]``, -1 where that is NaN: the class of the winner, and no logits."""
+        if self.temperature is not None:
+            return _class(self.look(x).logits.T)[0]
+        return self.look(x, _class).logits[:, 0]
+
     @linen.compact
-    def look(self, x: jax.Array) -> Look:
-        """Logits, and which head gave them, of points ``[P, ...]``."""
+    def look(self, x: jax.Array, say: Callable[[jax.Array], jax.Array] | None = None) -> Look:
+        """Logits, and which head gave them, of points ``[P, ...]``. With ``say`` a function of columns of labels."""
         require(self.similarity in ("dot", "cosine"), f"similarity is {self.similarity!r}: take 'dot' or 'cosine'.")
         require(self.start in ("zeros", "random"), f"start is {self.start!r}, and must be 'zeros' or 'random'.")
         x = x.reshape(x.shape[0], -1)
@@ -73,6 +79,7 @@ class PrototypeMemory(linen.Module):
         label = self.param("label", begin, (self.outputs, self.heads))
         if self.similarity == "cosine":
             x, memory = _unit(x, axis=1), _each_column(_unit, memory)
+        label = label if say is None else _each_column(say, label)
         return _hard(x, memory, label) if self.temperature is None else _soft(x, memory, label, self.temperature)
 
 
@@ -85,6 +92,11 @@ def projection(inputs: int, dimension: int, seed: int = 0) -> jax.Array:
 def unit_columns(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
     """Random columns of length 1."""
     return _unit(jax.random.normal(key, shape, dtype))
+
+
+def _class(columns: jax.Array) -> jax.Array:
+    """The class ``[1, n]`` of each column ``[C, n]`` of logits."""
+    return jnp.where(jnp.isnan(columns).any(axis=0), -1, jnp.argmax(columns, axis=0))[None]
 
 
 def _unit(columns: jax.Array, axis: int = 0) -> jax.Array:
@@ -111,7 +123,7 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
     heads, rewritten = memory.shape[1], memory.index.size
     parents = [(_base(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)]
     parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
-    best = Look(jnp.zeros((label.shape[0], len(x))), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
+    best = Look(jnp.zeros((label.shape[0], len(x)), label.dtype), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
     for said, similar, head in reversed(parents):
         own = Look(written_over(label, said, head), similar, head)
         best = _chosen((head[:, None] != memory.index).all(axis=1), own, best)
@@ -266,7 +278,7 @@ def gene(
         size_of = [_wide(size, width) for size in _memory(sizes)]
         index = jnp.arange(width)
         if heads is not None:
-            index = _drawn(key_move, choose.weights(dense_leaf(_base(memory)), choice), heads)
+            index = _drawn(key_move, choose.weights(_base(memory), choice), heads)
         old = Head(read_columns(memory, index), read_columns(label, index))
         size = Head(*(size[:, index] for size in size_of))
         keys = jax.random.split(key_change, index.size)
@@ -326,8 +338,9 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
     return found
 
 
-def _base(leaf: Any) -> Any:
-    return leaf.base if is_low_rank(leaf) else leaf
+def _base(leaf: Any) -> jax.Array:
+    """What is the parent's of a leaf."""
+    return leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf)
 
 
 def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:

@@ -21,11 +21,13 @@ from jaxga.base import Key
 class Loss(NamedTuple):
     """``each: (key, logits [P, C], labels [P]) -> [P]``, and how the values of examples are put together.
 
-    Calling it gives the fitness of a batch, ``[]``.
+    Calling it gives the fitness of a batch, ``[]``. A loss that asks only who is right says how it counts them,
+    ``of_right: (key, right [P]) -> [P]``: a network that knows its answers without logits is spared them.
     """
 
     each: Callable[[Key, jax.Array, jax.Array], jax.Array]
     together: Callable[[jax.Array], jax.Array]  # jnp.mean, or jnp.sum of what is counted
+    of_right: Callable[[Key, jax.Array], jax.Array] | None = None
 
     def __call__(self, key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """Fitness of a batch, ``[]``."""
@@ -58,18 +60,22 @@ def _log_likelihood(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array
     return _picked(columns, classes, labels) - jax.nn.logsumexp(columns, axis=0)
 
 
-def _wrong(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _counting(of_right: Callable[[Key, jax.Array], jax.Array]) -> Loss:
+    return Loss(lambda key, logits, labels: of_right(key, right(logits, labels)), jnp.sum, of_right)
+
+
+def _wrong(key: Key, right: jax.Array) -> jax.Array:
     del key
-    return right(logits, labels).astype(jnp.float32) - 1
+    return right.astype(jnp.float32) - 1
 
 
-def _before_error(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
+def _before_error(key: Key, right: jax.Array) -> jax.Array:
     del key
-    return jnp.cumprod(right(logits, labels)).astype(jnp.float32)
+    return jnp.cumprod(right).astype(jnp.float32)
 
 
-def _before_error_shuffled(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
-    return jnp.cumprod(jax.random.permutation(key, right(logits, labels))).astype(jnp.float32)
+def _before_error_shuffled(key: Key, right: jax.Array) -> jax.Array:
+    return jnp.cumprod(jax.random.permutation(key, right)).astype(jnp.float32)
 
 
 def _drawn_right(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
@@ -80,13 +86,13 @@ def _drawn_right(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
 cross_entropy = Loss(_log_likelihood, jnp.mean)
 """Minus the mean cross-entropy of an example, in nats."""
 
-errors = Loss(_wrong, jnp.sum)
+errors = _counting(_wrong)
 """Minus the number of examples whose most likely class is wrong, 0 at best."""
 
-till_death = Loss(_before_error, jnp.sum)
+till_death = _counting(_before_error)
 """The number of examples that are right before the first error, in their fixed order. Everything right is P."""
 
-till_death_shuffled = Loss(_before_error_shuffled, jnp.sum)
+till_death_shuffled = _counting(_before_error_shuffled)
 """`till_death` with the examples in a new order every generation, the same for all children."""
 
 sampled = Loss(_drawn_right, jnp.sum)

@@ -4,7 +4,7 @@ P points, C classes.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -46,7 +46,9 @@ def memorization(
       tiebreak: ``(params, points [P, *shape]) -> []``, which decides between equal fitness: `jaxga.memory.intrinsic`.
       dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
 
-    Logged for the best child: ``points`` (right by argmax, of P) and ``cross_entropy`` (mean, nats).
+    Logged for the best child: ``points`` (right by argmax, of P) and ``cross_entropy`` (mean, nats). A network that has
+    a method ``classify``, points ``[P, *shape]`` to classes ``[P]`` (-1 for NaN), is asked that alone where the loss
+    only counts.
 
     >>> from jaxga.nn import MLP
     >>> task = memorization(MLP((10,)), points=4, shape=(8,))
@@ -73,6 +75,7 @@ def labelled(
     """Learn these points ``[P, ...]`` with these labels ``[P]``, all of them in every evaluation: see `memorization`.
 
     >>> from jaxga.nn import MLP
+    >>> from jaxga.tasks import errors
     >>> task = labelled(MLP((2,)), [[0.0, 1.0], [1.0, 0.0]], [0, 1], loss=errors)
     >>> float(task.evaluate(None, jax.tree.map(jnp.zeros_like, task.init(jax.random.key(0)))).fitness)
     -1.0
@@ -88,14 +91,20 @@ def labelled(
     forward = applied(network, dtype)
 
     def evaluate(key: Key, params: Params) -> Evaluation:
-        logits = forward(params, inputs)
-        metrics = {
-            "points": jnp.sum(right(logits, labels)).astype(jnp.int32),
-            "cross_entropy": -cross_entropy(key, logits, labels),
-        }
+        decides = 0.0 if tiebreak is None else tiebreak(params, inputs)
+        if loss.of_right is not None and hasattr(network, "classify"):
+            classes = cast(jax.Array, network.apply(params, inputs, method="classify"))
+            correct = classes == labels
+            fitness, metrics = loss.together(loss.of_right(key, correct)), {}
+            broken = (classes < 0).any()
+        else:
+            logits = forward(params, inputs)
+            correct = right(logits, labels)
+            fitness, metrics = loss(key, logits, labels), {"cross_entropy": -cross_entropy(key, logits, labels)}
+            broken = jnp.isnan(logits).any()
         # Points that are wrong can be counted for NaN too: a network that overflowed has no fitness.
-        fitness = jnp.where(jnp.isnan(logits).any(), jnp.nan, loss(key, logits, labels))
-        return Evaluation(fitness, 0.0 if tiebreak is None else tiebreak(params, inputs), metrics)
+        metrics = {"points": jnp.sum(correct).astype(jnp.int32), **metrics}
+        return Evaluation(jnp.where(broken, jnp.nan, fitness), decides, metrics)
 
     def differentiable(key: Key, params: Params) -> jax.Array:
         return -cross_entropy(key, forward(params, inputs), labels)
