@@ -107,13 +107,15 @@ def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
     """The first mistake ends it."""
     del out
     rows = []
-    for points, change, name in (
-        (args.points, memory.typed(), "typed"), (args.points, mixed(), "mixed"), (args.many, mixed(), "mixed"),
-    ):  # fmt: skip
-        _, task = task_of(args, 2 * points, tasks.till_death, points=points)
-        algorithm = jaxga.ga(task.init, change, parents=16, children=1024)
+    for points, heads, parents, name, change in (
+        (args.points, 2 * args.points, 16, "typed", memory.typed()),
+        (args.points, 2 * args.points, 16, "mixed", mixed()),
+        (args.many, args.many, 4, "mixed", mixed()),
+    ):
+        _, task = task_of(args, heads, tasks.till_death, points=points)
+        algorithm = jaxga.ga(task.init, change, parents=parents, children=1024)
         found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
-        rows.append(summed_up(f"{points} points, {name}", found))
+        rows.append(summed_up(f"{points} points, {heads} heads, {name}", found))
     return rows
 
 
