@@ -111,6 +111,7 @@ def test_the_search_for_a_first_step_size_finds_the_best_one():
     assert expected / 2.2 < answer.best < expected * 2.2
 
 
+@pytest.mark.slow
 def test_the_oracle_shortens_its_steps_and_its_schedule_can_be_replayed():
     task, sizes = bowl(10), np.logspace(-3, 0.5, 8)
     oracle = analysis.oracle_schedule(task, gaussian, sizes, generations=120, children=16)

@@ -161,6 +161,7 @@ def test_a_run_validates_logs_and_stops_at_an_accuracy(digits):
     chex.assert_trees_all_close(score.metrics["loss"], result.history["validation_loss"][-1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_many_runs_validate_as_single_ones_do(digits):
     task = tasks.classification(nn.MLP((10,)), digits, batch=50)
 

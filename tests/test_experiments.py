@@ -261,7 +261,16 @@ def test_several_seeds_share_one_picture(tmp_path):
 
 
 # What memorization leaves behind is tested above; sweeps and tables are many such runs.
-SLOW = {"memorization", "memorization_sweep", "memory_study", "till_death", "mnist_sweep", "atari_table", "control"}
+SLOW = {
+    "memorization",
+    "memorization_sweep",
+    "memory_study",
+    "till_death",
+    "mnist",
+    "mnist_sweep",
+    "atari_table",
+    "control",
+}
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted((ROOT / "experiments").glob("*.py"))

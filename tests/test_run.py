@@ -168,6 +168,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(task, algorithm, tmp_
     chex.assert_trees_all_equal(again.state, jaxga.run(algorithm, task, generations=4).state)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_self_adaptation_can_be_gone_on_with(task, tmp_path):
     mutation = v.chain(v.uniform_crossover(), v.gaussian(v.multiplicative(v.relative(0.3))))
     algorithm = jaxga.ga(task.init, mutation, parents=4, children=16)

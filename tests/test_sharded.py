@@ -78,6 +78,7 @@ def test_a_run_goes_on_with_another_number_of_devices(task, algorithm, tmp_path)
     chex.assert_trees_all_equal(resumed.state, jaxga.run(algorithm, task, generations=10).state)
 
 
+@pytest.mark.slow
 def test_runs_are_shared_out_without_changing_them(task):
     def make(parents):
         return jaxga.ga(task.init, v.low_rank(v.relative(0.3)), parents=parents, children=8)
