@@ -9,6 +9,7 @@ functions, operators, methods. The idea is that of EGGROLL (arXiv 2511.16652), t
 is its case for mutations that rewrite single units of a layer.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,13 +19,14 @@ import jax
 import jax.numpy as jnp
 
 
-class _SeenAsDense:
+class _SeenAsDense(ABC):
     """To any other code an array: the dense one."""
 
     base: jax.Array
 
+    @abstractmethod
     def dense(self) -> jax.Array:
-        raise NotImplementedError
+        """The array itself."""
 
     @property
     def shape(self) -> tuple[int, ...]:
