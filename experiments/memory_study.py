@@ -11,6 +11,7 @@
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ import jaxga
 from jaxga import analysis, memory, report, tasks, variation
 from jaxga.base import Context
 from jaxga.report.files import describe_machine
+from jaxga.tree import take
 
 Part = Literal["notes", "till_death", "start", "chance", "sigma", "normalisation", "robustness", "interference"]
 DIMENSION, CLASSES = 128, 10
@@ -45,15 +47,6 @@ class Args:
     """Where the figures and pictures go; default runs/memory_study/<id>."""
     quick: bool = False
     """A small one that takes a minute."""
-
-
-def mixed() -> jaxga.Variation:
-    """The fastest recipe here: half of all genes replace a head, others turn a prototype or draw a label anew."""
-    prototype = variation.masked(memory.gene(memory.turn), lambda path: path[-1] == "memory")
-    label = variation.masked(memory.gene(memory.replace), lambda path: path[-1] == "label")
-    return variation.mixture(
-        {"replace": (0.5, memory.gene(memory.replace)), "turn": (0.3, prototype), "label": (0.2, label)}
-    )
 
 
 def task_of(args: Args, heads: int, loss: tasks.Loss, start: memory.Start = "zeros", points: int = 0) -> Any:
@@ -92,8 +85,8 @@ def notes(args: Args, out: Path) -> list[dict[str, Any]]:
     del out
     recipes = {
         "notes: walk, 16 of 64, 128 heads": (memory.gene(memory.walk), 16, 64),
-        "mixed, 16 of 64": (mixed(), 16, 64),
-        "mixed, 16 of 1,024": (mixed(), 16, 1024),
+        "mixed, 16 of 64": (memory.mixed(), 16, 64),
+        "mixed, 16 of 1,024": (memory.mixed(), 16, 1024),
     }
     rows = []
     for name, (change, parents, children) in recipes.items():
@@ -109,8 +102,8 @@ def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
     rows = []
     for points, heads, parents, name, change in (
         (args.points, 2 * args.points, 16, "typed", memory.typed()),
-        (args.points, 2 * args.points, 16, "mixed", mixed()),
-        (args.many, args.many, 4, "mixed", mixed()),
+        (args.points, 2 * args.points, 16, "mixed", memory.mixed()),
+        (args.many, args.many, 4, "mixed", memory.mixed()),
     ):
         _, task = task_of(args, heads, tasks.till_death, points=points)
         algorithm = jaxga.ga(task.init, change, parents=parents, children=1024)
@@ -170,7 +163,7 @@ def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
     near = jaxga.Task(task.init, lambda _, params: jaxga.Evaluation(close(params, points)))
 
     def turn(size: Any) -> jaxga.Variation:
-        return variation.masked(memory.gene(memory.turn, variation.absolute(size)), lambda path: path[-1] == "memory")
+        return memory.of_prototypes(memory.gene(memory.turn, variation.absolute(size)))
 
     for seed in range(args.seeds):
         params = jaxga.run(algorithm, task, seed, generations=5000, stop=goal).best.params
@@ -218,7 +211,7 @@ def normalisation(args: Args, out: Path) -> list[dict[str, Any]]:
 def best_parent(state: jaxga.State) -> Any:
     """Its parameters."""
     assert state.parents is not None
-    return jax.tree.map(lambda leaf: leaf[0], state.parents.params)
+    return take(state.parents.params, 0)
 
 
 def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, state: jaxga.State) -> tuple[jax.Array, jax.Array]:
@@ -292,6 +285,12 @@ def interference(args: Args, out: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+QUESTIONS: dict[Part, Callable[[Args, Path], list[dict[str, Any]]]] = {
+    "notes": notes, "till_death": till_death, "start": start, "chance": chance, "sigma": sigma,
+    "normalisation": normalisation, "robustness": robustness, "interference": interference,
+}  # fmt: skip
+
+
 def main(args: Args) -> None:
     if args.quick:
         args.seeds, args.points, args.many, args.seconds = 2, 12, 16, 20.0
@@ -300,7 +299,7 @@ def main(args: Args) -> None:
     found: dict[str, Any] = {"name": "memory_study", "machine": describe_machine()}
     for part in args.parts:
         begun = time.monotonic()
-        found[part] = globals()[part](args, out)
+        found[part] = QUESTIONS[part](args, out)
         title = f"{part.replace('_', ' ')} ({time.monotonic() - begun:.0f} s)"
         report.print_table(found[part], title)
         report.write_json(out / "summary.json", found)

@@ -9,16 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-import jax
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
 import jaxga
 from jaxga import analysis, memory, report, tasks, variation
+from jaxga.tree import take
 
 LOSSES = {"till_death": tasks.till_death, "errors": tasks.errors}
-SIGMA = 1.0
 
 
 @dataclass
@@ -41,7 +40,7 @@ class Args:
     turn: noise is added, on the unit sphere; plastic: as replace, and heads have an inherited readiness to change."""
     genes: int = 1
     """Heads that change in a child."""
-    sigma: float = SIGMA
+    sigma: float = 1.0
     """Step size of walk and turn, where a prototype of length 1 is the unit."""
     rates: Literal["fixed", "head", "parameter"] = "fixed"
     """Who has a step size that evolves: nobody, every head, or every single number."""
@@ -105,12 +104,8 @@ def mutation(args: Args) -> jaxga.Variation:
         per = variation.unit if args.rates == "head" else variation.parameter
         step = variation.log_normal(step, args.tau, per)
     gene = partial(memory.gene, heads=args.genes)
-    label = variation.masked(gene(memory.replace), lambda path: path[-1] == "label")
-    prototype = variation.masked(gene(memory.turn, step), lambda path: path[-1] == "memory")
     kinds = {
-        "mixed": lambda: variation.mixture(
-            {"replace": (0.5, gene(memory.replace)), "turn": (0.3, prototype), "label": (0.2, label)}
-        ),
+        "mixed": lambda: memory.mixed(step_size=step, heads=args.genes),
         "typed": lambda: memory.typed(step_size=step),
         "replace": lambda: gene(memory.replace),
         "walk": lambda: gene(memory.walk, step),
@@ -184,19 +179,11 @@ def reached(args: Args, result: jaxga.Result) -> int:
 
 
 def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, path: Path) -> Path:
-    """Points against seconds of every run; and of the first one which head answers for which point."""
+    """Points against generations of every run; and of the first one which head answers for which point."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     offset = args.points * (args.loss == "errors")
-    curves = [
-        report.Curve(
-            "",
-            result.history["generation"],
-            result.history["best_fitness"] + offset,
-            color=number,
-        )
-        for number, result in enumerate(results)
-    ]
+    curves = [report.Curve("", run.history["generation"], run.history["best_fitness"] + offset) for run in results]
     report.draw_curves(left, curves)
     left.set(xlabel="generation", ylabel="points memorized", ylim=(0, args.points * 1.03), title=f"{len(results)} runs")
 
@@ -205,8 +192,7 @@ def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, pa
 
     def owners(state: jaxga.State) -> Any:
         assert state.parents is not None
-        best = jax.tree.map(lambda leaf: leaf[0], state.parents.params)
-        look = cast(memory.Look, net.apply(best, points, method="look"))
+        look = cast(memory.Look, net.apply(take(state.parents.params, 0), points, method="look"))
         return look.winner, tasks.right(look.logits, labels)
 
     seen = analysis.trace(algorithm, results[0].pedigree, owners, every=every)

@@ -122,9 +122,10 @@ GENES = {name: memory.gene(change) for name, change in CHANGES.items()} | {
     "two heads": memory.gene(memory.walk, heads=2),
     "as many as there are": memory.gene(memory.replace, heads=HEADS),
     "one after another": v.chain(memory.gene(memory.walk), memory.gene(memory.turn), memory.gene(memory.erase)),
-    "labels alone": v.masked(memory.gene(memory.replace), lambda path: path[-1] == "label"),
-    "prototypes alone": v.masked(memory.gene(memory.replace, heads=2), lambda path: path[-1] == "memory"),
+    "labels alone": memory.of_labels(memory.gene(memory.replace)),
+    "prototypes alone": memory.of_prototypes(memory.gene(memory.replace, heads=2)),
     "typed": memory.typed(),
+    "mixed": memory.mixed(),
 }
 
 

@@ -115,6 +115,11 @@ class Columns(_SeenAsDense):
         return self.base.at[:, place].set(self.value, mode="drop")
 
 
+def base_of(leaf: Any) -> jax.Array:
+    """What `Columns` are written into; of any other leaf all of it."""
+    return leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf)
+
+
 def write_columns(leaf: Any, index: jax.Array, value: jax.Array) -> Columns:
     """A leaf ``[m, n]`` with columns ``index [r]`` written anew, ``value [m, r]``."""
     if isinstance(leaf, Columns):
@@ -127,7 +132,7 @@ def write_columns(leaf: Any, index: jax.Array, value: jax.Array) -> Columns:
 
 def read_columns(leaf: Any, index: jax.Array) -> jax.Array:
     """Columns ``index [...]`` of a leaf ``[m, n]``: ``[m, ...]``."""
-    return written_over(leaf, (leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf))[:, index], index)
+    return written_over(leaf, base_of(leaf)[:, index], index)
 
 
 def written_over(leaf: Any, found: jax.Array, index: jax.Array) -> jax.Array:

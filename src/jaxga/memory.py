@@ -15,10 +15,10 @@ import numpy as np
 from flax import linen
 
 from jaxga.base import Context, Individual, Key, Params, Strategy, Variation, as_key, require, require_at_least
-from jaxga.lowrank import Columns, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
+from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
 from jaxga.noise import normal
 from jaxga.tree import Path, path_key, paths
-from jaxga.variation import StepSize, absolute, mixture
+from jaxga.variation import StepSize, absolute, masked, mixture
 
 Start = Literal["zeros", "random"]
 
@@ -73,7 +73,9 @@ class PrototypeMemory(linen.Module):
         require(self.start in ("zeros", "random"), f"start is {self.start!r}, and must be 'zeros' or 'random'.")
         x = x.reshape(x.shape[0], -1)
         if self.dimension is not None:
-            x = x @ projection(x.shape[1], self.dimension, self.seed).astype(x.dtype)
+            with jax.ensure_compile_time_eval():  # once, and not for every chunk of children
+                fixed = projection(x.shape[1], self.dimension, self.seed)
+            x = x @ fixed.astype(x.dtype)
         begin = linen.initializers.zeros if self.start == "zeros" else unit_columns
         memory = self.param("memory", begin, (x.shape[1], self.heads))
         label = self.param("label", begin, (self.outputs, self.heads))
@@ -121,7 +123,7 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
         winner = jnp.argmax(similar, axis=1)
         return Look(read_columns(label, winner).T, jnp.max(similar, axis=1), winner)
     heads, rewritten = memory.shape[1], memory.index.size
-    parents = [(_base(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)]
+    parents = [(base_of(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)]
     parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
     best = Look(jnp.zeros((label.shape[0], len(x)), label.dtype), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
     for said, similar, head in reversed(parents):
@@ -254,7 +256,7 @@ def gene(
       heads: how many are drawn; one that is drawn twice changes once. None for all of them.
       choose: `any_head`, `free_head`, `used_head`, `plastic`.
 
-    With `jaxga.variation.masked` the prototypes or the labels alone change.
+    With `jaxga.variation.masked` the prototypes or the labels alone change: `of_prototypes`, `of_labels`.
 
     >>> network, mutation = PrototypeMemory(4, heads=8), gene(walk, absolute(0.5))
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
@@ -278,7 +280,7 @@ def gene(
         size_of = [_wide(size, width) for size in _memory(sizes)]
         index = jnp.arange(width)
         if heads is not None:
-            index = _drawn(key_move, choose.weights(_base(memory), choice), heads)
+            index = _drawn(key_move, choose.weights(base_of(memory), choice), heads)
         old = Head(read_columns(memory, index), read_columns(label, index))
         size = Head(*(size[:, index] for size in size_of))
         keys = jax.random.split(key_change, index.size)
@@ -310,6 +312,29 @@ def typed(
     return mixture(parts, evolve=evolve)
 
 
+def of_prototypes(change: Variation) -> Variation:
+    """A gene that leaves labels as they are."""
+    return masked(change, lambda path: path[-1] == "memory")
+
+
+def of_labels(change: Variation) -> Variation:
+    """A gene that leaves prototypes as they are."""
+    return masked(change, lambda path: path[-1] == "label")
+
+
+def mixed(*, step_size: StepSize | None = None, heads: int = 1) -> Variation:
+    """Half of all genes replace heads, in 0.3 a prototype turns, in 0.2 a label is drawn anew.
+
+    The recipe with which till-death was solved: docs/memory.md.
+    """
+    parts = {
+        "replace": (0.5, gene(replace, heads=heads)),
+        "turn": (0.3, of_prototypes(gene(turn, step_size, heads=heads))),
+        "label": (0.2, of_labels(gene(replace, heads=heads))),
+    }
+    return mixture(parts)
+
+
 def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, jax.Array], jax.Array]:
     """A tiebreak for `jaxga.tasks.memorization`: how close the nearest heads are to all points, and ``free`` for every
     head that is free. Of two memories that are right as often, the one with more room for what comes is better."""
@@ -338,11 +363,6 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
     return found
 
 
-def _base(leaf: Any) -> jax.Array:
-    """What is the parent's of a leaf."""
-    return leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf)
-
-
 def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:
     """So many of ``[H]``, with replacement."""
     below = jnp.cumsum(weights)
@@ -358,11 +378,11 @@ def _wide(size: Any, width: int) -> jax.Array:
 
 def _memory(tree: Any) -> Head:
     """The two leaves of the memory in a network."""
-    found = {path[-1]: leaf for path, leaf in _leaves(tree)}
-    named = [path[-1] for path, _ in _leaves(tree)]
-    one = named.count("memory") == named.count("label") == 1
-    require(one, f"genes of heads are for a network with one PrototypeMemory, and this one has the leaves {named}.")
-    return Head(found["memory"], found["label"])
+    named = [(path[-1], leaf) for path, leaf in _leaves(tree)]
+    names = [name for name, _ in named]
+    one = names.count("memory") == names.count("label") == 1
+    require(one, f"genes of heads are for a network with one PrototypeMemory, and this one has the leaves {names}.")
+    return Head(dict(named)["memory"], dict(named)["label"])
 
 
 def _with_memory(params: Params, head: Head) -> Params:

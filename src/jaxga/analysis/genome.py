@@ -14,9 +14,10 @@ from jaxga.tree import replicate, take
 
 
 class Genome(NamedTuple):
-    """Mutations that make an individual of the first parents: child ``index`` of ``generation``, oldest first."""
+    """Mutations that make an individual of a first parent: child ``index`` of ``generation``, oldest first."""
 
     key: jax.Array  # of the run
+    founder: int  # which of the first parents
     genes: np.ndarray  # [L, 2]: generation and index
     dead: int  # how many were left out
 
@@ -41,7 +42,8 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
     slots = np.array([link.slot for link in lineage], np.int32)
     start = replay(algorithm, pedigree, 0)
     assert start.parents is not None
-    first = take(start.parents.params, 0 if not lineage else slot_of(algorithm, lineage[0].index))
+    founder = slot_of(algorithm, lineage[0].index) if lineage else slot
+    first = take(start.parents.params, founder)
 
     def step(carry: tuple[State, Params, Params], row: Any) -> tuple[tuple[State, Params, Params], None]:
         state, before, last = carry
@@ -61,8 +63,8 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
     living = set(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(last)])).tolist())
     mutations = [(link.generation, link.index) for link in lineage if link.index < algorithm.children]
     kept = [gene for gene in mutations if gene[0] in living]
-    genome = Genome(pedigree.key, np.array(kept, np.int32).reshape(-1, 2), len(mutations) - len(kept))
-    same = jax.tree.map(lambda one, other: np.allclose(one, other, 1e-4, 1e-5), decode(algorithm, genome, first), end)
+    genome = Genome(pedigree.key, founder, np.array(kept, np.int32).reshape(-1, 2), len(mutations) - len(kept))
+    same = jax.tree.map(lambda one, other: np.allclose(one, other, 1e-4, 1e-5), decode(algorithm, genome), end)
     if not all(jax.tree.leaves(same)):
         raise InputError(
             "what is left makes another individual: its mutations build on one another, or look at what they change; "
@@ -71,11 +73,11 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
     return genome
 
 
-def decode(algorithm: Algorithm, genome: Genome, first: Params | None = None) -> Params:
-    """The parameters that a genome makes of the first parent; where mutations add up, but for rounding."""
+def decode(algorithm: Algorithm, genome: Genome) -> Params:
+    """The parameters that a genome makes of its founder; where mutations add up, but for rounding."""
     start = jax.jit(algorithm.init)(genome.key)
     assert start.parents is not None
-    first = take(start.parents.params, 0) if first is None else first
+    first = take(start.parents.params, genome.founder)
 
     def mutate(params: Params, gene: jax.Array) -> tuple[Params, None]:
         generation, index = gene
