@@ -1,6 +1,8 @@
 """The notes' questions about memories of prototypes, each with seeds and intervals.
 
 * notes: errors only, the notes' first module and settings; and the recipe that is fastest here.
+* variants: errors only, every kind of gene and of memory that the notes thought of, with one and the same effort.
+* frequencies: where do the shares of typed genes go, if they evolve?
 * till_death: 64 points and 512, evaluation ends at the first mistake.
 * start: is a memory that begins with zeros faster than one that begins at random?
 * chance: how often does a replacement put a wrong point right, where heads are random? The notes argue: 1 in 640.
@@ -8,8 +10,10 @@
 * normalisation: a memory knows all points but one, and is given that one. Why did 63 fall to 37?
 * robustness: do parents of a large population stand mutation better, at equal fitness, than a single parent's line?
 * interference: how often do children lose what their parents knew?
+* skills: half of the points are learned, then the other half alone. What is left of the first?
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +26,13 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxga
-from jaxga import analysis, memory, report, tasks, variation
+from jaxga import analysis, memory, nn, report, tasks, variation
 from jaxga.base import Context
 from jaxga.report.files import describe_machine
 from jaxga.tree import take
 
-Part = Literal["notes", "till_death", "start", "chance", "sigma", "normalisation", "robustness", "interference"]
+Part = Literal["notes", "variants", "frequencies", "till_death", "start", "chance", "sigma", "normalisation",
+               "robustness", "interference", "skills"]  # fmt: skip
 DIMENSION, CLASSES = 128, 10
 
 
@@ -60,12 +65,17 @@ def noise(args: Args) -> Any:
     return tasks.noise(args.points, (DIMENSION,), CLASSES)
 
 
+def evolve(*what: Any, **options: Any) -> jaxga.Result:
+    """One run of many: a signal ends all of them."""
+    return report.unless_interrupted(jaxga.run(*what, **options))
+
+
 def solve(task: jaxga.Task, algorithm: jaxga.Algorithm, args: Args, target: float, **limits: Any) -> np.ndarray:
     """Rows of all seeds: was the target reached, after how many generations and seconds (compiled before), best."""
     goal, rows = jaxga.stop.target(target), []
-    jaxga.run(algorithm, task, generations=2, stop=goal)
+    evolve(algorithm, task, generations=2, stop=goal)
     for seed in range(args.seeds):
-        result = jaxga.run(algorithm, task, seed, stop=goal, **limits)
+        result = evolve(algorithm, task, seed, stop=goal, **limits)
         best = float(result.state.best_fitness)
         rows.append((best >= target, int(result.state.generation), result.seconds, best))
     return np.array(rows)
@@ -77,7 +87,7 @@ def summed_up(name: str, rows: np.ndarray) -> dict[str, Any]:
     found = {"": name, "solved": f"{len(solved)} of {len(rows)}"}
     for column, label in ((1, "generations"), (2, "seconds")):
         found[label] = str(report.median_interval(solved[:, column])) if len(solved) else ""
-    return found | {"worst": float(rows[:, 3].min())}
+    return found | {"best fitness": str(report.median_interval(rows[:, 3]))}
 
 
 def notes(args: Args, out: Path) -> list[dict[str, Any]]:
@@ -93,6 +103,57 @@ def notes(args: Args, out: Path) -> list[dict[str, Any]]:
         _, task = task_of(args, 2 * args.points, tasks.errors)
         algorithm = jaxga.ga(task.init, change, parents=parents, children=children)
         rows.append(summed_up(name, solve(task, algorithm, args, 0.0, generations=20_000)))
+    return rows
+
+
+def variants(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Errors only, 16 parents, 64 children, at most 2,000 generations."""
+    del out
+    step, walk, heads = variation.absolute, partial(memory.gene, memory.walk), 2 * args.points
+    recipes: dict[str, tuple[jaxga.Variation, dict[str, Any], dict[str, Any]]] = {
+        "walk": (walk(), {}, {}),
+        "walk, 4 heads at once": (walk(heads=4), {}, {}),
+        "walk, all heads at once": (walk(heads=None), {}, {}),
+        "walk, a rate for every head": (walk(variation.log_normal(step(1.0), 0.1, variation.unit)), {}, {}),
+        "walk, a rate for every number": (walk(variation.log_normal(step(1.0), 0.1, variation.parameter)), {}, {}),
+        "walk, ten heads": (walk(), {"heads": 10}, {}),
+        "replace": (memory.gene(memory.replace), {}, {}),
+        "replace, plastic": (memory.gene(memory.replace, choose=memory.plastic()), {}, {}),
+        "turn, one head a point, closeness decides": (memory.gene(memory.turn), {"heads": args.points}, {"free": 0.0}),
+        "typed, closeness decides, 100 a free head": (memory.typed(), {}, {"free": 100.0}),
+        "typed": (memory.typed(), {}, {}),
+        "typed, shares evolve": (memory.typed(evolve=0.1), {}, {}),
+        "mixed": (memory.mixed(), {}, {}),
+        "mixed, by cosine": (memory.mixed(), {"similarity": "cosine"}, {}),
+        "mixed, all heads vote": (memory.mixed(), {"temperature": 1.0}, {}),
+    }
+    rows = []
+    for name, (change, options, decides) in recipes.items():
+        network = memory.PrototypeMemory(CLASSES, **{"heads": heads, **options})
+        task = tasks.memorization(
+            network, points=args.points, shape=(DIMENSION,), loss=tasks.errors,
+            tiebreak=memory.intrinsic(network, **decides) if decides else None,
+        )  # fmt: skip
+        algorithm = jaxga.ga(task.init, change, parents=16, children=64)
+        rows.append(summed_up(name, solve(task, algorithm, args, 0.0, generations=2000)))
+    return rows
+
+
+def frequencies(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Medians of the parents' shares at the end, over the runs, where every type began with a third."""
+    del out
+    _, task = task_of(args, 2 * args.points, tasks.errors)
+    rows = []
+    for children in (64, 1024):
+        change = memory.typed(1 / 3, 1 / 3, 1 / 3, evolve=0.1)
+        algorithm = jaxga.ga(task.init, change, parents=16, children=children)
+        ends: dict[str, list[float]] = {}
+        for seed in range(args.seeds):
+            state = evolve(algorithm, task, seed, generations=2000, stop=jaxga.stop.target(0)).state
+            for name, share in cast(Any, state.parents).strategy["frequency"].items():
+                ends.setdefault(name, []).append(float(np.median(share)))
+        shares = {name: str(report.median_interval(np.array(values))) for name, values in ends.items()}
+        rows.append({"children": children, **shares})
     return rows
 
 
@@ -166,7 +227,7 @@ def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
         return memory.of_prototypes(memory.gene(memory.turn, variation.absolute(size)))
 
     for seed in range(args.seeds):
-        params = jaxga.run(algorithm, task, seed, generations=5000, stop=goal).best.params
+        params = evolve(algorithm, task, seed, generations=5000, stop=goal).best.params
         for name, scored in (("fitness", task), ("closeness", near)):
             answer = analysis.improvements(scored, params, turn, sizes.tolist(), seed, samples=2048)
             curves[name].append([answer.expected_best(64), answer.chance])
@@ -189,7 +250,7 @@ def normalisation(args: Args, out: Path) -> list[dict[str, Any]]:
     algorithm = jaxga.ga(task.init, memory.gene(memory.replace), parents=1, children=64, elites=1)
     points, labels = noise(args)
     for seed in range(args.seeds):
-        result = jaxga.run(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(-1))
+        result = evolve(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(-1))
         params = best_parent(result.state)
         look: Any = network.apply(params, points, method="look")
         wrong = int(np.flatnonzero(~np.asarray(tasks.right(look.logits, labels)))[0])
@@ -259,7 +320,7 @@ def drops_at(args: Args, task: jaxga.Task, change: jaxga.Variation, parents: int
     algorithm = jaxga.ga(task.init, change, parents=parents, children=64, elites=1)
     probe, goal = partial(cost_of_mutation, task, change), jaxga.stop.target(levels[-1])
     for seed in range(args.seeds):
-        pedigree = jaxga.run(algorithm, task, seed, generations=20_000, stop=goal).pedigree
+        pedigree = evolve(algorithm, task, seed, generations=20_000, stop=goal).pedigree
         fitness, drop = analysis.trace(algorithm, pedigree, probe).values
         for number, level in enumerate(levels):
             if (fitness >= level).any():
@@ -271,7 +332,7 @@ def interference(args: Args, out: Path) -> list[dict[str, Any]]:
     """Of the first seed's run to the end, with the notes' settings."""
     network, task = task_of(args, 2 * args.points, tasks.errors)
     algorithm = jaxga.ga(task.init, memory.gene(memory.walk), parents=16, children=64)
-    result = jaxga.run(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
+    result = evolve(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
     points, labels = noise(args)
     knows = lambda params: tasks.right(network.apply(params, points), labels)  # noqa: E731
     found = analysis.interference(algorithm, result.pedigree, knows, every=10)
@@ -285,9 +346,55 @@ def interference(args: Args, out: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def skills(args: Args, out: Path) -> list[dict[str, Any]]:
+    """A is learned but for an eighth, or for 1,000 generations; then B alone by lines of those who know A."""
+    half = args.points // 2
+    points, labels = tasks.noise(half, (DIMENSION,), CLASSES)
+    heads, layers = memory.PrototypeMemory(CLASSES, heads=2 * args.points), nn.MLP((2 * args.points, CLASSES))
+    kinds: dict[str, tuple[Any, jaxga.Variation]] = {
+        "memory, walk": (heads, memory.gene(memory.walk)),
+        "memory, replace": (heads, memory.gene(memory.replace)),
+        "perceptron": (layers, variation.low_rank(variation.relative(0.05))),
+    }
+    rows, panels = [], []
+    for (name, (network, change)), parents in itertools.product(kinds.items(), (1, 16)):
+        first, second = (
+            tasks.memorization(network, points=half, shape=(DIMENSION,), loss=tasks.errors, seed=data)
+            for data in (0, 1)
+        )
+        learn = partial(jaxga.ga, variation=change, parents=parents, children=64)
+        goal = jaxga.stop.target(-half // 8)
+        runs = [evolve(learn(first.init), first, seed, generations=1000, stop=goal) for seed in range(args.seeds)]
+        known = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(run.best.params for run in runs))
+
+        def both(key: jax.Array, params: Any, network: Any = network, second: Any = second) -> jaxga.Evaluation:
+            of_a = jnp.sum(tasks.right(network.apply(params, points), labels))
+            return jaxga.Evaluation(second.evaluate(key, params).fitness, metrics={"of_a": of_a})
+
+        then = learn(lambda key, known=known: take(known, jax.random.randint(key, (), 0, args.seeds)))
+        found = jaxga.run_many(
+            lambda then=then: then, jaxga.Task(second.init, both), generations=1000, seeds=args.seeds
+        )
+        of_a, of_b = found.metrics["of_a"], half + found.metrics["fitness"]
+        title, at = f"{name}, {parents} parent{'s' * (parents > 1)}", of_b >= half * 3 // 4
+        when = np.where(at.any(axis=1), at.argmax(axis=1), -1)
+        reached = when[when >= 0]
+        columns = {
+            "A at first": of_a[:, 0], "after generations": reached + 1,
+            "A then": of_a[when >= 0, reached], "A at last": of_a[:, -1],
+        }  # fmt: skip
+        middle = {key: str(report.median_interval(values)) if len(values) else "" for key, values in columns.items()}
+        rows.append({"": title, "3/4 of B": f"{len(reached)} of {len(when)}", **middle})
+        curves = [report.Curve(label, np.arange(1, 1001), part) for label, part in (("of A", of_a), ("of B", of_b))]
+        panels.append(({"xlabel": "generation of B", "ylabel": "points known", "title": title}, curves))
+    report.plot_curves(panels[1::2], out / "skills.png")
+    return rows
+
+
 QUESTIONS: dict[Part, Callable[[Args, Path], list[dict[str, Any]]]] = {
-    "notes": notes, "till_death": till_death, "start": start, "chance": chance, "sigma": sigma,
-    "normalisation": normalisation, "robustness": robustness, "interference": interference,
+    "notes": notes, "variants": variants, "frequencies": frequencies, "till_death": till_death, "start": start,
+    "chance": chance, "sigma": sigma, "normalisation": normalisation, "robustness": robustness,
+    "interference": interference, "skills": skills,
 }  # fmt: skip
 
 

@@ -106,7 +106,7 @@ def mutation(args: Args) -> jaxga.Variation:
     gene = partial(memory.gene, heads=args.genes)
     kinds = {
         "mixed": lambda: memory.mixed(step_size=step, heads=args.genes),
-        "typed": lambda: memory.typed(step_size=step),
+        "typed": lambda: memory.typed(step_size=step, heads=args.genes),
         "replace": lambda: gene(memory.replace),
         "walk": lambda: gene(memory.walk, step),
         "turn": lambda: gene(memory.turn, step),

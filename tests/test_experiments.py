@@ -265,6 +265,7 @@ SLOW = {
     "memorization",
     "memorization_sweep",
     "memory_study",
+    "patterns",
     "till_death",
     "mnist",
     "mnist_sweep",

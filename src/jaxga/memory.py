@@ -298,16 +298,17 @@ def typed(
     perturb: float = 0.3,
     *,
     step_size: StepSize | None = None,
+    heads: int = 1,
     evolve: float = 0.0,
 ) -> Variation:
-    """Genes of three types: a random head in a free place, a head set free, a head turned a little.
+    """Genes of three types: random heads in free places, heads set free, heads turned a little.
 
     With ``evolve`` the frequencies are inherited, and their logarithms walk at random by N(0, evolve).
     """
     parts = {
-        "add": (add, gene(replace, choose=free_head)),
-        "delete": (delete, gene(erase, choose=used_head)),
-        "perturb": (perturb, gene(turn, step_size, choose=used_head)),
+        "add": (add, gene(replace, heads=heads, choose=free_head)),
+        "delete": (delete, gene(erase, heads=heads, choose=used_head)),
+        "perturb": (perturb, gene(turn, step_size, heads=heads, choose=used_head)),
     }
     return mixture(parts, evolve=evolve)
 

@@ -33,6 +33,7 @@ from jaxga.devices import cores
 from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
 
 WIDTH = 32  # observations that are answered at once, at most
+FEW = 8  # of which half as many would cost nearly as much
 OWN_NUMBERS = 8_000_000  # of a group at most
 
 
@@ -233,11 +234,16 @@ def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
 
 
 def _width(episodes: int) -> int:
-    """The largest power of two that so many episodes of a group can fill.
+    """The largest power of two that a quarter of a group's episodes can fill, or all of them where they are few.
 
-    A product's last bit depends on the width, so it must not depend on how many environments there are.
+    Episodes end one by one, and what is not filled is computed in vain. A product's last bit depends on the width, so
+    it must not depend on how many environments there are.
     """
-    return min(WIDTH, 2 ** (episodes.bit_length() - 1))
+    return min(WIDTH, _power_of_two(max(episodes // 4, min(episodes, FEW))))
+
+
+def _power_of_two(most: int) -> int:
+    return 2 ** (most.bit_length() - 1)
 
 
 def _broods(algorithm: Algorithm) -> tuple[Any, int]:

@@ -54,6 +54,16 @@ def exit_code(result: Any, out: Path) -> int | None:
     return None if distributed.is_first() else 0
 
 
+def unless_interrupted(result: Any) -> Any:
+    """The `jaxga.Result`; where a signal ended its run, KeyboardInterrupt.
+
+    For a series of runs without files: a signal is to end the series, and not one of its runs.
+    """
+    if result.interrupted:
+        raise KeyboardInterrupt
+    return result
+
+
 def _saved(out: Path | None) -> bytes:
     """The arguments that a run was started with, as JSON."""
     if out is None:
