@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from functools import partial
@@ -296,3 +297,15 @@ def test_an_address_where_nobody_listens_is_an_error_at_once(monkeypatch):
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with pytest.raises(jaxga.InputError, match=r"no Ray cluster answers at 127\.0\.0\.1:9: start one with `ray start"):
         jaxga.pool(make, address="127.0.0.1:9")
+
+
+def test_a_cluster_that_lets_nobody_in_is_told_from_none(monkeypatch):
+    def refuse(*_, **__):
+        raise ConnectionError
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", refuse)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+        with pytest.raises(jaxga.InputError, match=rf"the Ray cluster at {address} lets nobody in .* RAY_AUTH_MODE"):
+            jaxga.pool(make, address=address)

@@ -467,21 +467,29 @@ def connect(address: str | None = None) -> None:
         with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # JAX, of processes that are forked
             library.init("local", num_cpus=cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
         return
+    listens = False
     try:
-        _knock(address)
+        listens = _knock(address)
         library.init(address, **quiet)
     except OSError as error:  # of which ConnectionError is one
-        raise InputError(
+        nobody = (
             f"no Ray cluster answers at {address}: start one with `ray start --head`, or unset RAY_ADDRESS to have one "
             "on this machine."
-        ) from error
+        )
+        closed = (
+            f"the Ray cluster at {address} lets nobody in from here: take the RAY_AUTH_MODE, the token and the version "
+            "of Ray that it was started with."
+        )
+        raise InputError(closed if listens else nobody) from error
 
 
-def _knock(address: str) -> None:
+def _knock(address: str) -> bool:
     """Does anybody listen at ``host:port``? Ray itself tries for minutes. Words like ``auto`` it looks up quickly."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    if not (host and port.isdigit()):
+        return False
+    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    return True
 
 
 def pool(
