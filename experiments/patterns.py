@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -22,6 +23,7 @@ from jaxga.tree import take
 
 Question = Literal["glyphs", "count_ones", "mixture"]
 POINTS = 64  # of noise in the mixture
+SIZE = 12  # of an image with a glyph
 
 
 @dataclass
@@ -30,7 +32,7 @@ class Args:
     """Which ones."""
     heads: int = 256
     """Prototypes of the memory."""
-    children: int = 512
+    children: int = 256
     """Children of a generation."""
     generations: int = 500
     """Of a run, for either network: they are scored equally often."""
@@ -44,13 +46,14 @@ class Args:
 
 def images_of(question: Question) -> data.Images:
     """What is to be learned."""
-    return {"glyphs": tasks.glyphs, "count_ones": tasks.count_ones, "mixture": data.digits}[question]()
+    makers = {"glyphs": partial(tasks.glyphs, size=SIZE), "count_ones": tasks.count_ones, "mixture": data.digits}
+    return makers[question]()
 
 
 def layers_of(question: Question) -> linen.Module:
     """A network of layers that suits the images."""
     if question == "glyphs":  # the best match anywhere
-        return nn.ConvNet(10, channels=(16,), kernel_sizes=(5,), strides=(1,), hidden=64, pool=12)
+        return nn.ConvNet(10, channels=(16,), kernel_sizes=(5,), strides=(1,), hidden=64, pool=SIZE - 4)
     return nn.MLP((128, 10))
 
 
