@@ -109,7 +109,7 @@ def main(args: Args) -> None:
         rows, curves = [], []
         for name, make in NETWORKS.items():
             network, task, algorithm = make(args, question)
-            options = {"generations": args.generations, "validate_every": 10}
+            options: dict[str, Any] = {"generations": args.generations, "validate_every": 10}
             jaxga.run(algorithm, task, generations=1)  # compiled before the clock runs
             runs = [
                 report.unless_interrupted(jaxga.run(algorithm, task, seed, **options)) for seed in range(args.seeds)
