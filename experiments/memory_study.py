@@ -4,6 +4,7 @@
 * variants: errors only, every kind of gene and of memory that the notes thought of, with one and the same effort.
 * frequencies: where do the shares of typed genes go, if they evolve?
 * till_death: 64 points and 512, evaluation ends at the first mistake.
+* recipes: what matters for till-death: parents, children, heads, kinds of genes, step sizes?
 * start: is a memory that begins with zeros faster than one that begins at random?
 * chance: how often does a replacement put a wrong point right, where heads are random? The notes argue: 1 in 640.
 * sigma: which step size is best for fitness, and which for closeness?
@@ -31,7 +32,7 @@ from jaxga.base import Context
 from jaxga.report.files import describe_machine
 from jaxga.tree import take
 
-Part = Literal["notes", "variants", "frequencies", "till_death", "start", "chance", "sigma", "normalisation",
+Part = Literal["notes", "variants", "frequencies", "till_death", "recipes", "start", "chance", "sigma", "normalisation",
                "robustness", "interference", "skills"]  # fmt: skip
 DIMENSION, CLASSES = 128, 10
 
@@ -164,12 +165,44 @@ def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
     for points, heads, parents, name, change in (
         (args.points, 2 * args.points, 16, "typed", memory.typed()),
         (args.points, 2 * args.points, 16, "mixed", memory.mixed()),
-        (args.many, args.many, 4, "mixed", memory.mixed()),
+        (args.points, 2 * args.points, 1, "mixed", memory.mixed()),
+        (args.many, args.many, 1, "mixed", memory.mixed()),
     ):
         _, task = task_of(args, heads, tasks.till_death, points=points)
         algorithm = jaxga.ga(task.init, change, parents=parents, children=1024)
         found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
-        rows.append(summed_up(f"{points} points, {heads} heads, {name}", found))
+        rows.append(summed_up(f"{points} points, {heads} heads, {name}, parents: {parents}", found))
+    return rows
+
+
+def recipes(args: Args, out: Path) -> list[dict[str, Any]]:
+    """Twice as many points, as many heads, one parent, 1,024 children, mixed genes; then one of these is changed."""
+    del out
+    points, step = 2 * args.points, variation.absolute
+    choices: dict[str, tuple[jaxga.Variation, dict[str, int]]] = {
+        "as it is": (memory.mixed(), {}),
+        "4 parents": (memory.mixed(), {"parents": 4}),
+        "16 parents": (memory.mixed(), {"parents": 16}),
+        "256 children": (memory.mixed(), {"children": 256}),
+        "4,096 children": (memory.mixed(), {"children": 4096}),
+        "0.75 heads a point": (memory.mixed(), {"heads": points * 3 // 4}),
+        "2 heads a point": (memory.mixed(), {"heads": points * 2}),
+        "4 heads a point": (memory.mixed(), {"heads": points * 4}),
+        "all replace": (memory.mixed(1, 0, 0), {}),
+        "0.2 replace, 0.6 turn, 0.2 label": (memory.mixed(0.2, 0.6, 0.2), {}),
+        "0.25 replace, 0.25 turn, 0.5 label": (memory.mixed(0.25, 0.25, 0.5), {}),
+        "turns of 0.3": (memory.mixed(step_size=step(0.3)), {}),
+        "turns of 3": (memory.mixed(step_size=step(3.0)), {}),
+    }
+    rows = []
+    for name, (change, sizes) in choices.items():
+        sizes = {"parents": 1, "children": 1024, "heads": points, **sizes}
+        _, task = task_of(args, sizes["heads"], tasks.till_death, points=points)
+        algorithm = jaxga.ga(task.init, change, parents=sizes["parents"], children=sizes["children"])
+        found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
+        millions = found[found[:, 0] == 1, 1] * sizes["children"] / 1e6
+        scored = {"million children": str(report.median_interval(millions)) if len(millions) else ""}
+        rows.append(summed_up(name, found) | scored)
     return rows
 
 
@@ -224,7 +257,7 @@ def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
     near = jaxga.Task(task.init, lambda _, params: jaxga.Evaluation(close(params, points)))
 
     def turn(size: Any) -> jaxga.Variation:
-        return memory.of_prototypes(memory.gene(memory.turn, variation.absolute(size)))
+        return memory.gene(memory.of_prototype(memory.turn), variation.absolute(size))
 
     for seed in range(args.seeds):
         params = evolve(algorithm, task, seed, generations=5000, stop=goal).best.params
@@ -235,7 +268,9 @@ def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
     for name, values in curves.items():
         gain, often = np.array(values).transpose(1, 0, 2)
         best = report.median_interval(sizes[gain.argmax(axis=1)])
-        rows.append({"": f"best of 64, {name}", "best size": str(best), "chance at 0.1": float(np.median(often[:, 2]))})
+        rows.append(
+            {"": f"best of 64, {name}", "best size": str(best), "mean chance at 0.1": float(np.mean(often[:, 2]))}
+        )
         axes = {"xlabel": "step size of a turn", "xscale": "log", "ylabel": f"gain in {name}, best of 64"}
         panels.append((axes, [report.Curve("", sizes, gain)]))
     report.plot_curves(panels, out / "sigma.png", "Which step size is best?")
@@ -392,8 +427,8 @@ def skills(args: Args, out: Path) -> list[dict[str, Any]]:
 
 
 QUESTIONS: dict[Part, Callable[[Args, Path], list[dict[str, Any]]]] = {
-    "notes": notes, "variants": variants, "frequencies": frequencies, "till_death": till_death, "start": start,
-    "chance": chance, "sigma": sigma, "normalisation": normalisation, "robustness": robustness,
+    "notes": notes, "variants": variants, "frequencies": frequencies, "till_death": till_death, "recipes": recipes,
+    "start": start, "chance": chance, "sigma": sigma, "normalisation": normalisation, "robustness": robustness,
     "interference": interference, "skills": skills,
 }  # fmt: skip
 

@@ -32,6 +32,8 @@ class Args:
     """What prototypes and labels are at first."""
     similarity: Literal["dot", "cosine"] = "dot"
     """Of a point and a prototype."""
+    temperature: float | None = None
+    """Of a softmax by which all heads vote; by default the most similar one alone answers."""
     loss: Literal["till_death", "errors"] = "till_death"
     """What is fitness: the points before the first error; or minus all errors."""
     mutation: Literal["mixed", "typed", "replace", "walk", "turn", "plastic"] = "mixed"
@@ -83,7 +85,9 @@ class Args:
 def network(args: Args) -> memory.PrototypeMemory:
     """The memory that evolves."""
     heads = 2 * args.points if args.heads is None else args.heads
-    return memory.PrototypeMemory(10, heads=heads, similarity=args.similarity, start=args.start)
+    return memory.PrototypeMemory(
+        10, heads=heads, similarity=args.similarity, temperature=args.temperature, start=args.start
+    )
 
 
 def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:

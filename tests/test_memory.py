@@ -122,14 +122,14 @@ GENES = {name: memory.gene(change) for name, change in CHANGES.items()} | {
     "two heads": memory.gene(memory.walk, heads=2),
     "as many as there are": memory.gene(memory.replace, heads=HEADS),
     "one after another": v.chain(memory.gene(memory.walk), memory.gene(memory.turn), memory.gene(memory.erase)),
-    "labels alone": memory.of_labels(memory.gene(memory.replace)),
-    "prototypes alone": memory.of_prototypes(memory.gene(memory.replace, heads=2)),
+    "labels alone": memory.gene(memory.of_label(memory.replace)),
+    "prototypes alone": memory.gene(memory.of_prototype(memory.replace), heads=2),
     "typed": memory.typed(),
     "mixed": memory.mixed(),
 }
 
 
-QUICK = {"two heads", "one after another", "labels alone", "typed"}
+QUICK = {"two heads", "one after another", "labels alone", "typed", "mixed"}
 
 
 @pytest.mark.parametrize(
@@ -172,6 +172,16 @@ def test_of_masked_genes_only_the_one_half_changes():
     assert not labels.any()
 
 
+def test_a_gene_of_several_changes_makes_each_as_often_as_it_weighs():
+    made = children(memory.gene([(1, memory.erase), (3, memory.of_label(memory.replace))], heads=2), 1000)
+    prototypes, labels = touched(made)
+    assert set(labels.sum(axis=1).tolist()) == {1, 2}  # heads, of which one may be drawn twice
+    assert not (prototypes & ~labels).any()
+    assert abs(prototypes.sum() / labels.sum() - 0.25) < 0.03
+    both = labels.sum(axis=1) == 2
+    assert 0.3 < (prototypes[both].sum(axis=1) == 1).mean() < 0.45  # each head for itself: 2 * 1/4 * 3/4
+
+
 def test_all_heads_at_once():
     assert np.all(touched(children(memory.gene(memory.walk, heads=None), 1)))
 
@@ -189,6 +199,20 @@ def test_what_becomes_of_the_length_of_prototypes():
     np.testing.assert_allclose(lengths(memory.gene(memory.replace)), 1, rtol=1e-5)
     assert lengths(memory.gene(memory.walk)).min() > 2
     assert lengths(memory.gene(memory.erase)).max() == 0
+
+
+def test_a_step_size_of_mixed_genes_is_that_of_turns():
+    np.testing.assert_allclose(lengths(memory.mixed(step_size=v.absolute(5.0))), 1, rtol=1e-5)
+
+
+def test_numbers_of_mixed_genes_are_drawn_once():
+    """And not for every kind: they are the greater part of what a child costs."""
+    parent = Individual(start(), memory.mixed().init(start()))
+
+    def make(key):
+        return memory.mixed().apply(key, parent, Context(jnp.int32(0), parent))
+
+    assert str(jax.make_jaxpr(make)(KEY)).count("erf_inv") == 1
 
 
 def test_step_sizes_are_those_of_the_head():
@@ -345,6 +369,8 @@ def test_till_death_is_solved():
         (lambda: network(start="ones").init(KEY, X), "start is 'ones', and must be 'zeros' or 'random'"),
         (lambda: memory.gene(memory.walk, heads=0), "heads is 0, and must be 1 or more"),
         (lambda: memory.plastic(-1.0), "tau is -1.0, and must be 0 or more"),
+        (lambda: memory.gene([]), "gene got no changes"),
+        (lambda: memory.gene([(-1, memory.walk)]), "weight is -1, and must be 0 or more"),
         (lambda: v.mixture({}), "mixture got no parts"),
         (
             partial(mutated, memory.gene(memory.walk), params={"kernel": jnp.ones((2, 2))}),

@@ -43,16 +43,24 @@ def test_the_scores_are_those_of_one_device(task, parents, children, chunk):
 
 
 @pytest.mark.parametrize(
-    ("parents", "children", "chunk", "most"), [(1, 32, 2, 4), (1, 8, 4, 1), (8, 8, 1, 2), (6, 12, 2, 2)]
+    ("parents", "children", "chunk", "share"),
+    [
+        (1, 32, 2, (1, 4)),
+        (1, 8, 4, (1, 1)),
+        (8, 8, 1, (2, 1)),
+        (6, 12, 2, (2, 1)),
+        (4, 32, 2, (1, 4)),
+        (2, 32, 2, (2, 2)),
+    ],
 )
-def test_no_device_has_more_to_do_than_need_be(task, monkeypatch, parents, children, chunk, most):
-    """Of 4 devices; ``most`` is the number of chunks that one of them scores."""
+def test_no_device_has_more_to_do_than_need_be(task, monkeypatch, parents, children, chunk, share):
+    """Of 4 devices; ``share`` is of how many parents one of them scores how many chunks each."""
     algorithm = jaxga.ga(task.init, v.gaussian(v.relative(0.3)), parents=parents, children=children)
     evaluator = jaxga.sharded(jaxga.vmapped(algorithm, task, chunk), jax.devices()[:4])
     seen, score = [], Vmapped.score_chunks
-    monkeypatch.setattr(Vmapped, "score_chunks", lambda *them: seen.append(len(them[2]) * len(them[3])) or score(*them))
+    monkeypatch.setattr(Vmapped, "score_chunks", lambda *them: seen.append(tuple(map(len, them[2:]))) or score(*them))
     jax.eval_shape(evaluator, jax.eval_shape(algorithm.init, jax.random.key(0)))
-    assert seen == [most]
+    assert seen == [share]
 
 
 @pytest.mark.parametrize(

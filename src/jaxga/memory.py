@@ -6,7 +6,7 @@ that it wins or loses and no others. Genes rewrite single columns (`jaxga.lowran
 similarity of its points to the new column, and the rest is its parent's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -18,7 +18,7 @@ from jaxga.base import Context, Individual, Key, Params, Strategy, Variation, as
 from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
 from jaxga.noise import normal
 from jaxga.tree import Path, path_key, paths
-from jaxga.variation import StepSize, absolute, masked, mixture
+from jaxga.variation import StepSize, absolute, mixture
 
 Start = Literal["zeros", "random"]
 
@@ -123,15 +123,18 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
         winner = jnp.argmax(similar, axis=1)
         return Look(read_columns(label, winner).T, jnp.max(similar, axis=1), winner)
     heads, rewritten = memory.shape[1], memory.index.size
-    parents = [(base_of(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)]
+    parents = [
+        Look(base_of(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)
+    ]
     parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
-    best = Look(jnp.zeros((label.shape[0], len(x)), label.dtype), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
-    for said, similar, head in reversed(parents):
-        own = Look(written_over(label, said, head), similar, head)
-        best = _chosen((head[:, None] != memory.index).all(axis=1), own, best)
-    said, similar = read_columns(label, memory.index), x @ memory.value  # [C, r], [P, r]
+    nobody = Look(jnp.zeros((label.shape[0], len(x)), label.dtype), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
+    best = parents.pop() if len(parents) > rewritten else nobody
+    for own in reversed(parents):
+        best = _chosen((own.winner[:, None] != memory.index).all(axis=1), own, best)
+    best = best._replace(logits=written_over(label, best.logits, best.winner))
+    said, similar = read_columns(label, memory.index), memory.value.T @ x.T  # [C, r], [r, P]
     for n in range(rewritten):
-        own = Look(said[:, n, None], similar[:, n], memory.index[n])
+        own = Look(said[:, n, None], similar[n], memory.index[n])
         wins = (own.closeness > best.closeness) | ((own.closeness == best.closeness) & (own.winner < best.winner))
         best = _chosen(wins & memory.counts[n], own, best)
     return best._replace(logits=best.logits.T)
@@ -166,7 +169,7 @@ class Head(NamedTuple):
     label: Any  # [C]; of many [C, H]
 
 
-Change = Callable[[Key, Head, Head], Head]  # (key, head, sizes) -> head
+Change = Callable[[Head, Head, Head], Head]  # (head, size, noise of N(0, 1)) -> head
 
 
 class Choice(NamedTuple):
@@ -215,48 +218,55 @@ def plastic(tau: Any = 0.1) -> Choice:
     )
 
 
-def walk(key: Key, head: Head, size: Head) -> Head:
+def walk(head: Head, size: Head, noise: Head) -> Head:
     """``head + size * N(0, 1)``: its length grows as that of a random walk."""
-    noise = _noise(key, head)
     return Head(head.memory + size.memory * noise.memory, head.label + size.label * noise.label)
 
 
-def replace(key: Key, head: Head, size: Head) -> Head:
+def replace(head: Head, size: Head, noise: Head) -> Head:
     """A random prototype and a random label of length ``size``, whatever was there."""
-    noise = _noise(key, head)
+    del head
     return Head(size.memory * _unit(noise.memory), size.label * _unit(noise.label))
 
 
-def turn(key: Key, head: Head, size: Head) -> Head:
+def turn(head: Head, size: Head, noise: Head) -> Head:
     """The prototype moves by ``size * N(0, 1 / D)`` and is put back on the unit sphere; the label is drawn anew."""
-    noise = _noise(key, head)
     moved = head.memory + size.memory * noise.memory / np.sqrt(head.memory.size)
     return Head(_unit(moved), size.label * noise.label)
 
 
-def erase(key: Key, head: Head, size: Head) -> Head:
+def erase(head: Head, size: Head, noise: Head) -> Head:
     """Nothing: the head is free."""
-    del key, size
+    del size, noise
     return Head(jnp.zeros_like(head.memory), jnp.zeros_like(head.label))
 
 
-def _noise(key: Key, head: Head) -> Head:
-    drawn = normal(key, (head.memory.size + head.label.size,), head.memory.dtype)
-    return Head(*jnp.split(drawn, [head.memory.size]))
+def of_prototype(change: Change) -> Change:
+    """A change that leaves the label as it is."""
+    return lambda head, size, noise: change(head, size, noise)._replace(label=head.label)
+
+
+def of_label(change: Change) -> Change:
+    """A change that leaves the prototype as it is."""
+    return lambda head, size, noise: change(head, size, noise)._replace(memory=head.memory)
 
 
 def gene(
-    change: Change, step_size: StepSize | None = None, *, heads: int | None = 1, choose: Choice = any_head
+    change: Change | Sequence[tuple[float, Change]],
+    step_size: StepSize | None = None,
+    *,
+    heads: int | None = 1,
+    choose: Choice = any_head,
 ) -> Variation:
     """Some heads of a `PrototypeMemory` change: ``gene(walk)``, ``gene(turn, absolute(0.3))``, ``gene(erase)``.
 
     Args:
-      change: `walk`, `replace`, `turn`, `erase`, or a function of a key, a `Head`, and the sizes due to it.
+      change: `walk`, `replace`, `turn`, `erase`; of the prototype or the label alone, ``of_prototype(turn)``,
+        ``of_label(replace)``; a function of a `Head`, the sizes due to it and as many numbers of N(0, 1); or one of
+        several for each head, ``[(0.9, replace), (0.1, erase)]``, with the given weights.
       step_size: as for any mutation, 1 unless given; with ``per=unit`` every head has one of its own.
       heads: how many are drawn; one that is drawn twice changes once. None for all of them.
       choose: `any_head`, `free_head`, `used_head`, `plastic`.
-
-    With `jaxga.variation.masked` the prototypes or the labels alone change: `of_prototypes`, `of_labels`.
 
     >>> network, mutation = PrototypeMemory(4, heads=8), gene(walk, absolute(0.5))
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
@@ -266,13 +276,17 @@ def gene(
     1
     """
     require_at_least(1, heads=1 if heads is None else heads)
+    kinds = [(1.0, change)] if callable(change) else list(change)
+    require(len(kinds) > 0, "gene got no changes: give it one, or (weight, change) pairs.")
+    for weight, _ in kinds:
+        require_at_least(0, weight=weight)
     sizes_of = absolute(1.0) if step_size is None else step_size
 
     def init(params: Params) -> Strategy:
         return {"step": sizes_of.init(params), "choice": choose.init(_memory(params)[0])}
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
-        key_size, key_choice, key_move, key_change = jax.random.split(key, 4)
+        key_size, key_choice, key_head, key_kind, key_noise = jax.random.split(key, 5)
         sizes, step = sizes_of.apply(key_size, parent.strategy["step"], context)
         choice = choose.move(key_choice, parent.strategy["choice"])
         memory, label = _memory(parent.params)
@@ -280,11 +294,20 @@ def gene(
         size_of = [_wide(size, width) for size in _memory(sizes)]
         index = jnp.arange(width)
         if heads is not None:
-            index = _drawn(key_move, choose.weights(base_of(memory), choice), heads)
+            index = _drawn(key_head, choose.weights(base_of(memory), choice), heads)
         old = Head(read_columns(memory, index), read_columns(label, index))
         size = Head(*(size[:, index] for size in size_of))
-        keys = jax.random.split(key_change, index.size)
-        new = jax.vmap(change, in_axes=(0, 1, 1), out_axes=1)(keys, old, size)
+        drawn = normal(key_noise, (memory.shape[0] + label.shape[0], index.size), memory.dtype)
+        noise = Head(*jnp.split(drawn, [memory.shape[0]]))
+        kind = (
+            _drawn(key_kind, jnp.array([weight for weight, _ in kinds], jnp.float32), index.size)
+            if len(kinds) > 1
+            else None
+        )
+        changes = [jax.vmap(change, in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
+        new = changes[0]
+        for number, other in enumerate(changes[1:], 1):
+            new = Head(*(jnp.where(kind == number, *pair) for pair in zip(other, new, strict=True)))
         if heads is not None:
             new = Head(write_columns(memory, index, new.memory), write_columns(label, index, new.label))
         return Individual(_with_memory(parent.params, new), {"step": step, "choice": choice})
@@ -313,27 +336,25 @@ def typed(
     return mixture(parts, evolve=evolve)
 
 
-def of_prototypes(change: Variation) -> Variation:
-    """A gene that leaves labels as they are."""
-    return masked(change, lambda path: path[-1] == "memory")
-
-
-def of_labels(change: Variation) -> Variation:
-    """A gene that leaves prototypes as they are."""
-    return masked(change, lambda path: path[-1] == "label")
-
-
-def mixed(*, step_size: StepSize | None = None, heads: int = 1) -> Variation:
-    """Half of all genes replace heads, in 0.3 a prototype turns, in 0.2 a label is drawn anew.
+def mixed(
+    whole: float = 0.5,
+    prototype: float = 0.3,
+    label: float = 0.2,
+    *,
+    step_size: StepSize | None = None,
+    heads: int = 1,
+) -> Variation:
+    """Genes of three kinds, with these weights: whole heads are replaced, prototypes turn, labels are drawn anew.
 
     The recipe with which till-death was solved: docs/memory.md.
     """
-    parts = {
-        "replace": (0.5, gene(replace, heads=heads)),
-        "turn": (0.3, of_prototypes(gene(turn, step_size, heads=heads))),
-        "label": (0.2, of_labels(gene(replace, heads=heads))),
-    }
-    return mixture(parts)
+
+    def anew(head: Head, size: Head, noise: Head) -> Head:
+        del size  # which is for turns
+        return replace(head, Head(1.0, 1.0), noise)
+
+    kinds = [(whole, anew), (prototype, of_prototype(turn)), (label, of_label(anew))]
+    return gene(kinds, step_size, heads=heads)
 
 
 def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, jax.Array], jax.Array]:

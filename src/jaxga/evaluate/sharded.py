@@ -54,8 +54,9 @@ class Together:
         """All children ``[N]``."""
         groups, chunks = self.evaluator.grid
         some_groups, some_chunks = (-(-count // self.devices) for count in (groups, chunks))
-        # A device has a part of each brood, or some of the parents: whichever leaves it less to do.
-        axis, share = (1, some_chunks) if groups * some_chunks <= some_groups * chunks else (0, some_groups)
+        # A device has some of the parents, or a part of each brood: whichever leaves it less to do. What a brood shares
+        # is computed by everyone who has some of it, so of equals it is the parents.
+        axis, share = (0, some_groups) if some_groups * chunks <= groups * some_chunks else (1, some_chunks)
         numbers = [jnp.arange(groups), jnp.arange(chunks)]
         count = len(numbers[axis])
         first = jax.lax.axis_index(AXIS) * share

@@ -71,11 +71,13 @@ def _wrong(key: Key, right: jax.Array) -> jax.Array:
 
 def _before_error(key: Key, right: jax.Array) -> jax.Array:
     del key
-    return jnp.cumprod(right).astype(jnp.float32)
+    place = jnp.arange(right.size)
+    first = jnp.min(place, where=~right, initial=right.size)  # not a cumulative product, which a CPU is slow in
+    return (place < first).astype(jnp.float32)
 
 
 def _before_error_shuffled(key: Key, right: jax.Array) -> jax.Array:
-    return jnp.cumprod(jax.random.permutation(key, right)).astype(jnp.float32)
+    return _before_error(key, jax.random.permutation(key, right))
 
 
 def _drawn_right(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
