@@ -369,7 +369,8 @@ def test_till_death_is_solved():
         (lambda: network(start="ones").init(KEY, X), "start is 'ones', and must be 'zeros' or 'random'"),
         (lambda: memory.gene(memory.walk, heads=0), "heads is 0, and must be 1 or more"),
         (lambda: memory.plastic(-1.0), "tau is -1.0, and must be 0 or more"),
-        (lambda: memory.gene([]), "gene got no changes"),
+        (lambda: memory.gene([]), "gene got no change of any weight"),
+        (lambda: memory.mixed(0, 0, 0), "gene got no change of any weight"),
         (lambda: memory.gene([(-1, memory.walk)]), "weight is -1, and must be 0 or more"),
         (lambda: v.mixture({}), "mixture got no parts"),
         (

@@ -277,9 +277,10 @@ def gene(
     """
     require_at_least(1, heads=1 if heads is None else heads)
     kinds = [(1.0, change)] if callable(change) else list(change)
-    require(len(kinds) > 0, "gene got no changes: give it one, or (weight, change) pairs.")
     for weight, _ in kinds:
         require_at_least(0, weight=weight)
+    some = sum(weight for weight, _ in kinds) > 0
+    require(some, "gene got no change of any weight: give it one, or (weight, change) pairs, one above 0.")
     sizes_of = absolute(1.0) if step_size is None else step_size
 
     def init(params: Params) -> Strategy:
@@ -299,20 +300,21 @@ def gene(
         size = Head(*(size[:, index] for size in size_of))
         drawn = normal(key_noise, (memory.shape[0] + label.shape[0], index.size), memory.dtype)
         noise = Head(*jnp.split(drawn, [memory.shape[0]]))
-        kind = (
-            _drawn(key_kind, jnp.array([weight for weight, _ in kinds], jnp.float32), index.size)
-            if len(kinds) > 1
-            else None
-        )
-        changes = [jax.vmap(change, in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
-        new = changes[0]
-        for number, other in enumerate(changes[1:], 1):
-            new = Head(*(jnp.where(kind == number, *pair) for pair in zip(other, new, strict=True)))
+        new = _changed(kinds, key_kind, old, size, noise)
         if heads is not None:
             new = Head(write_columns(memory, index, new.memory), write_columns(label, index, new.label))
         return Individual(_with_memory(parent.params, new), {"step": step, "choice": choice})
 
     return Variation(init, apply)
+
+
+def _changed(kinds: Sequence[tuple[float, Change]], key: Key, old: Head, size: Head, noise: Head) -> Head:
+    """Heads ``[m, r]``, each changed in one of these ways."""
+    ways = [jax.vmap(change, in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
+    if len(ways) == 1:
+        return ways[0]
+    which = _drawn(key, jnp.array([weight for weight, _ in kinds], jnp.float32), old.memory.shape[1])
+    return jax.tree.map(lambda *found: jax.lax.select_n(jnp.broadcast_to(which, found[0].shape), *found), *ways)
 
 
 def typed(
