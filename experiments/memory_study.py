@@ -35,6 +35,7 @@ from jaxga.tree import take
 Part = Literal["notes", "variants", "frequencies", "till_death", "recipes", "start", "chance", "sigma", "normalisation",
                "robustness", "interference", "skills"]  # fmt: skip
 DIMENSION, CLASSES = 128, 10
+CHILDREN = 1024  # of a generation till death
 
 
 @dataclass
@@ -52,7 +53,7 @@ class Args:
     out: Path | None = None
     """Where the figures and pictures go; default runs/memory_study/<id>."""
     quick: bool = False
-    """A small one that takes a minute."""
+    """A small one that takes some minutes."""
 
 
 def task_of(args: Args, heads: int, loss: tasks.Loss, start: memory.Start = "zeros", points: int = 0) -> Any:
@@ -158,6 +159,15 @@ def frequencies(args: Args, out: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def until_death(
+    args: Args, change: jaxga.Variation, points: int, heads: int, parents: int = 1, children: int = CHILDREN
+) -> np.ndarray:
+    """Rows of all seeds, see `solve`, where the first mistake ends it."""
+    _, task = task_of(args, heads, tasks.till_death, points=points)
+    algorithm = jaxga.ga(task.init, change, parents=parents, children=children)
+    return solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
+
+
 def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
     """The first mistake ends it."""
     del out
@@ -168,9 +178,7 @@ def till_death(args: Args, out: Path) -> list[dict[str, Any]]:
         (args.points, 2 * args.points, 1, "mixed", memory.mixed()),
         (args.many, args.many, 1, "mixed", memory.mixed()),
     ):
-        _, task = task_of(args, heads, tasks.till_death, points=points)
-        algorithm = jaxga.ga(task.init, change, parents=parents, children=1024)
-        found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
+        found = until_death(args, change, points, heads, parents)
         rows.append(summed_up(f"{points} points, {heads} heads, {name}, parents: {parents}", found))
     return rows
 
@@ -196,11 +204,8 @@ def recipes(args: Args, out: Path) -> list[dict[str, Any]]:
     }
     rows = []
     for name, (change, sizes) in choices.items():
-        sizes = {"parents": 1, "children": 1024, "heads": points, **sizes}
-        _, task = task_of(args, sizes["heads"], tasks.till_death, points=points)
-        algorithm = jaxga.ga(task.init, change, parents=sizes["parents"], children=sizes["children"])
-        found = solve(task, algorithm, args, points, generations=1_000_000, seconds=args.seconds)
-        millions = found[found[:, 0] == 1, 1] * sizes["children"] / 1e6
+        found = until_death(args, change, points, **{"heads": points, **sizes})
+        millions = found[found[:, 0] == 1, 1] * sizes.get("children", CHILDREN) / 1e6
         scored = {"million children": str(report.median_interval(millions)) if len(millions) else ""}
         rows.append(summed_up(name, found) | scored)
     return rows
