@@ -1,14 +1,17 @@
 """Pytree helpers: take, stack, a key for every leaf, names and sizes of leaves."""
 
+import functools
+import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Key, Params, require
+from jaxga.base import InputError, Key, Params, require
 
 
 class Path(tuple[str, ...]):
@@ -109,3 +112,102 @@ def check_params(params: Params) -> None:
             jnp.issubdtype(dtype, jnp.floating),
             f"params leaf '{name}' has dtype {dtype}, and mutation needs floats: keep it outside params, or cast it.",
         )
+
+
+def name_of(function: Any) -> str:
+    """How a message calls a user's function: by its qualified name; a lambda by its file and line.
+
+    Of a `functools.partial` it is the function inside, of any other callable object its class.
+
+    >>> name_of(jax.random.normal), name_of(functools.partial(zlib.crc32, value=1))
+    ('normal', 'crc32')
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_name == "<lambda>":
+        return f"<lambda> at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return str(name or type(function).__qualname__)
+
+
+def check_like(new: Any, old: Any, who: str) -> None:
+    """Refuse a tree ``new`` whose structure, shapes or dtypes are not those of ``old``. The message names ``who``.
+
+    A node with a shape and a dtype counts as one array, so a `jaxga.lowrank.LowRank` does. A Python float fits a float
+    leaf of any width. Only shapes are looked at, while a program is traced.
+
+    >>> check_like({"w": jnp.ones(3)}, {"w": jnp.ones(2)}, "mutation cut")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    jaxga.base.InputError: mutation cut returned leaf 'w' as float32[3], and float32[2] was due: ...
+    """
+    if jax.tree.structure(new, is_leaf=_is_array) != jax.tree.structure(old, is_leaf=_is_array):
+        raise InputError(
+            f"{who} returned {_difference(new, old)}: return every leaf at its place in the same containers."
+        )
+    for (name, due), leaf in zip(_named(old).items(), jax.tree.leaves(new, is_leaf=_is_array), strict=True):
+        place = f"leaf '{name}' as " if name else ""  # nothing where the tree is one array
+        require(
+            _fits(leaf, due),
+            f"{who} returned {place}{_type_name(leaf)}, and {_type_name(due)} was due: "
+            "every leaf keeps its shape and its dtype.",
+        )
+
+
+def as_like(new: Any, old: Any) -> Any:
+    """``new``, which has passed `check_like`, with Python numbers and numpy arrays as JAX arrays of the dtype in ``old``."""
+    return jax.tree.map(
+        lambda one, other: jnp.asarray(one, _dtype(other)) if jax.tree.structure(one) == LEAF else one,
+        new,
+        old,
+        is_leaf=_is_array,
+    )
+
+
+LEAF = jax.tree.structure(0)
+
+
+def _is_array(node: Any) -> bool:
+    return hasattr(node, "shape") and hasattr(node, "dtype")
+
+
+def _dtype(leaf: Any) -> Any:
+    """The dtype that JAX gives to a leaf; None where it is no array."""
+    if _is_array(leaf):
+        return jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
+    return jnp.result_type(leaf) if isinstance(leaf, (bool, int, float, complex)) else None
+
+
+def _fits(new: Any, old: Any) -> bool:
+    """Of one shape and dtype? A float without a settled width, as those of Python, fits any."""
+    one, other = _dtype(new), _dtype(old)
+    if one is None or other is None or np.shape(new) != np.shape(old):
+        return False
+    loose = getattr(new, "weak_type", isinstance(new, float) and not _is_array(new))
+    return one == other or (loose and all(jnp.issubdtype(dtype, jnp.floating) for dtype in (one, other)))
+
+
+def _type_name(leaf: Any) -> str:
+    return type(leaf).__name__ if _dtype(leaf) is None else f"{_dtype(leaf)}{list(np.shape(leaf))}"
+
+
+def _named(tree: Any) -> dict[str, Any]:
+    """Leaves by name, low-rank ones in one piece."""
+    names = jax.tree.leaves(paths(tree, _is_array))
+    return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree, is_leaf=_is_array), strict=True)}
+
+
+def _difference(new: Any, old: Any) -> str:
+    news, olds = _named(new), _named(old)
+    missing, unknown = ([name for name in one if name not in other] for one, other in ((olds, news), (news, olds)))
+    if missing and "" not in (*news, *olds):
+        return f"no leaf {missing[0]!r}, which was due"
+    if unknown and "" not in (*news, *olds):
+        return f"a leaf {unknown[0]!r}, which was not due"
+    return f"a tree {_outline(new)}, and {_outline(old)} was due"
+
+
+def _outline(tree: Any) -> str:
+    """The containers of a tree, and a star for every leaf."""
+    return str(jax.tree.structure(tree, is_leaf=_is_array)).removeprefix("PyTreeDef(").removesuffix(")")
