@@ -50,7 +50,7 @@ def age() -> dict[str, Any]:
     task = perceptron()
     algorithm = jaxga.ga(task.init, variation.gaussian(variation.relative(0.05)), parents=8, children=1024)
     program = Program(algorithm, jaxga.vmapped(algorithm, task))
-    runs = {5: _Sitting(algorithm, jax.random.key(0), None), 500: _Sitting(algorithm, jax.random.key(0), None)}
+    runs = {age: _Sitting(algorithm, jax.random.key(0), None, None, program) for age in (5, 500)}
     seconds: dict[int, list[float]] = {5: [], 500: []}
 
     def advance(run: _Sitting, limit: int) -> float:

@@ -65,11 +65,11 @@ def main(args: Args) -> None:
     step = prepare(lambda state: algorithm.update(state, evaluator(state))[0], (state,), evaluator.mesh)
     inputs = everywhere((step.data, jax.tree.leaves(state)), evaluator.mesh)
     code = names_in_code(step.compiled.as_text())
-    jax.block_until_ready(step.program(*inputs))
+    jax.block_until_ready(step.compiled(*inputs))
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             for _ in range(args.generations):
-                jax.block_until_ready(step.program(*inputs))
+                jax.block_until_ready(step.compiled(*inputs))
         times = own_times(folder)
     share = args.generations * evaluator.mesh.size
     rows = [

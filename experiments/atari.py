@@ -292,7 +292,7 @@ def main(args: Args) -> int:
         algorithm, scores, args.seed, generations=args.generations, steps=args.frames / args.frame_skip,
         directory=directory, progress=progress, checkpoint_seconds=0,
     )  # fmt: skip
-    if (code := report.exit_code(result, out)) is not None:
+    if (code := report.exit_code(result)) is not None:
         return code
     cost = jaxga.backend.dollars(args.dollars_per_hour, [result], players)
     return finish(args, algorithm, plays, result, out, cost)

@@ -97,7 +97,10 @@ def main(args: Args) -> int:
             path = out / name / f"seed-{seed}"
             if not finished(path):
                 print(f"{name}, seed {seed}", file=sys.stderr)
-                code = atari.main(run_of(args, name, seed, path))
+                try:
+                    code = atari.main(run_of(args, name, seed, path))
+                except jaxga.Interrupted as stopped:
+                    raise jaxga.Interrupted(stopped.result, out) from stopped
                 if code:
                     return code
     return table(args, out)

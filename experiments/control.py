@@ -142,7 +142,7 @@ def main(args: Args) -> int:
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target, "best_validation"), chunk=args.chunk,
         validate_every=args.validate_every, **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1], out)) is not None:
+    if (code := report.exit_code(results[-1])) is not None:
         return code
     rows = [row(f"GA, seed {args.seed + number}", result, target) for number, result in enumerate(results)]
     picture = plot(args, results, target, out / "control.png")

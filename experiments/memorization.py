@@ -119,7 +119,7 @@ def main(args: Args) -> int:
         algorithm, task, "memorization", asdict(args), out, resume=args.resume, generations=args.generations,
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target), **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1], out)) is not None:
+    if (code := report.exit_code(results[-1])) is not None:
         return code
 
     # The gradient fades with the loss, so that a step size that grows by 5 % a step keeps SGD moving.

@@ -67,17 +67,12 @@ def noise(args: Args) -> Any:
     return tasks.noise(args.points, (DIMENSION,), CLASSES)
 
 
-def evolve(*what: Any, **options: Any) -> jaxga.Result:
-    """One run of many: a signal ends all of them."""
-    return report.unless_interrupted(jaxga.run(*what, **options))
-
-
 def solve(task: jaxga.Task, algorithm: jaxga.Algorithm, args: Args, target: float, **limits: Any) -> np.ndarray:
     """Rows of all seeds: was the target reached, after how many generations and seconds (compiled before), best."""
     goal, rows = jaxga.stop.target(target), []
-    evolve(algorithm, task, generations=2, stop=goal)
+    jaxga.run(algorithm, task, generations=2, stop=goal)
     for seed in range(args.seeds):
-        result = evolve(algorithm, task, seed, stop=goal, **limits)
+        result = jaxga.run(algorithm, task, seed, stop=goal, **limits)
         best = float(result.state.best_fitness)
         rows.append((best >= target, int(result.state.generation), result.seconds, best))
     return np.array(rows)
@@ -151,7 +146,7 @@ def frequencies(args: Args, out: Path) -> list[dict[str, Any]]:
         algorithm = jaxga.ga(task.init, change, parents=16, children=children)
         ends: dict[str, list[float]] = {}
         for seed in range(args.seeds):
-            state = evolve(algorithm, task, seed, generations=2000, stop=jaxga.stop.target(0)).state
+            state = jaxga.run(algorithm, task, seed, generations=2000, stop=jaxga.stop.target(0)).state
             for name, share in cast(Any, state.parents).strategy["frequency"].items():
                 ends.setdefault(name, []).append(float(np.median(share)))
         shares = {name: str(report.median_interval(np.array(values))) for name, values in ends.items()}
@@ -265,7 +260,7 @@ def sigma(args: Args, out: Path) -> list[dict[str, Any]]:
         return memory.gene(memory.of_prototype(memory.turn), variation.absolute(size))
 
     for seed in range(args.seeds):
-        params = evolve(algorithm, task, seed, generations=5000, stop=goal).best.params
+        params = jaxga.run(algorithm, task, seed, generations=5000, stop=goal).best.params
         for name, scored in (("fitness", task), ("closeness", near)):
             answer = analysis.improvements(scored, params, turn, sizes.tolist(), seed, samples=2048)
             curves[name].append([answer.expected_best(64), answer.chance])
@@ -290,7 +285,7 @@ def normalisation(args: Args, out: Path) -> list[dict[str, Any]]:
     algorithm = jaxga.ga(task.init, memory.gene(memory.replace), parents=1, children=64, elites=1)
     points, labels = noise(args)
     for seed in range(args.seeds):
-        result = evolve(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(-1))
+        result = jaxga.run(algorithm, task, seed, generations=20_000, stop=jaxga.stop.target(-1))
         params = best_parent(result.state)
         look: Any = network.apply(params, points, method="look")
         wrong = int(np.flatnonzero(~np.asarray(tasks.right(look.logits, labels)))[0])
@@ -360,7 +355,7 @@ def drops_at(args: Args, task: jaxga.Task, change: jaxga.Variation, parents: int
     algorithm = jaxga.ga(task.init, change, parents=parents, children=64, elites=1)
     probe, goal = partial(cost_of_mutation, task, change), jaxga.stop.target(levels[-1])
     for seed in range(args.seeds):
-        pedigree = evolve(algorithm, task, seed, generations=20_000, stop=goal).pedigree
+        pedigree = jaxga.run(algorithm, task, seed, generations=20_000, stop=goal).pedigree
         fitness, drop = analysis.trace(algorithm, pedigree, probe).values
         for number, level in enumerate(levels):
             if (fitness >= level).any():
@@ -372,7 +367,7 @@ def interference(args: Args, out: Path) -> list[dict[str, Any]]:
     """Of the first seed's run to the end, with the notes' settings."""
     network, task = task_of(args, 2 * args.points, tasks.errors)
     algorithm = jaxga.ga(task.init, memory.gene(memory.walk), parents=16, children=64)
-    result = evolve(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
+    result = jaxga.run(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
     points, labels = noise(args)
     knows = lambda params: tasks.right(network.apply(params, points), labels)  # noqa: E731
     found = analysis.interference(algorithm, result.pedigree, knows, every=10)
@@ -404,7 +399,7 @@ def skills(args: Args, out: Path) -> list[dict[str, Any]]:
         )
         learn = partial(jaxga.ga, variation=change, parents=parents, children=64)
         goal = jaxga.stop.target(-half // 8)
-        runs = [evolve(learn(first.init), first, seed, generations=1000, stop=goal) for seed in range(args.seeds)]
+        runs = [jaxga.run(learn(first.init), first, seed, generations=1000, stop=goal) for seed in range(args.seeds)]
         known = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(run.best.params for run in runs))
 
         def both(key: jax.Array, params: Any, network: Any = network, second: Any = second) -> jaxga.Evaluation:

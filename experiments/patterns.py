@@ -111,9 +111,7 @@ def main(args: Args) -> None:
             network, task, algorithm = make(args, question)
             options: dict[str, Any] = {"generations": args.generations, "validate_every": 10}
             jaxga.run(algorithm, task, generations=1)  # compiled before the clock runs
-            runs = [
-                report.unless_interrupted(jaxga.run(algorithm, task, seed, **options)) for seed in range(args.seeds)
-            ]
+            runs = [jaxga.run(algorithm, task, seed, **options) for seed in range(args.seeds)]
             accuracy = np.array([run.history["validation_accuracy"] for run in runs])
             seen = ~np.isnan(accuracy[0])
             curves.append(report.Curve(name, runs[0].history["generation"][seen], accuracy[:, seen]))

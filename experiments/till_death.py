@@ -141,7 +141,7 @@ def main(args: Args) -> int:
         seconds=args.seconds or float("inf"), stop=jaxga.stop.target(goal - args.points * (args.loss == "errors")),
         **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1], out)) is not None:
+    if (code := report.exit_code(results[-1])) is not None:
         return code
 
     best = [reached(args, result) for result in results]

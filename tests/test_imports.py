@@ -6,17 +6,17 @@ from pathlib import Path
 SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
-    {"_version", "base"},
+    {"_version", "base", "signals"},
     {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
     {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines"},
-    {"checkpoint"},
+    {"checkpoint", "doubts"},
     {"run"},
     {"many", "analysis", "planning", "backend"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
-         "orbax": "checkpoint.py",
+         "orbax": "checkpoint.py", "filelock": "report/files.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
          "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
          "mujoco": "tasks/ant.py", "ray": "evaluate/workers.py"}  # fmt: skip

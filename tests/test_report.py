@@ -1,7 +1,6 @@
 """What a run leaves behind: files, events, intervals, tables."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -108,11 +107,3 @@ def test_a_table_shows_all_of_its_rows(capsys):
     assert "Title" in shown
     assert "0.1235" in shown
     assert "1,234,567" in shown
-
-
-def test_a_signal_ends_a_series_of_runs(algorithm, task):
-    result = jaxga.run(algorithm, task, generations=1)
-    assert report.unless_interrupted(result) is result
-    stopped = jaxga.run(algorithm, task, generations=10**9, hooks=[lambda *_: signal.raise_signal(signal.SIGINT)])
-    with pytest.raises(KeyboardInterrupt):
-        report.unless_interrupted(stopped)

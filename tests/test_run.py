@@ -2,10 +2,9 @@
 
 import dataclasses
 import json
-import os
 import signal
+import subprocess
 import sys
-import threading
 
 import chex
 import jax
@@ -123,16 +122,63 @@ def test_hooks_see_every_generation_once(task, algorithm):
     assert all(isinstance(record["best_fitness"], float) for record in seen)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_and_stops(task, algorithm, tmp_path, number):
+def send(number):
+    """A hook that sends this process a signal after three generations or more."""
+    return lambda state, _: signal.raise_signal(number) if state.generation >= 3 else None
+
+
+def test_ctrl_c_saves_and_then_raises(task, algorithm, tmp_path):
+    """So a loop over seeds ends, and does not go on with the next one."""
     directory = open_directory(tmp_path)
-    timer = threading.Timer(3.0, os.kill, (os.getpid(), number))
-    timer.start()
-    result = jaxga.run(algorithm, task, generations=10**6, directory=directory, seconds=60)
-    timer.join()
-    assert result.interrupted
-    assert result.stopped_because == f"interrupted by {signal.Signals(number).name}"
-    assert checkpoint.latest(directory.checkpoints) == int(result.state.generation)
+    with pytest.raises(jaxga.Interrupted) as caught:
+        jaxga.run(algorithm, task, generations=10**6, directory=directory, hooks=[send(signal.SIGINT)])
+    stopped = caught.value
+    assert isinstance(stopped, KeyboardInterrupt)
+    assert stopped.result.interrupted
+    assert stopped.result.stopped_because == "interrupted by SIGINT"
+    assert checkpoint.latest(directory.checkpoints) == int(stopped.result.state.generation)
+    assert f"its state is saved in {tmp_path}" in str(stopped)
+
+
+def test_a_handler_of_the_users_own_is_called_after_saving(task, algorithm, tmp_path):
+    directory, called = open_directory(tmp_path), []
+    note = lambda number, _: called.append((number, checkpoint.latest(directory.checkpoints)))  # noqa: E731
+    before = signal.signal(signal.SIGTERM, note)
+    try:
+        result = jaxga.run(algorithm, task, generations=10**6, directory=directory, hooks=[send(signal.SIGTERM)])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert result.stopped_because == "interrupted by SIGTERM"
+    assert called == [(signal.SIGTERM, int(result.state.generation))]
+
+
+def test_a_signal_that_nobody_handles_ends_the_process_after_saving(tmp_path):
+    """A script without a word of signals: SIGTERM, which would have killed it, still does, and the state is there."""
+    code = f"""
+import signal, jax.numpy as jnp, jaxga
+from jaxga.variation import absolute, gaussian
+task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: -jnp.sum(w**2))
+algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=16)
+send = lambda *_: signal.raise_signal(signal.SIGTERM)
+for seed in range(100):
+    jaxga.run(algorithm, task, seed, generations=10**6, directory={str(tmp_path)!r} + f"/{{seed}}", hooks=[send])
+"""
+    process = subprocess.run([sys.executable, "-c", code], timeout=100)
+    assert process.returncode == -signal.SIGTERM
+    assert [path.name for path in tmp_path.iterdir()] == ["0"]
+    assert checkpoint.latest(tmp_path / "0" / "checkpoints") > 0
+
+
+def test_an_error_in_a_hook_loses_nothing(task, algorithm, tmp_path):
+    def hook(state, _):
+        if state.generation >= 3:
+            raise ZeroDivisionError("in a hook")
+
+    with pytest.raises(ZeroDivisionError, match="in a hook"):
+        jaxga.run(algorithm, task, generations=20, directory=tmp_path / "run", hooks=[hook])
+    assert checkpoint.latest(tmp_path / "run" / "checkpoints") >= 3
+    resumed = jaxga.run(algorithm, task, generations=20, directory=tmp_path / "run")
+    chex.assert_trees_all_equal(resumed.state, jaxga.run(algorithm, task, generations=20).state)
 
 
 def test_a_checkpoint_is_complete_by_itself(task, algorithm, tmp_path):

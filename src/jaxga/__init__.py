@@ -17,7 +17,7 @@ from jaxga import (
     variation,
 )
 from jaxga._version import __version__
-from jaxga.algorithm import common_founder, ga, random_founders
+from jaxga.algorithm import common_founder, ga, population, random_founders, trained_founders
 from jaxga.base import (
     PLAYED,
     STEPS,
@@ -34,6 +34,7 @@ from jaxga.base import (
     paired,
     require,
 )
+from jaxga.compilation import keep_programs
 from jaxga.devices import use_cores
 from jaxga.evaluate import (
     Pool,
@@ -49,16 +50,19 @@ from jaxga.evaluate import (
 )
 from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.planning import Plan, best_chunk, plan
-from jaxga.run import Result, run
+from jaxga.run import Ended, Result, run
+from jaxga.signals import Interrupted
 
 __all__ = [
     "PLAYED",
     "STEPS",
     "Algorithm",
+    "Ended",
     "Evaluation",
     "Game",
     "Individual",
     "InputError",
+    "Interrupted",
     "Plan",
     "Pool",
     "Result",
@@ -82,6 +86,7 @@ __all__ = [
     "ga",
     "independent",
     "join_runs",
+    "keep_programs",
     "load_runs",
     "memory",
     "nn",
@@ -90,6 +95,7 @@ __all__ = [
     "pedigree",
     "plan",
     "pool",
+    "population",
     "random_founders",
     "report",
     "require",
@@ -101,6 +107,7 @@ __all__ = [
     "sharded",
     "stop",
     "tasks",
+    "trained_founders",
     "use_cores",
     "validated",
     "variation",

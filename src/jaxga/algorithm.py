@@ -1,5 +1,6 @@
 """The genetic algorithm: founders, offspring, survivors, and the next state."""
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -13,6 +14,7 @@ from jaxga.base import (
     Evaluation,
     Individual,
     Info,
+    Kept,
     Key,
     Params,
     Purpose,
@@ -20,15 +22,18 @@ from jaxga.base import (
     State,
     Survivors,
     Variation,
+    Verdict,
     as_fitness,
     as_key,
     generation_key,
+    name_of,
     require,
-    require_at_least,
+    require_whole,
 )
+from jaxga.compilation import jit
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
-from jaxga.tree import check_params, expand, named_leaves, replicate, take, where
+from jaxga.tree import check_like, check_params, expand, named_leaves, replicate, take, where
 from jaxga.variation.crossover import Recombination
 from jaxga.variation.projection import Projection, project
 
@@ -41,6 +46,7 @@ RESERVED = {
 }  # names that every run logs
 LOGGED = {"step_size", "frequency"}  # what of a strategy is logged, as means over the parents
 RECOMBINATION_CHUNK = 64  # children whose steps are held at once while they are averaged
+LOGGED_NUMBERS = 16  # of one metric, at most
 
 
 def common_founder(key: Key, init: Callable[[Key], Params], parents: int) -> Params:
@@ -51,6 +57,24 @@ def common_founder(key: Key, init: Callable[[Key], Params], parents: int) -> Par
 def random_founders(key: Key, init: Callable[[Key], Params], parents: int) -> None:
     """No first parents: every child of generation 0 is an initialisation of its own (Such et al. 2017)."""
     del key, init, parents
+
+
+def trained_founders(params: Params) -> Founders:
+    """A warm start: all first parents are this network, trained before by whatever means.
+
+    >>> from jaxga.variation import absolute, gaussian
+    >>> trained = jnp.array([1.0, 2.0, 3.0])
+    >>> algorithm = ga(jnp.zeros_like, gaussian(absolute(0.1)), parents=2, children=8,
+    ...                founders=trained_founders(trained))
+    >>> algorithm.init(jax.random.key(0)).parents.params[1].tolist()
+    [1.0, 2.0, 3.0]
+    """
+
+    def founders(key: Key, init: Callable[[Key], Params], parents: int) -> Params:
+        del key, init
+        return replicate(jax.tree.map(jnp.asarray, params), parents)
+
+    return founders
 
 
 def ga(
@@ -99,8 +123,14 @@ def ga(
     >>> info.survivors.indices[:, 0].tolist(), state.fitness.tolist()
     ([7, 6], [7.0, 6.0])
     """
+    require(callable(init), f"init is {init!r}, and must be a function of a key that returns params, as task.init.")
+    require(
+        isinstance(variation, Variation),
+        f"variation is {name_of(variation)}, and must be a jaxga.Variation, as gaussian(absolute(0.1)); "
+        "variation.stateless makes one of a function (key, params) -> params.",
+    )
     _check_sizes(parents, children, elites, reevaluate, recombination)
-    require_at_least(0, warmup=warmup)
+    require_whole(0, warmup=warmup)
     brood = children // parents
     averaged = recombination.size if recombination else 1
 
@@ -108,6 +138,10 @@ def ga(
         shape = jax.eval_shape(init, key)
         check_params(shape)
         first = founders(jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS), init, parents)
+        if first is not None:
+            first = _checked_founders(
+                first, jax.eval_shape(partial(replicate, times=parents), shape), name_of(founders)
+            )
         unknown = jnp.full(parents, jnp.nan, jnp.float32)
         return State(
             key=key,
@@ -122,9 +156,11 @@ def ga(
 
     def child_of(state: State, parent: Individual, slot: Any, member: Any) -> Individual:
         key_mate, key_child = jax.random.split(child_key(state, slot, member))
-        other = jax.random.randint(key_mate, (), 1, max(parents, 2))
+        other = jax.random.randint(key_mate, (), 1, max(parents, 2), jnp.int32)
         mate = take(state.parents, (slot + other) % parents)
-        return variation.apply(key_child, parent, Context(state.generation, mate))
+        child = variation.apply(key_child, parent, Context(state.generation, mate))
+        check_like(child, parent, f"variation {name_of(variation.apply)}")
+        return child
 
     def child_key(state: State, slot: Any, member: Any) -> Key:
         return jax.random.fold_in(generation_key(state, Purpose.OFFSPRING), slot * brood + member)
@@ -136,7 +172,8 @@ def ga(
         return child_of(state, take(state.parents, slot), slot, member)
 
     def select(state: State, evaluation: Evaluation) -> Info:
-        evaluation = _candidates(state, as_fitness(evaluation), children, elites, reevaluate)
+        scored = as_fitness(evaluation)
+        evaluation = _candidates(state, scored, children, elites, reevaluate)
         key_rank, key_select = jax.random.split(generation_key(state, Purpose.SELECTION))
         ranked = order = ranking(key_rank, evaluation)
         if champion is not None:
@@ -154,12 +191,16 @@ def ga(
             survivors = _with_parents_of_lethal(survivors, state, children)
         if warmup and state.parents is not None:
             survivors = _without_steps(survivors, state.generation < warmup)
-        return Info(
-            survivors,
-            _metrics(
-                state, evaluation, ranked[0], order, indices, children, 0 if reevaluate else safe, viable is not None
-            ),
-        )
+        kept = 0 if reevaluate else safe
+        metrics = {
+            **_fitness_metrics(evaluation, ranked[0], indices, children, kept, viable is not None),
+            **_logged(scored.metrics, order),
+            **_inherited(state),
+        }
+        known = ((indices >= 0) & (indices < evaluation.fitness.size)).all()
+        some = metrics["nan"] < children
+        verdict = jnp.where(known, jnp.where(some, Verdict.FINE, Verdict.NO_FITNESS), Verdict.OUT_OF_RANGE)
+        return Info(survivors, metrics, verdict.astype(jnp.int32))
 
     def advance(state: State, survivors: Survivors) -> State:
         if recombination and state.parents is not None:
@@ -182,7 +223,37 @@ def ga(
             best_index=jnp.where(better, survivors.best_index, state.best_index),
         )
 
-    return Algorithm(new_state, offspring, select, advance, parents, children, elites, reevaluate, viable)
+    sizes = parents, children, elites, reevaluate
+    return Algorithm(new_state, offspring, select, advance, *sizes, viable, Kept())
+
+
+def population(algorithm: Algorithm, state: State) -> Individual:
+    """All children of a generation ``[N, ...]``, built, as plain arrays: to be scored in a loop of one's own.
+
+    `run` never builds them all at once. A child stands at its index, so that ``algorithm.update`` takes their scores.
+
+    >>> from jaxga.variation import absolute, gaussian
+    >>> algorithm = ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8)
+    >>> state = algorithm.init(jax.random.key(0))
+    >>> for _ in range(20):
+    ...     children = population(algorithm, state)
+    ...     state, info = algorithm.update(state, Evaluation(-jnp.sum((children.params - 1) ** 2, axis=1)))
+    >>> bool(state.best_fitness > -1)
+    True
+    """
+    build = algorithm.kept.get(population, lambda: jit(partial(_population, algorithm)))
+    return build(state)
+
+
+def _population(algorithm: Algorithm, state: State) -> Individual:
+    return jax.vmap(partial(candidate, algorithm, state))(jnp.arange(algorithm.children))
+
+
+def _checked_founders(founders: Params, due: Params, who: str) -> Params:
+    """Arrays of these founders, if they are like ``due``."""
+    founders = jax.tree.map(jnp.asarray, founders)
+    check_like(founders, due, f"founders ({who})")
+    return founders
 
 
 def state_with_parents(algorithm: Algorithm, key: Key) -> State:
@@ -200,6 +271,7 @@ def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
 def _check_sizes(
     parents: int, children: int, elites: int, reevaluate: bool, recombination: Recombination | None
 ) -> None:
+    require_whole(0, parents=parents, children=children, elites=elites)
     require(parents >= 1, f"parents is {parents}, and must be 1 or more; random search is the variation fresh(init).")
     require(children >= parents, f"children is {children}, fewer than the {parents} parents: give each one at least.")
     near = " or ".join(str(times * parents) for times in (children // parents, children // parents + 1))
@@ -226,8 +298,19 @@ def _candidates(state: State, evaluation: Evaluation, children: int, elites: int
     return Evaluation(
         jnp.concatenate([evaluation.fitness, state.fitness[:competing]]),
         jnp.concatenate([evaluation.tiebreak, state.tiebreak[:competing]]),
-        evaluation.metrics,
+        {name: _with_unknown(values, competing) for name, values in dict(evaluation.metrics or {}).items()},
     )
+
+
+def _with_unknown(values: jax.Array, kept: int) -> jax.Array:
+    """A metric ``[N, ...]`` as ``[N + kept, ...]``: NaN for elites that kept their score and were not measured again.
+
+    Whole numbers become floats for it. What is one number for all children stays as it is.
+    """
+    if values.ndim == 0:
+        return values
+    values = values if jnp.issubdtype(values.dtype, jnp.floating) else values.astype(jnp.float32)
+    return jnp.concatenate([values, jnp.full((kept, *values.shape[1:]), jnp.nan, values.dtype)])
 
 
 def _rest(selection: Selection, key: Key, evaluation: Evaluation, safe: jax.Array, num: int) -> jax.Array:
@@ -236,7 +319,15 @@ def _rest(selection: Selection, key: Key, evaluation: Evaluation, safe: jax.Arra
         return safe[:0]
     # A mask, not a scatter: XLA (0.10.2) scatters wrongly into a vector whose shards are uneven.
     out = (jnp.arange(evaluation.fitness.size)[:, None] == safe).any(axis=1)
-    return selection(key, evaluation._replace(fitness=jnp.where(out, jnp.nan, evaluation.fitness)), num - safe.size)
+    due = num - safe.size
+    chosen = selection(key, evaluation._replace(fitness=jnp.where(out, jnp.nan, evaluation.fitness)), due)
+    found = getattr(chosen, "shape", None), getattr(chosen, "dtype", type(chosen).__name__)
+    require(
+        found[0] == (due,) and jnp.issubdtype(found[1], jnp.integer),
+        f"selection {name_of(selection)} returned {found[1]} of shape {found[0]}, and integers of shape {(due,)} "
+        "were due: the indices of the survivors.",
+    )
+    return jnp.asarray(chosen, jnp.int32)
 
 
 def _survivors(
@@ -292,16 +383,10 @@ def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Arra
     return share, kept * part * recombination.scale
 
 
-def _metrics(
-    state: State,
-    evaluation: Evaluation,
-    best: jax.Array,
-    order: jax.Array,
-    indices: jax.Array,
-    children: int,
-    kept: int,
-    some_lethal: bool,
+def _fitness_metrics(
+    evaluation: Evaluation, best: jax.Array, indices: jax.Array, children: int, kept: int, some_lethal: bool
 ) -> dict[str, jax.Array]:
+    """What is logged of the fitness of a generation."""
     fitness = evaluation.fitness[:children]
     lethal = jnp.isneginf(fitness) if some_lethal else jnp.zeros(fitness.shape, bool)
     valid = ~jnp.isnan(fitness) & ~lethal
@@ -313,18 +398,37 @@ def _metrics(
         "nan": jnp.sum(jnp.isnan(fitness)).astype(jnp.int32),
         "evaluations": jnp.int32(evaluation.fitness.size - kept) - jnp.sum(lethal).astype(jnp.int32),
     }
-    if some_lethal:
-        metrics["lethal"] = jnp.sum(lethal).astype(jnp.int32)
-    logged = {name: values for name, values in dict(evaluation.metrics or {}).items() if values.ndim <= 1}
-    clash = sorted(RESERVED & set(logged))
+    return metrics | ({"lethal": jnp.sum(lethal).astype(jnp.int32)} if some_lethal else {})
+
+
+def _logged(metrics: Any, order: jax.Array) -> dict[str, jax.Array]:
+    """What the evaluation measured of the best individual that was scored; an elite that kept its score was not.
+
+    A metric of several numbers gets a column for each of them: ``name_0``, ``name_1``, ...
+    """
+    found: dict[str, jax.Array] = {}
+    for name, values in dict(metrics or {}).items():
+        best = values[order[jnp.argmax(order < len(values))]] if values.ndim else values
+        if best.size > LOGGED_NUMBERS:
+            warnings.warn(
+                f"the metric {name!r} has shape {best.shape}, and is not logged: more than {LOGGED_NUMBERS} numbers.",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+        elif best.ndim:
+            found |= {f"{name}_{number}": value for number, value in enumerate(best.reshape(-1))}
+        else:
+            found[name] = best
+    clash = sorted(RESERVED & set(found))
     require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
-    for name, values in logged.items():  # of the best that was scored; an elite that kept its score was not
-        metrics[name] = values[order[jnp.argmax(order < values.size)]] if values.ndim else values
-    if state.parents is not None:
-        for name, leaf in named_leaves(state.parents.strategy).items():
-            if LOGGED & set(name.split("/")):
-                metrics[name] = jnp.mean(leaf)
-    return metrics
+    return found
+
+
+def _inherited(state: State) -> dict[str, jax.Array]:
+    """What is logged of what parents inherited: the mean of each step size."""
+    if state.parents is None:
+        return {}
+    leaves = named_leaves(state.parents.strategy).items()
+    return {name: jnp.mean(leaf) for name, leaf in leaves if LOGGED & set(name.split("/"))}
 
 
 def candidate(algorithm: Algorithm, state: State, index: Any) -> Individual:

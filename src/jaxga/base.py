@@ -7,13 +7,18 @@ The one idea: **a child is a pure function of (key of the generation, parents, i
 the parents alone; whoever needs child ``i`` builds it from the state and ``i``.
 """
 
+import functools
+import inspect
 import operator
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from enum import IntEnum
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 Key = jax.Array
@@ -26,6 +31,11 @@ STEPS, PLAYED = "agent_steps", "played_steps"  # metrics that count: of a genera
 
 class InputError(ValueError):
     """A request that cannot work. Its message is one sentence that names the argument and the way out."""
+
+
+def configured(name: str) -> Any:
+    """What JAX is configured to: ``configured("debug_nans")``."""
+    return getattr(jax.config, f"jax_{name}", None)
 
 
 def require(condition: bool, message: str) -> None:
@@ -41,14 +51,56 @@ def require_at_least(least: float, **numbers: Any) -> None:
         require(traced or float(value) >= least, f"{name} is {value}, and must be {least:g} or more.")
 
 
+def require_whole(least: int, **counts: Any) -> None:
+    """Refuse a count that is not a whole number, or that is below ``least``, named as its keyword.
+
+    >>> require_whole(1, generations=1000 / 400)
+    Traceback (most recent call last):
+    jaxga.base.InputError: generations is 2.5, and must be a whole number: write int(...), or divide with //.
+    """
+    for name, count in counts.items():
+        traced = f"{name} is a traced number, and a program must know it before it runs: put it into grid, not sweep."
+        require(not isinstance(count, Tracer), traced)
+        whole = hasattr(type(count), "__index__") and jnp.ndim(count) == 0
+        require(whole, f"{name} is {count}, and must be a whole number: write int(...), or divide with //.")
+        require_at_least(least, **{name: operator.index(count)})
+
+
+def name_of(function: Any) -> str:
+    """How a message calls a user's function: by its qualified name; a lambda by its file and line.
+
+    Of a `functools.partial` it is the function inside, of any other callable object its class.
+
+    >>> name_of(jax.random.normal), name_of(functools.partial(operator.index, 1))
+    ('normal', 'index')
+    """
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    code = getattr(function, "__code__", None)
+    if code is not None and code.co_name == "<lambda>":
+        return f"<lambda> at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
+    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
+    return str(name or type(function).__qualname__)
+
+
 def as_key(key: Any) -> Key:
-    """A typed key as it is, or the key of a seed, whatever JAX is configured to make of seeds.
+    """A typed key as it is; the key of a seed, or of the two numbers of ``jax.random.PRNGKey``, of kind threefry.
 
     Raises:
-      InputError: for keys of other kinds: of ``rbg`` a child's numbers depend on who else is drawn at the same time.
+      InputError: for anything else, keys of other kinds among them: with ``rbg`` a child's random numbers depend on
+        which other children are drawn in the same batch.
     """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
-    found = key if typed else jax.random.key(operator.index(key), impl=THREEFRY)
+    if typed:
+        found = key
+    elif jnp.shape(key) == (2,) and jnp.result_type(key) == jnp.uint32:
+        found = jax.random.wrap_key_data(jnp.asarray(key), impl=THREEFRY)
+    else:
+        whole = jnp.ndim(key) == 0 and hasattr(type(key), "__index__")
+        require(whole, f"key is {key!r}: give a seed (a whole number) or jax.random.key(seed).")
+        found = jax.random.key(operator.index(key), impl=THREEFRY)
+    require(found.ndim == 0, f"key has shape {found.shape}, and one key is due: pass one of them.")
     kind = str(jax.random.key_impl(found))
     require(
         kind == THREEFRY,
@@ -132,6 +184,14 @@ class Task(NamedTuple):
     paired: bool = False  # see `paired`
     chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
 
+    def score(self, key: Key, params: Params) -> Evaluation:
+        """What ``evaluate`` says of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.
+
+        Raises:
+          InputError: where it returned anything but an `Evaluation` of one individual or a number.
+        """
+        return as_evaluation(self.evaluate(key, params), f"evaluate ({name_of(self.evaluate)})")
+
 
 class Game(NamedTuple):
     """What is to be played outside of JAX, in environments on the host.
@@ -149,6 +209,7 @@ class Game(NamedTuple):
     frames: int = 1  # of the game, in a step of the agent
     unseen: int = 0  # frames of the stack that are black at the start
     key: Callable[[Key, jax.Array], Key] = independent
+    observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
 
 
 def paired(task: Task) -> Task:
@@ -191,11 +252,38 @@ class State(NamedTuple):
     best_index: jax.Array  # [] int32, the index of that child
 
 
+class Verdict(IntEnum):
+    """Can a generation count?"""
+
+    FINE = 0
+    NO_FITNESS = 1  # every child scored NaN
+    OUT_OF_RANGE = 2  # the selection chose an index that nobody has
+
+
 class Info(NamedTuple):
-    """What one generation leaves behind: the survivors and numbers to be logged."""
+    """What one generation leaves behind: the survivors, numbers to be logged, and a `Verdict`."""
 
     survivors: Survivors
     metrics: dict[str, jax.Array]
+    verdict: jax.Array  # [] int32
+
+
+class Kept:
+    """The latest programs that were made for an algorithm. They and their data live as long as it does."""
+
+    MOST = 8
+
+    def __init__(self) -> None:
+        self.found: OrderedDict[Any, Any] = OrderedDict()
+
+    def get(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` made for this name before, or makes now."""
+        if name not in self.found:
+            self.found[name] = make()
+        self.found.move_to_end(name)
+        if len(self.found) > self.MOST:
+            self.found.popitem(last=False)
+        return self.found[name]
 
 
 class Algorithm(NamedTuple):
@@ -213,6 +301,7 @@ class Algorithm(NamedTuple):
     elites: int  # parents that compete with the children
     reevaluate: bool  # are elites scored again every generation?
     viable: Callable[[Individual], Any] | None = None  # who is scored at all
+    kept: Kept = Kept()
 
     @property
     def brood(self) -> int:
@@ -244,3 +333,39 @@ def as_fitness(evaluation: Evaluation) -> Evaluation:
     return evaluation._replace(
         fitness=fitness, tiebreak=jnp.broadcast_to(jnp.asarray(evaluation.tiebreak, jnp.float32), fitness.shape)
     )
+
+
+def as_evaluation(score: Any, who: str) -> Evaluation:
+    """The score of ONE individual as a user's function returned it: an `Evaluation`, or a number, which is a fitness.
+
+    ``who`` names that function in the error.
+    """
+    due = "return jaxga.Evaluation(fitness, metrics={...}) of ONE individual, or its fitness alone, a number"
+    if not isinstance(score, Evaluation):
+        require(_is_number(score), f"{who} returned {_described(score)}: {due}.")
+        score = Evaluation(score)
+    for name, value in (("fitness", score.fitness), ("tiebreak", score.tiebreak)):
+        require(_is_number(value), f"{who} returned a {name} that is {_described(value)}: {due}.")
+    metrics: Any = {} if isinstance(score.metrics, tuple) and not score.metrics else score.metrics
+    require(isinstance(metrics, Mapping), f"{who} returned metrics that are {_described(metrics)}: return a dict.")
+    for name, value in metrics.items():
+        require(_is_array(value), f"{who} returned metric {name!r}, which is {_described(value)}: make it an array.")
+    return as_fitness(score._replace(metrics={name: jnp.asarray(value) for name, value in metrics.items()}))
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, jax.Array | np.ndarray | np.generic | bool | int | float)
+
+
+def _is_number(value: Any) -> bool:
+    """Is it one real number?"""
+    real = _is_array(value) and not jnp.issubdtype(jnp.result_type(value), jnp.complexfloating)
+    return real and jnp.ndim(value) == 0
+
+
+def _described(value: Any) -> str:
+    if value is None:
+        return "nothing (None)"
+    if _is_array(value):
+        return f"an array of shape {jnp.shape(value)} and dtype {jnp.result_type(value)}"
+    return f"a {type(value).__name__}"

@@ -7,20 +7,22 @@ import contextlib
 import io
 import json
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxga.base import THREEFRY, Individual, InputError, State, Survivors, require
 from jaxga.distributed import from_first
-from jaxga.tree import in_one, in_parts
+from jaxga.pedigree import Start
+from jaxga.tree import in_one, in_parts, named_leaves
 
 KEEP = 2
-NUMBERS = "key_as_numbers"  # in the record of a state whose key is no typed one
 
 
 @contextlib.contextmanager
@@ -43,6 +45,7 @@ class Checkpoint(NamedTuple):
     history: dict[str, np.ndarray]  # [G] each
     config: dict[str, Any]
     seconds: float  # of wall-clock so far
+    start: Start | None = None  # of a run that went on from the state of another one
 
 
 def _manager(directory: Path) -> ocp.CheckpointManager:
@@ -56,12 +59,12 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
 
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
-    step, state = int(checkpoint.state.generation), checkpoint.state
+    step = int(checkpoint.state.generation)
+    state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, checkpoint.state))
     record: dict[str, Any] = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history}
     record["seconds"] = checkpoint.seconds
-    if jax.process_count() > 1:  # of arrays that one process has, orbax takes those of numpy alone
-        state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, state))
-        record[NUMBERS] = 1
+    if checkpoint.start:
+        record["start"] = {str(number): leaf for number, leaf in enumerate(checkpoint.start)}
     with _quiet(), _manager(directory) as manager:
         if step in manager.all_steps():
             return
@@ -77,38 +80,56 @@ def latest(directory: Path) -> int | None:
         return manager.latest_step()
 
 
-def restore(directory: str | Path, like: State | None = None) -> Checkpoint:
+def restore(directory: str | os.PathLike[str], like: State | None = None) -> Checkpoint:
     """Read the newest complete checkpoint of a run; nothing else needs to be known, hyperparameters are in it.
 
     ``like``, a State of `jax.ShapeDtypeStruct`, gives params of other node types than dicts their types back. (The
     params of flax, and all strategies, are dicts and tuples.)
 
     Raises:
-      InputError: where there is none, or where it is damaged. Nothing is deleted.
+      InputError: where there is none, where it is damaged, or where it is not like ``like``. Nothing is deleted.
     """
     directory = Path(directory)
     step = latest(directory)
     require(step is not None, f"{directory} holds no complete checkpoint: start the run without --resume.")
+    items = {"record": ocp.args.StandardRestore(), "config": ocp.args.JsonRestore()}
     try:
         with _quiet(), _manager(directory) as manager:
-            items = {"record": ocp.args.StandardRestore(), "config": ocp.args.JsonRestore()}
-            found = manager.restore(step, args=ocp.args.Composite(**items))
-            record = found["record"]
-            if like is not None and NUMBERS in record:
-                like = like._replace(key=jax.eval_shape(jax.random.key_data, like.key))
-            state = manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(like)))["state"]
-        return Checkpoint(
-            state=_as_state(state),
-            survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
-            history={name: np.asarray(values) for name, values in record["history"].items()},
-            config=found["config"],
-            seconds=float(record["seconds"]),
-        )
+            found = manager.restore(step, args=ocp.args.Composite(**items, state=ocp.args.StandardRestore()))
     except Exception as error:  # whatever a damaged file does to a reader
         raise InputError(
-            f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): if it is damaged, move that "
-            "folder away to go on from the one before; if it was saved with another algorithm, take that one."
+            f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): move that folder away to go "
+            "on from the one before."
         ) from error
+    record, state = found["record"], _as_state(found["state"])
+    start = record.get("start", {})
+    return Checkpoint(
+        state=state if like is None else _grafted(state, like, directory / str(step)),
+        survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
+        history={name: np.asarray(values) for name, values in record["history"].items()},
+        config=found["config"],
+        seconds=float(record["seconds"]),
+        start=tuple(np.asarray(start[str(number)]) for number in range(len(start))) or None,
+    )
+
+
+def _grafted(state: State, like: State, place: Path) -> State:
+    """The arrays of a state in the nodes of ``like``, matched by name."""
+    found, due = named_leaves(state), named_leaves(like)
+    other = [
+        f"{name} {_kind(found.get(name))} there, {_kind(due.get(name))} here"
+        for name in sorted({*found, *due})
+        if _kind(found.get(name)) != _kind(due.get(name))
+    ]
+    require(
+        not other,
+        f"checkpoint {place} was saved with another algorithm ({'; '.join(other[:3])}): take that one to go on.",
+    )
+    return jax.tree.unflatten(jax.tree.structure(like), [found[name] for name in due])
+
+
+def _kind(leaf: Any) -> str:
+    return "missing" if leaf is None else f"{leaf.dtype}{list(leaf.shape)}"
 
 
 def found_by_first(directory: Path, like: State) -> Checkpoint | None:
@@ -121,7 +142,8 @@ def found_by_first(directory: Path, like: State) -> Checkpoint | None:
 
 def _pack(saved: Checkpoint) -> bytes:
     state = [np.asarray(leaf) for leaf in jax.tree.leaves(_with_key(jax.random.key_data, saved.state))]
-    parts = {"state": dict(enumerate(state)), "survivors": saved.survivors._asdict(), "history": saved.history}
+    parts = {"state": dict(enumerate(state)), "survivors": saved.survivors._asdict(), "history": saved.history,
+             "start": dict(enumerate(saved.start or ()))}  # fmt: skip
     arrays = in_one(parts)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, config=json.dumps(saved.config), seconds=saved.seconds, **arrays)
@@ -138,6 +160,7 @@ def _unpack(data: bytes, like: State) -> Checkpoint:
             history=parts["history"],
             config=json.loads(str(file["config"])),
             seconds=float(file["seconds"]),
+            start=tuple(parts.get("start", {}).values()) or None,
         )
 
 
@@ -150,11 +173,12 @@ def _with_key(change: Any, state: State) -> State:
 
 
 def _as_state(found: Any) -> State:
-    """Without a target orbax gives back dicts for named tuples and lists for tuples."""
-    if not isinstance(found, State):
-        parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
-        found = State(**{**found, "parents": parents})
-    return _with_key(_typed, found) if found.key.ndim else found
+    """Orbax gives back dicts for named tuples and lists for tuples, and arrays of numpy."""
+    parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
+    typed = jnp.issubdtype(found["key"].dtype, jax.dtypes.prng_key)  # as it was saved before version 0.2
+    key = found["key"] if typed else _typed(jnp.asarray(found["key"]))
+    rest = jax.tree.map(jnp.asarray, {name: leaf for name, leaf in found.items() if name != "key"})
+    return State(**rest | {"parents": jax.tree.map(jnp.asarray, parents), "key": key})
 
 
 def _tuples(node: Any) -> Any:

@@ -1,21 +1,29 @@
-"""``jit`` for functions that close over data.
+"""``jit`` for functions that close over data, and programs that are compiled once whoever asks for them.
 
 A task closes over its images. ``jax.jit`` would write them into every program that it compiles: 188 MB of MNIST take
-seven seconds and three copies of themselves. Here they are arguments of the program.
+seven seconds and three copies of themselves. Here they are arguments of the program. So the program holds no data, and
+equal ones, known by their text, are one: a second `jaxga.ga` with the same arguments compiles nothing.
 """
 
+import hashlib
+import os
 import re
+from collections import OrderedDict
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 from jax.core import Tracer, eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxga.base import require
+from jaxga.base import configured, require
 from jaxga.devices import everywhere, free_memory
 
 HOISTED_BYTES = 4096  # what is smaller may well be part of the program
+SHARED = 64  # compiled programs that are remembered, without any data
+
+_shared: OrderedDict[str, Any] = OrderedDict()
 
 
 class Memory(NamedTuple):
@@ -30,17 +38,17 @@ class Memory(NamedTuple):
 class Prepared(NamedTuple):
     """A program, compiled for arguments of one kind."""
 
-    program: Callable[[list[Any], list[Any]], list[Any]]
+    compiled: Any  # called with data and arguments, two lists; it has cost_analysis() and as_text(), too
     data: list[Any]
     out: Any  # structure of its result
     memory: Memory
-    compiled: Any  # for its cost_analysis() and as_text()
 
 
 def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[..., Any]:
     """Like ``jax.jit``, but large arrays that ``function`` closes over are handed to the program, not copied into it.
 
-    With a ``mesh`` they and the arguments are put on all of its devices, once.
+    With a ``mesh`` they and the arguments are put on all of its devices, once. Under ``jax.disable_jit()`` the function
+    is called as it is.
 
     Raises:
       InputError: when it is called, where the program needs more memory than there is.
@@ -56,13 +64,15 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
         leaves, treedef = jax.tree.flatten(arguments)
         if any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*arguments)  # already part of a program
+        if configured("disable_jit"):
+            return function(*arguments)
         leaves = everywhere(leaves, mesh)  # before they are looked at: an array's type says where it is
         signature = treedef, tuple(jax.typeof(leaf) for leaf in leaves)
         if signature not in programs:
             programs[signature] = prepare(function, treedef.unflatten(leaves), mesh)
             _check(programs[signature].memory, mesh.size if mesh else 1)
         found = programs[signature]
-        return found.out.unflatten(found.program(found.data, leaves))
+        return found.out.unflatten(found.compiled(found.data, leaves))
 
     return call
 
@@ -70,27 +80,55 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
 def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh | None = None) -> Prepared:
     """Compile ``function`` for these arguments, or for their shapes; then its data stays where it is."""
     closed, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
-    large = [getattr(const, "nbytes", 0) >= HOISTED_BYTES for const in closed.consts]
+    jaxpr, large = closed.jaxpr, [getattr(const, "nbytes", 0) >= HOISTED_BYTES for const in closed.consts]
+    data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
+    small = [const for hoist, const in zip(large, closed.consts, strict=True) if not hoist]
 
     @jax.jit
     def program(data: list[Any], leaves: list[Any]) -> list[Any]:
-        rest = iter(data)
-        consts = [next(rest) if hoist else const for hoist, const in zip(large, closed.consts, strict=True)]
-        return eval_jaxpr(closed.jaxpr, consts, *leaves)
+        rest, others = iter(data), iter(small)
+        return eval_jaxpr(jaxpr, [next(rest) if hoist else next(others) for hoist in large], *leaves)
 
-    data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
-    inputs = data, jax.tree.leaves(arguments)
-    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in inputs[1]):
-        compiled = program.lower(*(_shapes(leaves, mesh) for leaves in inputs)).compile()
-    else:  # what is called later with the same arguments is then compiled already
-        data, leaves = everywhere(inputs, mesh)
-        compiled = program.lower(data, leaves).compile()
+    leaves = jax.tree.leaves(arguments)
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
+        inputs = [_shapes(some, mesh) for some in (data, leaves)]
+    else:
+        data, leaves = inputs = everywhere((data, leaves), mesh)
+    compiled = _compile_once(program.lower(*inputs), inputs)
     stats = compiled.memory_analysis()
     held = sum(int(const.nbytes) for const in data)
     needs = ("argument", "output", "temp") if stats else ()  # not every backend tells
     sizes = [getattr(stats, f"{part}_size_in_bytes") for part in needs] or [held, 0, 0]
     memory = Memory(held, sizes[0] - held, *sizes[1:])
-    return Prepared(program, data, jax.tree.structure(out), memory, compiled)
+    return Prepared(compiled, data, jax.tree.structure(out), memory)
+
+
+def _compile_once(lowered: Any, inputs: Any) -> Any:
+    """The program of this text for these kinds of arguments; compiled, if it is not among the latest ones."""
+    kinds = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(inputs)]
+    name = hashlib.sha256(repr((lowered.as_text(), kinds)).encode()).hexdigest()
+    if name not in _shared:
+        _shared[name] = lowered.compile()
+    _shared.move_to_end(name)
+    if len(_shared) > SHARED:
+        _shared.popitem(last=False)
+    return _shared[name]
+
+
+def keep_programs(folder: str | os.PathLike[str] | None = None) -> None:
+    """Keep compiled programs in files, so that a later process with the same program need not compile it again.
+
+    The experiments call it. It is JAX's own persistent cache, ``jax_compilation_cache_dir``; where that is set already,
+    by the environment for instance, nothing changes.
+
+    Args:
+      folder: by default ``$XDG_CACHE_HOME/jaxga/programs`` (``~/.cache`` by default). It grows; delete it at will.
+    """
+    if configured("compilation_cache_dir"):
+        return
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxga" / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(folder or home))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def wording(*programs: Any) -> str:

@@ -8,10 +8,10 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxga.base import InputError, require, require_at_least
+from jaxga.base import InputError, require, require_whole
 
 AXIS, RUNS = "pop", "run"
-Devices = Sequence[Any]  # of jax.Device
+Devices = Sequence[Any] | int  # of jax.Device, or the first so many of those that there are
 
 
 def cores() -> int:
@@ -32,7 +32,7 @@ def use_cores(count: int | None = None) -> None:
       InputError: where JAX has been used already, and so has its devices.
     """
     count = cores() if count is None else count
-    require_at_least(1, count=count)
+    require_whole(1, count=count)
     if "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", ""):
         return
     try:
@@ -41,10 +41,14 @@ def use_cores(count: int | None = None) -> None:
         raise InputError("JAX has its devices already: call use_cores before anything else of JAX.") from error
 
 
-def chosen(devices: Devices | None) -> Devices:
+def chosen(devices: Devices | None) -> Sequence[Any]:
     """These devices, by default all: of this process, and of the others that `jaxga.distributed` joined."""
+    here = jax.devices() if jax.process_count() > 1 else jax.local_devices()
     if devices is None:
-        devices = jax.devices() if jax.process_count() > 1 else jax.local_devices()
+        return here
+    if isinstance(devices, int):
+        require(1 <= devices <= len(here), f"devices is {devices}, and there are {len(here)}: take 1 to {len(here)}.")
+        return here[:devices]
     require(len(devices) > 0, "devices is empty: name at least one.")
     return devices
 

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jaxga.base import Algorithm, InputError, Key, State, Task, as_key, require, require_at_least
+from jaxga.base import Algorithm, InputError, Key, State, Task, Verdict, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.devices import RUNS, Devices, chosen, mesh
 from jaxga.evaluate import together, vmapped
@@ -23,9 +24,11 @@ from jaxga.report.plots import Curve, plot_curves
 from jaxga.report.progress import Progress
 from jaxga.report.statistics import Interval, median_interval
 from jaxga.run import BEST_VALIDATION, Program, Result, generation, run
+from jaxga.signals import Interrupted
 from jaxga.stop import never
 from jaxga.tree import in_one, in_parts
 
+VERDICT = "verdict"  # of a generation, while it is a column of metrics
 Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
 
 
@@ -114,10 +117,13 @@ def run_seeds(
 ) -> list[Result]:
     """`run` for each of ``arguments["seeds"]`` seeds, from ``arguments["seed"]`` on, with files and a progress bar.
 
-    One seed writes into ``out``, several into ``out/seed-N``. A signal ends the series; ``options`` are those of `run`.
+    One seed writes into ``out``, several into ``out/seed-N``. ``options`` are those of `run`.
+
+    Raises:
+      Interrupted: where Ctrl-C ended the series: ``resume`` goes on with the run that it ended.
     """
     first, count = arguments["seed"], arguments["seeds"]
-    require_at_least(1, seeds=count)
+    require_whole(1, seeds=count)
     if count > 1:
         RunDirectory(out, name, arguments, resume)
     results: list[Result] = []
@@ -125,9 +131,10 @@ def run_seeds(
         path = out if count == 1 else out / f"seed-{seed}"
         directory = RunDirectory(path, name, arguments | {"seed": seed, "seeds": 1}, resume)
         progress = Progress(f"seed {seed}")
-        results.append(run(algorithm, task, seed, directory=directory, progress=progress, **options))
-        if results[-1].interrupted:
-            break
+        try:
+            results.append(run(algorithm, task, seed, directory=directory, progress=progress, **options))
+        except Interrupted as stopped:
+            raise Interrupted(stopped.result, out) from stopped
     return results
 
 
@@ -171,7 +178,7 @@ def run_many(
     >>> [(row["parents"], round(row["sigma"], 2)) for row in runs.summary()]
     [(1, 0.01), (1, 0.1), (4, 0.01), (4, 0.1)]
     """
-    require_at_least(1, generations=generations, seeds=seeds, batch=batch or 1, validate_every=validate_every)
+    require_whole(1, generations=generations, seeds=seeds, batch=batch or 1, validate_every=validate_every)
     sweep, grid = dict(sweep or {}), dict(grid or {})
     for name, values in (sweep | grid).items():
         require(len(values) > 0, f"{name} has no values to try: give it at least one.")
@@ -202,6 +209,7 @@ def run_many(
         metrics = _share_out(one, (keys, traced), batch, devices)
         settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
         columns_of_run = jax.device_get(metrics)
+        _check_verdicts(columns_of_run, fixed)
         if BEST_VALIDATION in columns_of_run:
             columns_of_run[BEST_VALIDATION] = np.fmax.accumulate(columns_of_run[BEST_VALIDATION], axis=1)
         parts.append(Runs(settings, columns_of_run, time.monotonic() - begun))
@@ -236,8 +244,8 @@ def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]
     """The metrics ``[G]`` of one run."""
 
     def step(state: State, number: Any) -> tuple[State, dict[str, jax.Array]]:
-        state, info, _ = generation(program, state, number)
-        return state, info.metrics | {"best_fitness": state.best_fitness}
+        state, info, verdict = generation(program, state, number)
+        return state, info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
 
     state = program.algorithm.init(key)
     numbers = jnp.arange(generations)
@@ -249,6 +257,23 @@ def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]
     if not first:
         return rest
     return {name: jnp.append(first.get(name, jnp.full((), jnp.nan)), values) for name, values in rest.items()}
+
+
+def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:
+    """Say which generations of these runs cannot count; their verdicts ``[R, G]`` are taken out of the columns."""
+    verdicts, where = columns.pop(VERDICT), f" with {dict(fixed)}" if fixed else ""
+    require(
+        not (verdicts == Verdict.OUT_OF_RANGE).any(),
+        f"the selection chose an index{where} that nobody has: indices go from 0 to evaluation.fitness.size - 1.",
+    )
+    failed = {"NaN": verdicts == Verdict.NO_FITNESS, "minus infinity": columns["fitness"] == -np.inf}
+    for what, lost in failed.items():
+        if lost.any():
+            warnings.warn(
+                f"every fitness of a generation was {what} in {lost.any(axis=1).sum()} of {len(lost)} runs{where}, "
+                f"first in generation {np.flatnonzero(lost.any(axis=0))[0]}: those runs learned nothing in it.",
+                RuntimeWarning, stacklevel=3,
+            )  # fmt: skip
 
 
 def _column(value: Any, rows: int) -> np.ndarray:

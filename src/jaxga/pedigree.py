@@ -8,6 +8,7 @@ al. 2017, whose decoding takes longer with every generation; here nothing is dec
 
 import json
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,11 +17,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate
+from jaxga.algorithm import candidate, shape_of_state
 from jaxga.base import Algorithm, Individual, InputError, State, Survivors, require
-from jaxga.tree import take
+from jaxga.compilation import jit
+from jaxga.tree import in_one, in_parts, take
 
 Config = dict[str, Any]
+Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a state, its key as numbers
 
 
 class Pedigree(NamedTuple):
@@ -30,6 +33,17 @@ class Pedigree(NamedTuple):
     survivors: Survivors | None  # numpy, [G, T, k] and so on; None of a run that has not begun
     config: Config
     children: int  # N
+    start: Start | None = None  # of a run that went on from the state of another one
+
+    @property
+    def first(self) -> int:
+        """The number of the first generation: 0, or the one that the run went on from."""
+        return 0 if self.start is None else int(self.start[0])
+
+    @property
+    def last(self) -> int:
+        """The number of the generation after the last one."""
+        return self.first + self.generations
 
     @property
     def generations(self) -> int:
@@ -44,6 +58,26 @@ class Ancestor(NamedTuple):
     index: int
     slot: int
     fitness: float
+
+
+def as_start(state: State) -> Start:
+    """The state that a run goes on from, as arrays."""
+    plain = state._replace(key=jax.random.key_data(state.key))
+    return np.asarray(state.generation), *map(np.asarray, jax.tree.leaves(plain))
+
+
+def begin(algorithm: Algorithm, pedigree: Pedigree) -> State:
+    """The state that the run of a pedigree began with: founders, or the state that it went on from."""
+    if pedigree.start is None:
+        return jit(algorithm.init)(pedigree.key)
+    kind = shape_of_state(algorithm)
+    due, leaves = jax.tree.leaves(kind._replace(key=jax.random.key_data(pedigree.key))), pedigree.start[1:]
+    require(
+        [leaf.shape for leaf in due] == [leaf.shape for leaf in leaves],
+        "the pedigree went on from parents of other shapes than this algorithm's: make it as it was made for the run.",
+    )
+    state = jax.tree.unflatten(jax.tree.structure(kind), [jnp.asarray(leaf) for leaf in leaves])
+    return state._replace(key=pedigree.key)
 
 
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
@@ -66,31 +100,48 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
             children=pedigree.children,
             allow_pickle=False,
             **table,
+            **in_one({"start": dict(enumerate(pedigree.start or ()))}),
         )
     temporary.replace(path)
     return path
 
 
 def load(path: str | os.PathLike[str]) -> Pedigree:
-    """Read what `save` wrote. Raises `InputError` where the file is missing or damaged."""
+    """Read what `save` wrote.
+
+    Raises:
+      InputError: where the file is missing or damaged, or has an index that no child and no parent has.
+    """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
         indices = data["indices"].astype(np.int32)
-        table = {name: data.get(name, np.ones(indices.shape, np.float32)) for name in Survivors._fields}
+        plain: dict[str, Any] = (
+            {} if "share" in data else dict.fromkeys(("share", "step"), np.ones(indices.shape, np.float32))
+        )
+        table: dict[str, Any] = {name: (plain | data)[name] for name in Survivors._fields}
         table |= {"indices": indices, "best_index": data["best_index"].astype(np.int32)}
         key = jax.random.wrap_key_data(jnp.asarray(data["key"]), impl=str(data["key_type"]))
-        return Pedigree(key, Survivors(**table), json.loads(str(data["config"])), int(data["children"]))
+        config, children = json.loads(str(data["config"])), int(data["children"])
+        start = in_parts(data).get("start", {})
     except Exception as error:  # a zip file can be damaged in many ways
         raise InputError(f"pedigree {path} cannot be read ({error}): take it from its run again.") from error
+    candidates = children + indices.shape[1]
+    require(
+        bool(((indices >= 0) & (indices < candidates)).all()),
+        f"pedigree {path} has the index {indices.max()}, and {children} children and {indices.shape[1]} parents have 0 "
+        f"to {candidates - 1}: take it from its run again.",
+    )
+    leaves = tuple(start[str(number)] for number in range(len(start))) or None
+    return Pedigree(key, Survivors(**table), config, children, leaves)
 
 
-@partial(jax.jit, static_argnames="algorithm")
 def _advance_all(algorithm: Algorithm, state: State, survivors: Survivors) -> State:
     return jax.lax.scan(lambda state, row: (algorithm.advance(state, row), None), state, survivors)[0]
 
 
-_advance = jax.jit(lambda algorithm, state, survivors: algorithm.advance(state, survivors), static_argnums=0)
+def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..., Any]:
+    return algorithm.kept.get(function, lambda: jit(partial(function, algorithm)))
 
 
 def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> State:
@@ -98,13 +149,13 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
 
     ``algorithm`` must be made as it was for the run; `Pedigree.config` says how.
     """
-    generation = pedigree.generations if generation is None else generation
+    generation = pedigree.last if generation is None else generation
     require(
-        0 <= generation <= pedigree.generations,
-        f"generation is {generation}, and the pedigree knows 0 to {pedigree.generations}.",
+        pedigree.first <= generation <= pedigree.last,
+        f"generation is {generation}, and the pedigree knows {pedigree.first} to {pedigree.last}.",
     )
-    state = jax.jit(algorithm.init)(pedigree.key)
-    if not generation:
+    state, count = begin(algorithm, pedigree), generation - pedigree.first
+    if not count:
         return state
     assert pedigree.survivors is not None
     sizes = pedigree.survivors.indices.shape[1], pedigree.children
@@ -113,17 +164,17 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
         f"the pedigree has {sizes[0]} parents and {sizes[1]} children, the algorithm {algorithm.parents} and "
         f"{algorithm.children}: build it from pedigree.config.",
     )
-    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(0, generation)))
+    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(0, count)))
     if state.parents is None:
-        state = _advance(algorithm, state, take(survivors, 0))
+        state = jit(algorithm.advance)(state, take(survivors, 0))
         survivors = take(survivors, slice(1, None))
-    return _advance_all(algorithm, state, survivors)
+    return _compiled(_advance_all, algorithm)(state, survivors)
 
 
 def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
     """The part of a pedigree that child ``index`` of ``generation`` needs, to `save` that individual alone."""
     config = pedigree.config | {"individual": [generation, index]}
-    return pedigree._replace(survivors=take(pedigree.survivors, slice(0, generation)), config=config)
+    return pedigree._replace(survivors=take(pedigree.survivors, slice(0, generation - pedigree.first)), config=config)
 
 
 def individual(
@@ -142,7 +193,7 @@ def individual(
     last = algorithm.children + (algorithm.parents if born else 0) - 1
     require(0 <= number <= last, f"index is {number}, and generation {born} has 0 to {last}.")
     state = replay(algorithm, pedigree, born)
-    return jax.jit(partial(candidate, algorithm))(state, np.int32(number))
+    return _compiled(candidate, algorithm)(state, np.int32(number))
 
 
 def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[Ancestor]:
@@ -153,9 +204,9 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
     require(0 <= slot < algorithm.parents, f"slot is {slot}, and parents have 0 to {algorithm.parents - 1}.")
     lineage: list[Ancestor] = []
     table: Any = pedigree.survivors
-    for generation in reversed(range(pedigree.generations)):
-        index = int(table.indices[generation, slot, 0])
-        lineage.append(Ancestor(generation, index, slot, float(table.fitness[generation, slot])))
+    for row in reversed(range(pedigree.generations)):
+        index = int(table.indices[row, slot, 0])
+        lineage.append(Ancestor(pedigree.first + row, index, slot, float(table.fitness[row, slot])))
         slot = slot_of(algorithm, index)
     return lineage
 

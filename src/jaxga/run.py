@@ -1,12 +1,14 @@
 """Run an algorithm: compiled blocks of generations, stop rules, files, checkpoints, and a clean way out."""
 
 import contextlib
+import os
 import signal
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache, partial
-from types import FrameType
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -27,23 +29,41 @@ from jaxga.base import (
     Params,
     State,
     Task,
-    as_fitness,
+    Verdict,
+    as_evaluation,
     as_key,
+    configured,
+    name_of,
     require,
     require_at_least,
+    require_whole,
 )
 from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.distributed import agreed, is_first
+from jaxga.doubts import Doubts
 from jaxga.evaluate import sharded, vmapped, worth_sharing
+from jaxga.evaluate.fingerprint import describe_run
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
+from jaxga.signals import Interrupt, pass_on
 from jaxga.stop import Stop, never
 from jaxga.tree import take, where
 
 BLOCK = 64  # generations that one dispatch can record
 DISPATCH_SECONDS = 1.0  # a dispatch is kept about this short, so that a signal is heard soon
+
+
+class Ended(Enum):
+    """Why a run ended."""
+
+    GENERATIONS = "all of them are done"
+    RULE = "a stop rule was met"
+    TIME = "its seconds are over"
+    STEPS = "its agent steps are used up"
+    SIGNAL = "it was interrupted"
+    NO_FITNESS = "no child had a fitness"
 
 
 class Result(NamedTuple):
@@ -54,28 +74,48 @@ class Result(NamedTuple):
     history: dict[str, np.ndarray]  # [G] each: generation, fitness, best_fitness, seconds, ...
     stopped_because: str
     seconds: float  # of wall-clock, over all sittings
+    ended: Ended
+    algorithm: Algorithm
+
+    @property
+    def generations(self) -> int:
+        """Generations of this run, over all sittings."""
+        return len(self.history.get("generation", ()))
 
     @property
     def best(self) -> Individual:
-        """The best parent of the last generation, dense. (`pedigree.individual` builds any other.)"""
+        """The best parent of the last generation, dense. Where children are averaged it is their mean.
+
+        That mean has not been scored by the run; `best_ever` was.
+        """
         require(self.state.parents is not None, "there is no best individual: no generation was completed.")
         return take(self.state.parents, 0)
 
     @property
+    def best_ever(self) -> Individual:
+        """The individual with the best fitness of all generations, dense: ``best_fitness`` is its score.
+
+        It is replayed from the pedigree, which takes T children a generation.
+        """
+        born, index = int(self.state.best_generation), int(self.state.best_index)
+        require(born >= 0, "there is no best individual: no child has had a fitness.")
+        return pedigree.individual(self.algorithm, self.pedigree, born, index)
+
+    @property
     def interrupted(self) -> bool:
         """Was the run told to stop by a signal?"""
-        return self.stopped_because.startswith("interrupted")
+        return self.ended is Ended.SIGNAL
 
     @property
     def failed(self) -> bool:
         """Did the run stop because no child had a fitness?"""
-        return self.stopped_because.startswith("every fitness")
+        return self.ended is Ended.NO_FITNESS
 
     def summary(self) -> dict[str, Any]:
         """The figures of summary.json."""
         evaluations = int(self.history["evaluations"][-1]) if self.history else 0
         return {
-            "generations": int(self.state.generation),
+            "generations": self.generations,
             "evaluations": evaluations,
             "best_fitness": float(self.state.best_fitness),
             "wall_seconds": round(self.seconds, 3),
@@ -88,54 +128,8 @@ class Result(NamedTuple):
 Hook = Callable[[State, list[dict[str, Any]]], None]
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal came while a generation was being played on the host."""
-
-
-class Interrupt:
-    """Within this context SIGINT and SIGTERM ask for a stop; a second one stops at once.
-
-    So does the first, within `leaving`.
-    """
-
-    def __init__(self) -> None:
-        self.signal: signal.Signals | None = None
-        self._old: dict[int, Any] = {}
-        self._leaves = False
-
-    def __enter__(self) -> "Interrupt":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                self._old[number] = signal.signal(number, self._ask)
-            except ValueError:  # not the main thread: whoever owns it decides
-                break
-        return self
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        del frame
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = signal.Signals(number)
-        if self._leaves:
-            raise Interrupted
-
-    @contextlib.contextmanager
-    def leaving(self, leaves: bool) -> Iterator[None]:
-        """Do not wait for what is being done here, if it ``leaves`` nothing behind: what is not done is done again."""
-        self._leaves = leaves
-        try:
-            with contextlib.suppress(Interrupted):
-                yield
-        finally:
-            self._leaves = False
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-
 class Program(NamedTuple):
-    """All that is compiled into a run. A value, so that equal runs share one program."""
+    """All that is compiled into a run. A value, so that equal runs of an algorithm share one program."""
 
     algorithm: Algorithm
     evaluator: Evaluator
@@ -150,7 +144,7 @@ class Program(NamedTuple):
 
 
 def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:
-    """Generation ``number``, and whether any child had a fitness. Where none had, the state stays as it is.
+    """Generation ``number``, and its `Verdict`. Where that is not FINE, the state stays as it is.
 
     ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
     not due is then left out, instead of being computed and thrown away.
@@ -162,12 +156,12 @@ def settle(program: Program, state: State, evaluation: Evaluation, number: Any) 
     """What a generation with these scores leads to."""
     algorithm = program.algorithm
     info = algorithm.select(state, evaluation)
-    valid = info.metrics["nan"] < algorithm.children
+    valid = info.verdict == Verdict.FINE
     after = algorithm.advance(state, info.survivors)
     if state.parents is not None:
         key = state.key
         after = where(valid, after._replace(key=()), state._replace(key=()))._replace(key=key)
-    return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), valid
+    return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), info.verdict
 
 
 def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Array]:
@@ -181,7 +175,7 @@ def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Arra
 
 
 def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[str, jax.Array]:
-    score = as_fitness(validate(params))
+    score = as_evaluation(validate(params), f"validate ({name_of(validate)})")
     metrics = {f"validation_{name}": value.astype(jnp.float32) for name, value in dict(score.metrics or {}).items()}
     return metrics | {BEST_VALIDATION: score.fitness}
 
@@ -192,8 +186,8 @@ def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
 
 
 def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State, Info, jax.Array]:
-    after, info, valid = settle(program, state, evaluation, state.generation)
-    return after, jax.tree.map(lambda leaf: leaf[None], info), valid
+    after, info, verdict = settle(program, state, evaluation, state.generation)
+    return after, jax.tree.map(lambda leaf: leaf[None], info), verdict
 
 
 def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
@@ -202,39 +196,45 @@ def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info
     infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
 
     def going(carry: Any) -> jax.Array:
-        _, _, count, valid, done = carry
-        return (count < limit) & valid & ~done
+        _, _, count, verdict, done = carry
+        return (count < limit) & (verdict == Verdict.FINE) & ~done
 
     def body(carry: Any) -> Any:
         state, infos, count, _, _ = carry
-        state, info, valid = generation(program, state, state.generation)
+        state, info, verdict = generation(program, state, state.generation)
         infos = jax.tree.map(lambda all, one: all.at[count].set(one), infos, info)
-        return state, infos, count + valid.astype(jnp.int32), valid, program.stop(state, info.metrics)
+        count = count + (verdict == Verdict.FINE).astype(jnp.int32)
+        return state, infos, count, verdict, program.stop(state, info.metrics)
 
-    start = state, infos, jnp.int32(0), jnp.bool_(True), jnp.bool_(False)
+    start = state, infos, jnp.int32(0), jnp.int32(Verdict.FINE), jnp.bool_(False)
     return jax.lax.while_loop(going, body, start)[:4]
 
 
 class _Sitting:
     """One sitting of a run: the state, everything recorded so far, and the clock over all sittings."""
 
-    def __init__(self, algorithm: Algorithm, root: Key, directory: RunDirectory | None):
-        self.state: State = jax.jit(algorithm.init)(root)
+    def __init__(
+        self, algorithm: Algorithm, root: Key, directory: RunDirectory | None, start: State | None, program: Program
+    ):
         self.history: dict[str, np.ndarray] = {}
         self.survivors: Any = None
         self.directory, self.root, self.before = directory, root, 0.0
-        self.children = algorithm.children
-        saved = directory and self._saved(directory, shape_of_state(algorithm, root))
+        self.algorithm, self.start = algorithm, None if start is None else pedigree.as_start(start)
+        self.started = self.saved = time.monotonic()
+        saved = self._saved(program) if directory else None
         if directory and saved:
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
             self.state, self.history, self.survivors = saved.state, saved.history, saved.survivors
-            self.before = saved.seconds
-        self.started = self.saved = time.monotonic()
+            self.before, self.start = saved.seconds, saved.start
+        else:
+            self.state: State = jit(algorithm.init)(root) if start is None else start
 
-    @staticmethod
-    def _saved(directory: RunDirectory, like: State) -> checkpoint.Checkpoint | None:
-        found = checkpoint.found_by_first(directory.checkpoints, like)
+    def _saved(self, program: Program) -> checkpoint.Checkpoint | None:
+        directory = self.directory
+        assert directory is not None
+        directory.made_with(describe_run(self.algorithm, program.evaluator, self.start))
+        found = checkpoint.found_by_first(directory.checkpoints, shape_of_state(self.algorithm, self.root))
         message = f"{directory.path} holds a run already: open it with resume, or choose another."
         require(directory.resume or found is None, message)
         return found
@@ -254,13 +254,19 @@ class _Sitting:
         """G so far."""
         return len(self.history.get("generation", ()))
 
+    @property
+    def whole(self) -> bool:
+        """Is the state that of the last generation on record? It is not while a generation is being added."""
+        return int(self.state.generation) == self.history.get("generation", np.array([-1]))[-1] + 1
+
     def add(self, infos: Info, count: int, begun: float) -> list[dict[str, Any]]:
         """Append ``count`` generations that took from ``begun`` until now; returns their records."""
         infos = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(infos))
         scored, taken, first = infos.metrics["evaluations"], self.seconds - begun, self.generations
+        number = int(self.state.generation) - count
         best, evaluations = (self.history[name][-1] if first else start for name, start in _START.items())
         columns = {
-            "generation": np.arange(first, first + count),
+            "generation": np.arange(number, number + count),
             "best_fitness": np.maximum.accumulate(np.fmax(infos.metrics["fitness"], best)),
             **infos.metrics,
             **self._best_validation(infos.metrics, first),
@@ -290,14 +296,17 @@ class _Sitting:
     def save(self) -> None:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
         self.saved = time.monotonic()
-        if self.directory and self.generations and is_first():
-            kept = checkpoint.Checkpoint(on_one(self.state), self.survivors, self.history, self.config, self.seconds)
+        if self.directory and self.generations and self.whole and is_first():
+            kept = checkpoint.Checkpoint(
+                on_one(self.state), self.survivors, self.history, self.config, self.seconds, self.start
+            )
             checkpoint.save(self.directory.checkpoints, kept)
 
-    def finish(self, reason: str) -> Result:
+    def finish(self, why: "Why") -> Result:
         """The result, with its files where there is a directory."""
-        record = Pedigree(self.root, self.survivors, self.config, self.children)
-        result = Result(on_one(self.state), record, self.history, reason, self.seconds)
+        record = Pedigree(self.root, self.survivors, self.config, self.algorithm.children, self.start)
+        state = on_one(self.state)
+        result = Result(state, record, self.history, why.reason, self.seconds, why.ended, self.algorithm)
         self.save()
         if self.directory and self.generations and is_first():
             pedigree.save(record, self.directory.path / "pedigree.npz")
@@ -323,23 +332,24 @@ def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> d
     }
 
 
-@lru_cache(maxsize=64)
 def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
-    return jit(partial(function, program), getattr(program.evaluator, "mesh", None))
+    mesh = getattr(program.evaluator, "mesh", None)
+    return program.algorithm.kept.get((function, program), lambda: jit(partial(function, program), mesh))
 
 
-def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, bool]:
-    """Up to ``limit`` generations on the device: state, infos, how many there were, and whether the last one counts."""
+def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, Verdict]:
+    """Up to ``limit`` generations on the device: state, infos, how many count, and the verdict on the last one."""
     if state.parents is not None and not program.on_host:
-        state, infos, count, valid = _compiled(block, program)(state, np.int32(limit))
-        return state, infos, int(count), bool(valid)
+        state, infos, count, verdict = _compiled(block, program)(state, np.int32(limit))
+        return state, infos, int(count), Verdict(int(verdict))
     if program.on_host:
-        after, info, valid = _compiled(_one, program)(state, program.evaluator(state))
-        if valid and hasattr(program.evaluator, "hear"):
+        after, info, verdict = _compiled(_one, program)(state, program.evaluator(state))
+        if int(verdict) == Verdict.FINE and hasattr(program.evaluator, "hear"):
             program.evaluator.hear(int(state.generation), take(info.survivors, 0))
     else:
-        after, info, valid = _compiled(_first, program)(state)
-    return (after if valid else state), info, int(valid), bool(valid)
+        after, info, verdict = _compiled(_first, program)(state)
+    fine = int(verdict) == Verdict.FINE
+    return (after if fine else state), info, int(fine), Verdict(int(verdict))
 
 
 def evaluator_of(
@@ -347,7 +357,8 @@ def evaluator_of(
 ) -> Evaluator:
     """That of all devices, where there are several, and more than one chunk to be shared."""
     evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
-    return sharded(evaluator, devices) if worth_sharing(evaluator, len(devices)) else evaluator
+    share = worth_sharing(evaluator, len(devices)) and not configured("disable_jit")
+    return sharded(evaluator, devices) if share else evaluator
 
 
 def _next_limit(count: int, taken: float) -> int:
@@ -355,36 +366,55 @@ def _next_limit(count: int, taken: float) -> int:
     return int(np.clip(min(DISPATCH_SECONDS * count / max(taken, 1e-9), 4 * count), 1, BLOCK))
 
 
-def _why_stop(
-    sitting: _Sitting, stop: Stop, generations: int, seconds: float, steps: float, interrupt: Interrupt
-) -> str:
-    """The reason to stop now, or nothing."""
-    if stop(sitting.state, sitting.last):
-        return stop.explain(sitting.state, sitting.last)
-    if sitting.generations >= generations:
-        return f"all {generations} generations done"
-    if sitting.generations and sitting.seconds >= seconds:
-        return f"{seconds:g} seconds are over"
-    if sitting.last.get(STEPS, 0) >= steps:
-        return f"{steps:,.0f} agent steps are used up"
-    return f"interrupted by {interrupt.signal.name}" if interrupt.signal else ""
+class Why(NamedTuple):
+    """Why to stop."""
+
+    ended: Ended
+    reason: str
+    signal: int = 0
 
 
-def _together(reason: str, limit: int, interrupt: Interrupt) -> tuple[str, int]:
+class Limits(NamedTuple):
+    """What a run may use, earlier sittings counted in."""
+
+    stop: Stop
+    generations: int
+    seconds: float
+    steps: float
+
+    def reached(self, sitting: _Sitting, interrupt: Interrupt) -> Why | None:
+        """Why to stop now."""
+        if self.stop(sitting.state, sitting.last):
+            return Why(Ended.RULE, self.stop.explain(sitting.state, sitting.last))
+        if sitting.generations >= self.generations:
+            return Why(Ended.GENERATIONS, f"all {self.generations} generations done")
+        if sitting.generations and sitting.seconds >= self.seconds:
+            return Why(Ended.TIME, f"{self.seconds:g} seconds are over")
+        if sitting.last.get(STEPS, 0) >= self.steps:
+            return Why(Ended.STEPS, f"{self.steps:,.0f} agent steps are used up")
+        return _interrupted(interrupt.signal) if interrupt.signal else None
+
+
+def _interrupted(number: int) -> Why:
+    return Why(Ended.SIGNAL, f"interrupted by {signal.Signals(number).name}", number)
+
+
+def _together(why: Why | None, limit: int, interrupt: Interrupt) -> tuple[Why | None, int]:
     """The same for all processes: the first one's clock counts, and a signal to any of them."""
     if jax.process_count() == 1:
-        return reason, limit
-    votes = agreed(bool(reason), interrupt.signal or 0, limit)
+        return why, limit
+    votes = agreed(bool(why), interrupt.signal or 0, limit)
     told = int(votes[:, 1].max())
-    if not reason and told:
-        reason = f"interrupted by {signal.Signals(told).name}"
-    return (reason or "the first process stopped") if votes[0, 0] or told else "", int(votes[0, 2])
+    if why is None and told:
+        why = _interrupted(told)
+    stops = votes[0, 0] or told
+    return (why or Why(Ended.TIME, "the first process stopped")) if stops else None, int(votes[0, 2])
 
 
 def run(
     algorithm: Algorithm,
     task: Task | Evaluator,
-    key: Key | int = 0,
+    key: Key | int | None = None,
     *,
     generations: int,
     stop: Stop = never,
@@ -393,8 +423,9 @@ def run(
     chunk: int | None = None,
     devices: Devices | None = None,
     evaluator: Evaluator | None = None,
-    validate_every: int = 1,
-    directory: RunDirectory | None = None,
+    validate_every: int | None = None,
+    state: State | None = None,
+    directory: RunDirectory | str | os.PathLike[str] | None = None,
     checkpoint_seconds: float = 30.0,
     progress: Silence | None = None,
     hooks: Sequence[Hook] = (),
@@ -405,73 +436,168 @@ def run(
     resumed equals never stopped, bit for bit. Of many processes (`jaxga.distributed`) all run the same, and the first
     one writes; a signal to any of them stops all.
 
+    A signal (SIGINT or SIGTERM) waits until the run has saved; then it does what it would have done without the run:
+    Ctrl-C raises `jaxga.Interrupted`, a KeyboardInterrupt that has the result, and SIGTERM ends the process, if no
+    handler was set that does otherwise.
+
     Args:
       algorithm: from `jaxga.ga`.
-      task: a `Task`, scored by `vmapped`, or an evaluator of one's own.
-      key: root key or seed; everything random is derived from it.
+      task: a `Task`, scored by `vmapped`, or an evaluator, as `jaxga.rollouts`.
+      key: root key or seed; everything random is derived from it. By default that of ``state``, or seed 0.
       generations: the run ends after this many, earlier sittings counted in.
       stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
       seconds: of wall-clock, earlier sittings counted in; one generation is always run.
       steps: of agents, earlier sittings counted in; of an evaluator that counts ``agent_steps``, as `jaxga.rollouts`.
       chunk: children scored at once, see `vmapped`.
-      devices: that share the children, see `jaxga.sharded`; by default all. The result is the same.
+      devices: that share the children, see `jaxga.sharded`, or how many; by default all. The result is the same.
       evaluator: scores the children of the task in another way, as `jaxga.pool` does.
-      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
-      directory: where metrics, checkpoints, pedigree and summary go; it also says whether to resume.
-      checkpoint_seconds: between checkpoints. One is always written at the end.
+      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between. By default
+        1, every generation.
+      state: of another run, ``result.state``, to go on from with this algorithm: another mutation, selection or task.
+        Parents, what they inherit, their scores and the generation count are kept. Step sizes are inherited, so the
+        ones of the new mutation are not used; to have those, begin anew with ``founders=jaxga.trained_founders(...)``.
+      directory: where metrics, checkpoints, pedigree and summary go. A path begins a run, or goes on with the same run;
+        a `jaxga.report.RunDirectory` also keeps the arguments of an experiment, and says whether to resume.
+      checkpoint_seconds: between checkpoints. One is always written at the end, and before an error leaves a run.
       progress: `jaxga.report.Progress` shows a bar; the default shows nothing.
       hooks: each is called with (state, records) after every dispatch.
 
     Raises:
-      InputError: for sizes that do not fit, or a damaged checkpoint.
+      InputError: for sizes that do not fit, a damaged checkpoint, or a directory that holds another run.
+      Interrupted: where Ctrl-C ended it.
 
     Warns:
-      RuntimeWarning: where all children of a generation score NaN: the run stops with the last good parents.
+      RuntimeWarning: where all children of a generation score NaN (the run stops with the last good parents) or minus
+        infinity; where an elite's score looks like luck; where integer fitness is too large to be told apart.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
-    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: -jnp.sum(w**2))
     >>> algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=16)
     >>> result = run(algorithm, task, generations=50)
     >>> bool(result.state.best_fitness > -0.1), result.stopped_because
     (True, 'all 50 generations done')
+    >>> float(task.evaluate(None, result.best_ever.params)) == float(result.state.best_fitness)
+    True
     """
-    require_at_least(1, generations=generations, validate_every=validate_every)
+    require_whole(1, generations=generations, validate_every=1 if validate_every is None else validate_every)
     require_at_least(0, seconds=seconds, steps=steps)
-    if isinstance(task, Task):
-        scored = evaluator or evaluator_of(algorithm, task, chunk, devices)
-        program = Program(algorithm, scored, stop, task.validate, validate_every)
-    else:
-        program = Program(algorithm, task, stop)
-    sitting = _Sitting(algorithm, as_key(key), directory)
+    program = _program(algorithm, task, stop, chunk, devices, evaluator, validate_every)
+    if state is not None:
+        state = _going_on(algorithm, state, key)
+    root = as_key(0 if key is None else key) if state is None else state.key
+    if isinstance(directory, str | os.PathLike):
+        directory = RunDirectory(directory, "run", {}, resume=(Path(directory) / "config.json").exists())
     sinks = [sink for sink in (directory, progress) if sink and is_first()]
-    limit, failure = 1, ""
-    with Interrupt() as interrupt, contextlib.ExitStack() as stack:
+    doubts = Doubts(algorithm, program.evaluator, configured("debug_nans"))
+    with contextlib.ExitStack() as stack:
+        if directory:
+            stack.enter_context(directory.held())
+        stack.enter_context(jax.debug_nans(False))  # parents without a score have NaN
+        interrupt = stack.enter_context(Interrupt())
+        sitting = _Sitting(algorithm, root, directory, state, program)
+        limits = Limits(stop, generations, seconds, steps)
         for sink in sinks:
             stack.callback(sink.close)
-            sink.start(sitting.generations, generations)
-        while True:
-            reason = failure or _why_stop(sitting, stop, generations, seconds, steps, interrupt)
-            reason, limit = _together(reason, limit, interrupt)
-            if reason:
-                break
-            begun = sitting.seconds
-            dispatched = min(limit, generations - sitting.generations)
-            played = None
-            with interrupt.leaving(program.on_host and jax.process_count() == 1):
-                played = _dispatch(program, sitting.state, dispatched)
-            if played is None:  # left in the middle of a generation, which a resumed run plays again
-                continue
-            sitting.state, infos, count, valid = played
-            records = sitting.add(infos, count, begun) if count else []
-            for sink in sinks if records else ():
-                sink.write(records)
-            for hook in hooks if records else ():
-                hook(sitting.state, records)
-            if not valid:
-                failure = f"every fitness of generation {sitting.generations} is NaN"
-                warnings.warn(f"{failure}: the run stopped with the parents before it.", RuntimeWarning, stacklevel=2)
-            limit = _next_limit(count, sitting.seconds - begun)
-            if time.monotonic() - sitting.saved > checkpoint_seconds:
-                sitting.save()
-        return sitting.finish(reason)
+            sink.start(int(sitting.state.generation), int(sitting.state.generation) - sitting.generations + generations)
+        try:
+            why = _go_on(program, sitting, limits, interrupt, sinks, hooks, checkpoint_seconds, doubts)
+        except BaseException:
+            sitting.save()
+            raise
+        result = sitting.finish(why)
+    if why.signal:
+        pass_on(why.signal, result, directory.path if directory else None)
+    return result
+
+
+def _program(
+    algorithm: Algorithm,
+    task: Any,
+    stop: Stop,
+    chunk: int | None,
+    devices: Devices | None,
+    evaluator: Evaluator | None,
+    validate_every: int | None,
+) -> Program:
+    """What is to be compiled. Options that would have no effect are refused."""
+    if isinstance(task, Task):
+        scored = evaluator or evaluator_of(algorithm, task, chunk, devices)
+        return Program(algorithm, scored, stop, task.validate, validate_every or 1)
+    due = "a jaxga.Task, or an evaluator, as jaxga.rollouts(algorithm, game) is"
+    require(callable(task), f"task is {name_of(task)}, and must be {due}.")
+    options = {"chunk": chunk, "devices": devices, "evaluator": evaluator, "validate_every": validate_every}
+    void = [name for name, value in options.items() if value is not None]
+    require(
+        not void,
+        f"{' and '.join(void)} would have no effect, because task is an evaluator: set them where that is made, or "
+        "pass a jaxga.Task.",
+    )
+    return Program(algorithm, task, stop)
+
+
+def _going_on(algorithm: Algorithm, state: State, key: Any) -> State:
+    """The state of another run as the start of this one. What was best in that run does not count here."""
+    require(state.parents is not None, "state has no parents: it is that of a run before its first generation.")
+    due, given = shape_of_state(algorithm), jax.eval_shape(lambda: state)
+    same = jax.tree.structure(due) == jax.tree.structure(given) and all(
+        one.shape == other.shape and one.dtype == other.dtype
+        for one, other in zip(jax.tree.leaves(due), jax.tree.leaves(given), strict=True)
+    )
+    require(
+        same,
+        f"state is of a run whose parents (or what they inherit) are not like the {algorithm.parents} of this "
+        "algorithm: begin from its weights with founders=jaxga.trained_founders(result.best.params).",
+    )
+    return state._replace(
+        key=state.key if key is None else as_key(key),
+        best_fitness=jnp.float32(-jnp.inf),
+        best_generation=jnp.int32(-1),
+        best_index=jnp.int32(-1),
+    )
+
+
+def _go_on(
+    program: Program,
+    sitting: _Sitting,
+    limits: Limits,
+    interrupt: Interrupt,
+    sinks: Sequence[Any],
+    hooks: Sequence[Hook],
+    checkpoint_seconds: float,
+    doubts: Doubts,
+) -> Why:
+    """Dispatch generations until there is a reason to stop."""
+    limit, failure = 1, None
+    while True:
+        why = failure or limits.reached(sitting, interrupt)
+        why, limit = _together(why, limit, interrupt)
+        if why:
+            return why
+        begun, before = sitting.seconds, sitting.state
+        played = None
+        with interrupt.leaving(program.on_host and jax.process_count() == 1):
+            played = _dispatch(program, before, min(limit, limits.generations - sitting.generations))
+        if played is None:  # left in the middle of a generation, which a resumed run plays again
+            continue
+        after, infos, count, verdict = played
+        require(
+            verdict != Verdict.OUT_OF_RANGE,
+            f"the selection chose an index in generation {int(after.generation)} that nobody has: indices go from 0 to "
+            "evaluation.fitness.size - 1.",
+        )
+        sitting.state = after
+        records = sitting.add(infos, count, begun) if count else []
+        for sink in sinks if records else ():
+            sink.write(records)
+        for hook in hooks if records else ():
+            hook(sitting.state, records)
+        doubts.look(before, records, infos)
+        if verdict == Verdict.NO_FITNESS:
+            failure = Why(Ended.NO_FITNESS, f"every fitness of generation {int(after.generation)} is NaN")
+            warnings.warn(
+                f"{failure.reason}: the run stopped with the parents before it.", RuntimeWarning, stacklevel=3
+            )
+        limit = 1 if doubts.hunting else _next_limit(count, sitting.seconds - begun)
+        if time.monotonic() - sitting.saved > checkpoint_seconds:
+            sitting.save()

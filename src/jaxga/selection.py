@@ -20,7 +20,7 @@ def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
     [2, 0, 1]
     """
     fitness, tiebreak, _ = as_fitness(evaluation)
-    lot = jax.random.uniform(key, fitness.shape)
+    lot = jax.random.uniform(key, fitness.shape, jnp.float32)
     valid = ~jnp.isnan(fitness)
     tiebreak = jnp.where(valid & ~jnp.isnan(tiebreak), tiebreak, -jnp.inf)
     keys = (lot, tiebreak, jnp.where(valid, fitness, -jnp.inf), valid)

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import State, require, require_at_least
+from jaxga.base import State, require, require_whole
 
 Metrics = Mapping[str, Any]  # of one generation; empty before the first
 
@@ -83,7 +83,7 @@ def target(value: float, metric: str = "best_fitness") -> Stop:
 
 def no_improvement(generations: int) -> Stop:
     """Stop once the best fitness so far is ``generations`` generations old."""
-    require_at_least(1, generations=generations)
+    require_whole(1, generations=generations)
     return _NoImprovement(generations)
 
 

@@ -1,10 +1,7 @@
 """Pytree helpers: take, stack, a key for every leaf, names and sizes of leaves."""
 
-import functools
-import inspect
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import PurePath
 from typing import Any
 
 import jax
@@ -114,24 +111,6 @@ def check_params(params: Params) -> None:
         )
 
 
-def name_of(function: Any) -> str:
-    """How a message calls a user's function: by its qualified name; a lambda by its file and line.
-
-    Of a `functools.partial` it is the function inside, of any other callable object its class.
-
-    >>> name_of(jax.random.normal), name_of(functools.partial(zlib.crc32, value=1))
-    ('normal', 'crc32')
-    """
-    while isinstance(function, functools.partial):
-        function = function.func
-    function = inspect.unwrap(function)
-    code = getattr(function, "__code__", None)
-    if code is not None and code.co_name == "<lambda>":
-        return f"<lambda> at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
-    name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    return str(name or type(function).__qualname__)
-
-
 def check_like(new: Any, old: Any, who: str) -> None:
     """Refuse a tree ``new`` whose structure, shapes or dtypes are not those of ``old``. The message names ``who``.
 
@@ -156,7 +135,7 @@ def check_like(new: Any, old: Any, who: str) -> None:
 
 
 def as_like(new: Any, old: Any) -> Any:
-    """``new``, which has passed `check_like`, with Python numbers and numpy arrays as JAX arrays of the dtype in ``old``."""
+    """``new``, which passed `check_like`, with Python numbers and numpy arrays as JAX arrays of the dtypes in ``old``."""
     return jax.tree.map(
         lambda one, other: jnp.asarray(one, _dtype(other)) if jax.tree.structure(one) == LEAF else one,
         new,

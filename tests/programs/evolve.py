@@ -5,6 +5,7 @@ Started by the tests, as one process or as several.
 
 import hashlib
 import json
+import signal
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def digest(result: jaxga.Result) -> str:
 
 
 def main(args: Args) -> int:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     jaxga.use_cores(args.cores)
     if args.hosts:
         distributed.initialize()
@@ -71,9 +73,13 @@ def main(args: Args) -> int:
     if args.game:
         plays = players()
         algorithm, scored = plays.algorithm, jaxga.validated(jaxga.over_hosts(plays), 3, 2)
-    result = jaxga.run(
-        algorithm, scored, 0, generations=args.generations, seconds=args.seconds, chunk=4, directory=directory
-    )
+    chunk = 4 if scored is task else None
+    try:
+        result = jaxga.run(
+            algorithm, scored, 0, generations=args.generations, seconds=args.seconds, chunk=chunk, directory=directory
+        )
+    except jaxga.Interrupted as stopped:
+        result = stopped.result
     print(json.dumps({
         "digest": digest(result), "generation": int(result.state.generation), "devices": jax.device_count(),
         "first": distributed.is_first(), "stopped_because": result.stopped_because,

@@ -25,6 +25,10 @@ class OverHosts:
         """Whose children are scored."""
         return self.evaluator.algorithm
 
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        return self.evaluator.like(state)
+
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
         return with_elites(self.evaluator, state, self.children(state))

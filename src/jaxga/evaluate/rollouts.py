@@ -6,7 +6,7 @@ they share its matrix products. Where a child's weights are all its own, there i
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -27,10 +27,11 @@ from jaxga.base import (
     Purpose,
     State,
     generation_key,
-    require_at_least,
+    require_whole,
 )
 from jaxga.devices import cores
 from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
+from jaxga.tree import expand
 
 WIDTH = 32  # observations that are answered at once, at most
 FEW = 8  # of which half as many would cost nearly as much
@@ -70,14 +71,18 @@ class Programs(NamedTuple):
     rows: int
 
 
-@lru_cache(maxsize=16)
-def compiled(
+def compiled(algorithm: Algorithm, game: Game) -> Programs:
+    """The programs of an algorithm whose children play a game."""
+    name = compiled, game.act, game.draw, game.key
+    return algorithm.kept.get(name, lambda: _programs(algorithm, *name[1:]))
+
+
+def _programs(
     algorithm: Algorithm,
     act: Callable[[Params, jax.Array], jax.Array],
     draw: Callable[[Key], jax.Array],
     own_key: Callable[[Key, jax.Array], Key],
 ) -> Programs:
-    """The programs of an algorithm whose children play a game."""
     axes, rows = _broods(algorithm)
 
     def starts(state: State, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
@@ -126,11 +131,18 @@ class Rollouts:
 
     def __init__(self, algorithm: Algorithm, game: Game, arena: Arena, episodes: int, watch: Watch):
         self.algorithm, self.game, self.arena, self.episodes, self.watch = algorithm, game, arena, episodes, watch
-        self.programs = compiled(algorithm, game.act, game.draw, game.key)
+        self.programs = compiled(algorithm, game)
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
         return with_elites(self, state, self.children(state))
+
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        count = self.algorithm.children + self.algorithm.elites * self.algorithm.scores_elites(state)
+        number, whole = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
+        metrics = {"episode_steps": number} | ({"std_return": number} if self.episodes > 1 else {})
+        return Evaluation(number, number, metrics | {STEPS: whole, PLAYED: whole})
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
@@ -227,7 +239,9 @@ def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
     place = np.maximum(np.cumsum(alive) - 1, 0)
 
     def spread(leaf: jax.Array, gap: float) -> jax.Array:
-        return jnp.where(alive, leaf[place], gap) if len(leaf) else jnp.full(len(alive), gap, leaf.dtype)
+        if not len(leaf):
+            return jnp.full((len(alive), *leaf.shape[1:]), gap, leaf.dtype)
+        return jnp.where(expand(jnp.asarray(alive), leaf), leaf[place], jnp.asarray(gap, leaf.dtype))
 
     metrics = {name: leaf if leaf.ndim == 0 else spread(leaf, 0) for name, leaf in scores.metrics.items()}
     return Evaluation(spread(scores.fitness, -jnp.inf), metrics=metrics)
@@ -288,8 +302,9 @@ def rollouts(
     >>> rollouts(algorithm, game, envs=2, threads=1)(state).fitness.shape
     (4,)
     """
-    require_at_least(1, episodes=episodes)
     threads = cores() if threads is None else threads
+    require_whole(1, episodes=episodes, threads=threads)
     envs = max(4 * WIDTH, 8 * threads) if envs is None else envs
+    require_whole(1, envs=envs)
     arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen)
     return Rollouts(algorithm, game, arena, episodes, watch)

@@ -24,6 +24,10 @@ class Sharded:
         """Whose children are scored."""
         return self.evaluator.algorithm
 
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        return self.evaluator.like(state)
+
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
         return with_elites(self.evaluator, state, self.children(state))
@@ -66,7 +70,7 @@ class Together:
 
 
 def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
-    """Those of all devices: what is not the same for every child anyway, numbers of one kind in one message."""
+    """Those of all devices: of what differs between children, arrays of one kind in one message; the rest is here."""
     leaves, tree = jax.tree.flatten(scores)
     kinds: dict[Any, list[int]] = {}
     for place, (leaf, varies) in enumerate(zip(leaves, jax.tree.leaves(varying), strict=True)):
@@ -75,7 +79,7 @@ def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
         else:
             shape = list(leaf.shape)
             shape[axis] *= jax.lax.axis_size(AXIS)
-            leaves[place] = jnp.broadcast_to(leaf.ravel()[0], shape)
+            leaves[place] = jnp.broadcast_to(leaf[:1, :1, :1], shape)
     for places in kinds.values():
         stacked = jnp.stack([leaves[place] for place in places])
         everyone = jax.lax.all_gather(stacked, AXIS, axis=axis + 1, tiled=True)

@@ -16,7 +16,7 @@ from jaxga.base import (
     as_fitness,
     generation_key,
     require,
-    require_at_least,
+    require_whole,
 )
 from jaxga.selection import ranking
 
@@ -32,6 +32,18 @@ class Validated:
     @property
     def on_host(self) -> bool:
         return getattr(self.evaluator, "on_host", False)
+
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        algorithm = self.evaluator.algorithm
+        alone = self.evaluator.like(state)
+        elites = algorithm.elites if state.parents is not None else 0
+        metrics = {
+            name: leaf if leaf.ndim == 0 else _of(algorithm.children, leaf) for name, leaf in alone.metrics.items()
+        }
+        number = jax.ShapeDtypeStruct((algorithm.children + elites,), jnp.float32)
+        means = {"elite_mean": number, "elite_std": number, "candidates_mean": jax.ShapeDtypeStruct((), jnp.float32)}
+        return Evaluation(number, number, metrics | means)
 
     def hear(self, generation: int, survivors: Survivors) -> None:
         """What a pool of workers is told."""
@@ -63,6 +75,11 @@ class Validated:
         )
 
 
+def _of(count: int, leaf: Any) -> Any:
+    """The shape of a metric of so many individuals; what is one number for all of them stays one."""
+    return jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype) if leaf.ndim else leaf
+
+
 def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Validated:
     """Score children as ever, then validate the elite and the best others, ``candidates`` in all, on fresh draws.
 
@@ -92,8 +109,8 @@ def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Valid
     ((9,), 3)
     """
     algorithm = evaluator.algorithm
-    require_at_least(algorithm.elites + 1, candidates=candidates)
-    require_at_least(2, episodes=episodes)
+    require_whole(algorithm.elites + 1, candidates=candidates)
+    require_whole(2, episodes=episodes)
     require(candidates <= algorithm.children, f"candidates is {candidates}, more than {algorithm.children} children.")
     require(
         algorithm.elites >= 1 and algorithm.reevaluate,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +13,17 @@ from jaxga.algorithm import candidate, shape_of_state
 from jaxga.base import (
     Algorithm,
     Evaluation,
+    Game,
     Individual,
     Purpose,
     State,
     Task,
-    as_fitness,
     generation_key,
+    name_of,
     require,
-    require_at_least,
+    require_whole,
 )
-from jaxga.tree import size, take
+from jaxga.tree import paths, size, take
 
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
 LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
@@ -54,6 +55,10 @@ class Vmapped:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
         return with_elites(self, state, self.children(state))
 
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        return jax.eval_shape(self, state)
+
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
         return merge(self.score_chunks(state, *map(jnp.arange, self.grid)), 3)
@@ -80,7 +85,7 @@ class Vmapped:
 
         def of_individual(index: jax.Array) -> Evaluation:
             params = candidate(self.algorithm, state, index).params
-            fitness = jax.lax.map(lambda key: as_fitness(self.task.evaluate(key, params)).fitness, keys)
+            fitness = jax.lax.map(lambda key: self.task.score(key, params).fitness, keys)
             return Evaluation(jnp.mean(fitness), metrics={"std_return": jnp.std(fitness)})
 
         return jax.lax.map(of_individual, jnp.asarray(indices))
@@ -136,11 +141,12 @@ class Vmapped:
         return _loop(score_chunk, len(members), state.generation)
 
     def varying(self, state: State) -> Evaluation:
-        """For each number of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
+        """For each array of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
 
-        def score(member: jax.Array) -> Evaluation:
-            parent = None if state.parents is None else take(state.parents, 0)
-            return self.score(state, member, self.algorithm.offspring(state, 0, member), parent)
+        def score(index: jax.Array) -> Evaluation:
+            slot, member = jnp.divmod(index, self.algorithm.brood)
+            parent = None if state.parents is None else take(state.parents, slot)
+            return self.score(state, index, self.algorithm.offspring(state, slot, member), parent)
 
         axes = _axes(score, jnp.arange(2))
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
@@ -157,10 +163,10 @@ class Vmapped:
     def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
         """Score one individual on the draw that its index is due; of a paired task, against its parent."""
         key = self.task.key(generation_key(state, Purpose.EVALUATION), index)
-        score = as_fitness(self.task.evaluate(key, individual.params))
+        score = self.task.score(key, individual.params)
         if not self.task.paired or parent is None:
             return score
-        before = as_fitness(self.task.evaluate(key, parent.params))
+        before = self.task.score(key, parent.params)
         return score._replace(fitness=score.fitness - before.fitness)
 
 
@@ -185,17 +191,25 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     >>> vmapped(algorithm, task)(algorithm.init(jax.random.key(0))).fitness.shape
     (8,)
     """
+    require(isinstance(task, Task), f"task is {name_of(task)}, and must be a jaxga.Task: {_way_out(task)}.")
     stale = task.paired and algorithm.elites and not algorithm.reevaluate
     require(not stale, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
     own, cpu = parts_of_child(algorithm).own, jax.default_backend() == "cpu"
     if chunk is None:
         most = (task.chunk or CHUNK) if cpu else LARGE_CHUNK
         chunk = int(np.clip(CHUNK_NUMBERS[not cpu] // own, 1, most))
-    require_at_least(1, chunk=chunk)
+    require_whole(1, chunk=chunk)
     if chunk > algorithm.brood:
         return Vmapped(algorithm, task, largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
     members = largest_divisor(algorithm.brood, chunk)
     return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
+
+
+def _way_out(task: Any) -> str:
+    """What to do with this instead of scoring it as a task."""
+    if isinstance(task, Game):
+        return "score a Game by jaxga.rollouts(algorithm, game)"
+    return "make one of init and evaluate, or of an environment by tasks.control(environment, network)"
 
 
 class Parts(NamedTuple):
@@ -206,9 +220,16 @@ class Parts(NamedTuple):
     whole: int  # numbers of the dense network
 
 
-@lru_cache(maxsize=64)
 def parts_of_child(algorithm: Algorithm) -> Parts:
-    """Seen from the variation by a rule for ``vmap``, not declared."""
+    """Seen from the variation by a rule for ``vmap``, not declared.
+
+    Raises:
+      InputError: where running statistics (of a BatchNorm) would be mutated.
+    """
+    return algorithm.kept.get(parts_of_child, lambda: _parts_of_child(algorithm))
+
+
+def _parts_of_child(algorithm: Algorithm) -> Parts:
     found = []
 
     def look(state: State) -> None:
@@ -216,10 +237,23 @@ def parts_of_child(algorithm: Algorithm) -> Parts:
         axes, shapes = _axes(child, jnp.arange(2)), jax.eval_shape(child, 0)
         numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
         whole = size(take(state.parents, 0).params)
+        statistics = _changed_statistics(axes, shapes)
+        require(
+            not statistics,
+            f"params hold running statistics, and the variation changes them ({', '.join(statistics)}): keep them "
+            "outside of params and close over them, or mutate the rest alone, by masked(variation, lambda path: "
+            "'batch_stats' not in path).",
+        )
         found.append(Parts(axes, max(sum(jax.tree.leaves(numbers)), 1), whole))
 
     jax.eval_shape(look, shape_of_state(algorithm))
     return found[0]
+
+
+def _changed_statistics(axes: Any, params: Any) -> list[str]:
+    """The names of the running statistics among the leaves that are a child's own."""
+    names = map_axes(lambda axis, name: name if axis == 0 else None, axes, paths(params))
+    return ["/".join(name) for name in jax.tree.leaves(names) if "batch_stats" in name]
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
@@ -236,6 +270,11 @@ def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
     shapes = jax.eval_shape(jax.vmap(lambda example: look(function(example))), examples)
     depends = found[0] if found else jax.tree.map(lambda _: False, shapes)
     return jax.tree.map(lambda batched: 0 if batched else None, depends)
+
+
+def depends(function: Callable[[jax.Array], Any], examples: jax.Array) -> bool:
+    """Does any part of ``function(example)`` depend on the example?"""
+    return bool(jax.tree.leaves(_axes(function, examples)))
 
 
 def map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -> Any:

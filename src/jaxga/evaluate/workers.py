@@ -5,7 +5,6 @@ them itself, so that a generation costs bytes and not parameters. What a slice i
 number alone: one whose worker is lost is leased again, whoever scores it, and a generation is complete or it waits.
 """
 
-import hashlib
 import logging
 import os
 import socket
@@ -32,12 +31,13 @@ from jaxga.base import (
     State,
     Survivors,
     as_fitness,
-    as_key,
     require,
     require_at_least,
+    require_whole,
 )
-from jaxga.compilation import jit, wording
+from jaxga.compilation import jit
 from jaxga.devices import cores
+from jaxga.evaluate.fingerprint import fingerprint
 from jaxga.evaluate.vmapped import join
 
 PULSE = 5.0  # seconds between two questions whether a worker is alive
@@ -64,31 +64,12 @@ class About(NamedTuple):
 
     jaxga: str
     jax: str
-    work: str  # see `fingerprint`
+    work: str  # see `jaxga.evaluate.fingerprint`
 
 
 def about(evaluator: Any) -> About:
-    return About(__version__, jax.__version__, fingerprint(evaluator))
-
-
-def fingerprint(evaluator: Any) -> str:
-    """Of the programs that begin a run and score a child, and of the data that they close over."""
-    algorithm = evaluator.algorithm
-    if getattr(evaluator, "on_host", False):
-        game = evaluator.game
-        words = [game.make, game.max_steps, game.unseen, sorted((game.starts or {}).values()), evaluator.episodes]
-        score = lambda state: algorithm.offspring(state, 0, 0)  # noqa: E731
-    else:
-        words, most = [], evaluator.slices(1 << 30)
-        score = lambda state: evaluator.score_slice(state, jnp.int32(0), most)  # noqa: E731
-    programs = [
-        jax.make_jaxpr(algorithm.init)(as_key(0)),
-        jax.make_jaxpr(score)(shape_of_state(algorithm)),
-    ]
-    found = hashlib.sha256(wording(words, *(closed.jaxpr for closed in programs)).encode())
-    for const in (const for closed in programs for const in closed.consts):
-        found.update(np.asarray(const).tobytes())
-    return found.hexdigest()
+    programs = fingerprint(evaluator.algorithm, evaluator)
+    return About(__version__, jax.__version__, " ".join(programs.values()))
 
 
 class Behind(Exception):
@@ -255,6 +236,11 @@ class Pool:
         self.rows: dict[int, Row] = {}  # of a generation: what led from it to the next
         self.parcel: tuple[int, Any] | None = None  # a generation, and a reference to its parents
         self.tally = Tally()
+
+    def like(self, state: State) -> Evaluation:
+        """Shapes of what a call returns for this state, or for its shapes."""
+        found = self.evaluator.like(state)
+        return found._replace(metrics=dict(found.metrics) | {"workers": jax.ShapeDtypeStruct((), jnp.int32)})
 
     def __call__(self, state: State) -> Evaluation:
         """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
@@ -530,9 +516,7 @@ def pool(
     >>> jaxga.run(evaluator.algorithm, evaluator, generations=10).state.generation  # doctest: +SKIP
     Array(10, dtype=int32)
     """
-    require_at_least(1, cpus=cpus)
+    require_whole(1, cpus=cpus, workers=1 if workers is None else workers, slices=1 if slices is None else slices)
     require_at_least(0, gpus=gpus, patience=patience)
-    for name, value in {"workers": workers, "slices": slices}.items():
-        require_at_least(1, **{name: 1 if value is None else value})
     connect(address)
     return Pool(make, workers, cpus, gpus, slices, patience)

@@ -1,6 +1,6 @@
 """What a run leaves behind for a person: files, TensorBoard events, a progress bar, tables and plots."""
 
-from jaxga.report.command import exit_code, run_command, unless_interrupted
+from jaxga.report.command import exit_code, run_command
 from jaxga.report.files import BUDGET, RunDirectory, find_run, write_json
 from jaxga.report.plots import Curve, Histogram, draw_curves, plot_curves
 from jaxga.report.progress import Progress, Silence
@@ -24,7 +24,6 @@ __all__ = [
     "plot_curves",
     "print_table",
     "run_command",
-    "unless_interrupted",
     "write_gif",
     "write_json",
 ]

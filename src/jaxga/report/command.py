@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,10 @@ import tyro
 
 from jaxga import distributed
 from jaxga.base import InputError, require
+from jaxga.compilation import keep_programs
 from jaxga.devices import use_cores
+from jaxga.report.files import read_json
+from jaxga.signals import Interrupted
 
 
 def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: list[str] | None = None) -> None:
@@ -21,13 +26,17 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
 
     With ``--resume --out DIR`` the arguments of the run in DIR are the defaults, so that nothing needs to be repeated.
     With ``--backend hosts`` the processes find one another first. An `InputError` becomes one sentence on stderr and
-    exit code 2, Ctrl-C exit code 130; what ``main`` returns is the exit code otherwise.
+    exit code 2. Ctrl-C and SIGTERM end it with exit code 130: a run has then saved, and it is said how to go on. What
+    ``main`` returns is the exit code otherwise.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
     values = tyro.cli(arguments, args=argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         use_cores()
+        keep_programs()
         if getattr(values, "backend", "") == "hosts":
             distributed.initialize()
         if getattr(values, "resume", False):
@@ -37,31 +46,29 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Interrupted as stopped:
+        if distributed.is_first():
+            print(_how_to_go_on(stopped.directory))
+        sys.exit(130)
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         sys.exit(130)
 
 
-def exit_code(result: Any, out: Path) -> int | None:
-    """What an experiment returns after its last `jaxga.Result`: 130 if interrupted, 1 if failed; None: it goes on.
+def _how_to_go_on(directory: Path | None) -> str:
+    if directory is None:
+        return "Stopped. The run that was going on has no directory, and was not saved."
+    return f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {directory}"
 
-    Whoever interrupted it is told how to go on. Of many processes the first one alone goes on to report.
+
+def exit_code(result: Any) -> int | None:
+    """What an experiment returns after its last `jaxga.Result`: 1 if it failed, None if it goes on to report.
+
+    Of many processes the first one alone goes on.
     """
-    if result.interrupted and distributed.is_first():
-        print(f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {out}")
-    if result.interrupted or result.failed:
-        return 130 if result.interrupted else 1
+    if result.failed:
+        return 1
     return None if distributed.is_first() else 0
-
-
-def unless_interrupted(result: Any) -> Any:
-    """The `jaxga.Result`; where a signal ended its run, KeyboardInterrupt.
-
-    For a series of runs without files: a signal is to end the series, and not one of its runs.
-    """
-    if result.interrupted:
-        raise KeyboardInterrupt
-    return result
 
 
 def _saved(out: Path | None) -> bytes:
@@ -70,10 +77,9 @@ def _saved(out: Path | None) -> bytes:
         raise InputError("resume needs to know which run: pass --out DIR as well.")
     file = Path(out) / "config.json"
     require(file.exists(), f"{out} holds no run to resume (no config.json): check --out, or start without --resume.")
-    try:
-        return json.dumps(json.loads(file.read_text())["arguments"]).encode()
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{file} is damaged ({error}): restore it, or start again with another --out.") from error
+    saved = read_json(file)
+    require(isinstance(saved, dict) and "arguments" in saved, f"{file} is damaged: it has no arguments.")
+    return json.dumps(saved["arguments"]).encode()
 
 
 def _as_arguments(arguments: type[Any], saved: dict[str, Any], out: Path) -> Any:

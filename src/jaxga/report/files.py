@@ -1,19 +1,23 @@
 """The directory of a run: config.json, metrics.jsonl, TensorBoard events, summary.json."""
 
+import contextlib
 import hashlib
 import json
 import math
+import os
 import platform
 import subprocess
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+from filelock import FileLock, Timeout
 from tensorboardX import SummaryWriter
 
 from jaxga._version import __version__
-from jaxga.base import require
+from jaxga.base import InputError, require
 from jaxga.distributed import from_first
 
 Record = dict[str, Any]  # one logged generation
@@ -42,9 +46,21 @@ def find_run(name: str, arguments: dict[str, Any], root: str | Path = "runs") ->
     return next(path for path in candidates if not path.exists())
 
 
+def read_json(path: Path) -> Any:
+    """What is in a JSON file.
+
+    Raises:
+      InputError: where it cannot be read.
+    """
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged ({error}): restore it, or start again in another directory.") from error
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file at once: it is the old one or the new one, never half of it."""
-    temporary = path.with_name(path.name + ".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(_plain(data), indent=2, default=str) + "\n")
     temporary.replace(path)
 
@@ -88,7 +104,7 @@ class RunDirectory:
 
     def __init__(
         self,
-        path: str | Path,
+        path: str | os.PathLike[str],
         name: str,
         arguments: dict[str, Any],
         resume: bool = False,
@@ -114,13 +130,65 @@ class RunDirectory:
         require(not self.path.exists() or self.path.is_dir(), f"out is {self.path}, a file: name a directory.")
         if not file.exists():
             return
-        old = json.loads(file.read_text())
+        old = read_json(file)
         differing = _differences(old, self.config)
         require(
             not differing,
             f"out is {self.path}, which holds another run ({differing}): choose another --out, or the same arguments.",
         )
         require(resume, f"out is {self.path}, which holds this run already: pass --resume, or choose another --out.")
+        self.config |= {"run": old["run"]} if "run" in old else {}
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within this context no other run may write here, of this process or of another.
+
+        Raises:
+          InputError: where one does.
+        """
+        lock = FileLock(self.path / ".lock")
+
+        def take() -> bytes:
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise InputError(
+                    f"another run is writing in {self.path}: wait until it is over, or choose another directory."
+                ) from error
+            return b""
+
+        from_first(take)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def made_with(self, run: Record) -> None:
+        """Keep what the run is made of, `jaxga.evaluate.fingerprint.describe_run`, in config.json.
+
+        Raises:
+          InputError: where the run that is here was made of something else.
+        """
+
+        def compare() -> bytes:
+            there = self.config.get("run")
+            differing = differences(there, run) if there else []
+            require(
+                not differing,
+                f"{self.path} holds a run of another algorithm or task ({', '.join(differing)}): choose another "
+                "directory; to go on from its result with another one, pass run(state=...) a state of that run.",
+            )
+            if there and there["versions"] != run["versions"]:
+                warnings.warn(
+                    f"the run in {self.path} was begun with {there['versions']}, and goes on with {run['versions']}: "
+                    "whether its programs are the same was not compared, and last bits may differ.",
+                    RuntimeWarning, stacklevel=2,
+                )  # fmt: skip
+            self.config["run"] = run
+            write_json(self.path / "config.json", self.config)
+            return b""
+
+        from_first(compare)
 
     @property
     def checkpoints(self) -> Path:
@@ -132,8 +200,9 @@ class RunDirectory:
         del generations
         file = self.path / "metrics.jsonl"
         if file.exists():
-            lines = [line for line in file.read_text().splitlines() if line.endswith("}")]
-            kept = [line for line in lines if json.loads(line)["generation"] < generation]
+            *whole, last = file.read_text().split("\n")
+            lines = [*whole, last] if last.endswith("}") else whole  # half a line is what a crash leaves
+            kept = [line for number, line in enumerate(lines, 1) if _generation(file, number, line) < generation]
             temporary = file.with_name(file.name + ".tmp")
             temporary.write_text("".join(line + "\n" for line in kept))
             temporary.replace(file)
@@ -155,6 +224,15 @@ class RunDirectory:
             self._events.close()
 
 
+def _generation(file: Path, number: int, line: str) -> int:
+    try:
+        return json.loads(line)["generation"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{file} is damaged in line {number} ({error}): mend or delete that line, then resume."
+        ) from error
+
+
 def _plain(value: Any) -> Any:
     """JSON has neither arrays nor NaN nor infinities: numbers become plain, those null."""
     if isinstance(value, dict):
@@ -163,6 +241,27 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+PROGRAMS = {
+    "init": "other first parents or step sizes",
+    "score": "another variation, task or data",
+    "select": "another selection",
+    "advance": "another recombination",
+}  # that a run is made of, and what it means where they differ
+
+
+def differences(there: Record, here: Record) -> list[str]:
+    """In words, what differs between two runs as `jaxga.evaluate.fingerprint.describe_run` describes them.
+
+    Programs are compared only where both were made by the same versions: others write the same program differently.
+    """
+    sizes = [name for name in here if name not in ("versions", "programs")]
+    found = [f"{name} {there.get(name)} there, {here[name]} here" for name in sizes if there.get(name) != here[name]]
+    if found or there.get("versions") != here["versions"]:
+        return found
+    programs = there.get("programs", {})
+    return [what for name, what in PROGRAMS.items() if programs.get(name) != here["programs"].get(name)]
 
 
 def _differences(old: Record, new: Record) -> str:

@@ -97,6 +97,7 @@ def make_game(
         frames=frames,
         unseen=unseen,
         key=key,
+        observation=jax.ShapeDtypeStruct(seen.shape or (), seen.dtype),
     )
 
 
