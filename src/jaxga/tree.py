@@ -135,7 +135,7 @@ def check_like(new: Any, old: Any, who: str) -> None:
 
 
 def as_like(new: Any, old: Any) -> Any:
-    """``new``, which passed `check_like`, with Python numbers and numpy arrays as JAX arrays of the dtypes in ``old``."""
+    """``new``, which passed `check_like`, with Python numbers and numpy arrays as arrays of the dtypes in ``old``."""
     return jax.tree.map(
         lambda one, other: jnp.asarray(one, _dtype(other)) if jax.tree.structure(one) == LEAF else one,
         new,
