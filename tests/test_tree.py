@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
 import jaxga
 from jaxga import tree
@@ -39,11 +40,57 @@ def test_where_passes_any_leaf():
 
 @pytest.mark.parametrize(
     ("params", "message"),
-    [({"steps": jnp.zeros(3, jnp.int32)}, "leaf 'steps' has dtype int32"), ({}, "without a single array")],
+    [
+        ({"steps": jnp.zeros(3, jnp.int32)}, "leaf 'steps' has dtype int32, and mutation needs floats"),
+        ({"w": jnp.zeros(3), "layers": [{"count": 3}]}, "leaf 'layers/0/count' has dtype int32"),
+        ({"w": jnp.zeros(3), "train": True}, "leaf 'train' has dtype bool"),
+        ({"w": jnp.zeros(3), "drop": jax.random.key(0)}, "leaf 'drop' has dtype key<fry>"),
+        ({"w": jnp.zeros(3), "act": jax.nn.relu}, "leaf 'act' is the function relu, .* eqx.combine"),
+        ({"w": jnp.zeros(3), "name": "relu"}, "leaf 'name' is the str 'relu', .* eqx.partition"),
+        ({"w": jnp.zeros(3, jnp.complex64)}, "leaf 'w' has dtype complex64, and mutation needs real numbers"),
+        (jnp.arange(3), "^params has dtype int32"),
+        ({}, "without a single array"),
+        ({"w": None}, "without a single array"),
+        ({"w": jnp.zeros((0, 5)), "b": jnp.zeros(0)}, r"without a single number, the leaves \['b', 'w'\] are empty"),
+    ],
 )
 def test_params_that_cannot_evolve_are_named(params, message):
     with pytest.raises(jaxga.InputError, match=message):
         tree.check_params(params)
+    with pytest.raises(jaxga.InputError, match=message):
+        tree.shape_of_params(lambda _: params, jax.random.key(0))
+
+
+def test_params_that_can_evolve_pass():
+    params = {"w": np.zeros(2, np.float32), "half": jnp.zeros((), jnp.bfloat16), "empty": jnp.zeros(0), "static": None}
+    tree.check_params(params)
+    shapes = tree.shape_of_params(lambda _: params, jax.random.key(0))
+    assert {name: leaf.shape for name, leaf in tree.named_leaves(shapes).items()} == {
+        "w": (2,),
+        "half": (),
+        "empty": (0,),
+    }
+
+
+def test_the_statistics_of_batch_norm_are_found():
+    class Net(linen.Module):
+        @linen.compact
+        def __call__(self, x):
+            x = linen.BatchNorm(use_running_average=True)(linen.Dense(3)(x))
+            return linen.BatchNorm(use_running_average=True)(x)
+
+    params = Net().init(jax.random.key(0), jnp.zeros((1, 2)))
+    expected = [f"batch_stats/BatchNorm_{layer}/{name}" for layer in (0, 1) for name in ("mean", "var")]
+    assert tree.running_statistics(params) == expected
+    assert tree.running_statistics({"net": params, "gain": jnp.ones(())}) == [f"net/{name}" for name in expected]
+    assert tree.running_statistics(params["params"]) == []
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_root_mean_square_of_an_empty_leaf_is_zero(dtype):
+    found = [tree.root_mean_square(jnp.array(leaf, dtype)) for leaf in ([], [[]], -2.0, [1.0, 7.0])]
+    assert [float(value) for value in found] == [0, 0, 2, 5]  # sqrt((1 + 49) / 2)
+    assert all((value.shape, value.dtype) == ((), dtype) for value in found)
 
 
 MATRIX = jnp.zeros((2, 3))

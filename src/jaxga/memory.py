@@ -7,6 +7,7 @@ similarity of its points to the new column, and the rest is its parent's.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial, wraps
 from typing import Any, Literal, NamedTuple, cast
 
 import jax
@@ -17,8 +18,11 @@ from flax import linen
 from jaxga.base import Context, Individual, Key, Params, Strategy, Variation, as_key, require, require_at_least
 from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
 from jaxga.noise import normal
-from jaxga.tree import Path, path_key, paths
+from jaxga.tree import Path, as_like, check_like, name_of, path_key, paths
 from jaxga.variation import StepSize, absolute, mixture
+from jaxga.variation.checks import require_function, shown
+from jaxga.variation.mutation import checked_sizes
+from jaxga.variation.step_size import require_step_size
 
 Start = Literal["zeros", "random"]
 
@@ -77,8 +81,8 @@ class PrototypeMemory(linen.Module):
                 fixed = projection(x.shape[1], self.dimension, self.seed)
             x = x @ fixed.astype(x.dtype)
         begin = linen.initializers.zeros if self.start == "zeros" else unit_columns
-        memory = self.param("memory", begin, (x.shape[1], self.heads))
-        label = self.param("label", begin, (self.outputs, self.heads))
+        memory = self.param("memory", begin, (x.shape[1], self.heads), jnp.float32)
+        label = self.param("label", begin, (self.outputs, self.heads), jnp.float32)
         if self.similarity == "cosine":
             x, memory = _unit(x, axis=1), _each_column(_unit, memory)
         label = label if say is None else _each_column(say, label)
@@ -88,7 +92,7 @@ class PrototypeMemory(linen.Module):
 def projection(inputs: int, dimension: int, seed: int = 0) -> jax.Array:
     """``[inputs, dimension]`` of N(0, 1 / inputs), so that points of N(0, 1) stay such."""
     key = path_key(as_key(seed), ("projection",))
-    return jax.random.normal(key, (inputs, dimension)) / np.sqrt(inputs)
+    return jax.random.normal(key, (inputs, dimension), jnp.float32) / float(np.sqrt(inputs))
 
 
 def unit_columns(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
@@ -98,7 +102,11 @@ def unit_columns(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> 
 
 def _class(columns: jax.Array) -> jax.Array:
     """The class ``[1, n]`` of each column ``[C, n]`` of logits."""
-    return jnp.where(jnp.isnan(columns).any(axis=0), -1, jnp.argmax(columns, axis=0))[None]
+    return jnp.where(jnp.isnan(columns).any(axis=0), -1, _argmax(columns, 0))[None]
+
+
+def _argmax(values: jax.Array, axis: int) -> jax.Array:
+    return jnp.argmax(values, axis=axis).astype(jnp.int32)
 
 
 def _unit(columns: jax.Array, axis: int = 0) -> jax.Array:
@@ -120,14 +128,14 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
     """
     if not isinstance(memory, Columns):
         similar = x @ dense_leaf(memory)
-        winner = jnp.argmax(similar, axis=1)
+        winner = _argmax(similar, 1)
         return Look(read_columns(label, winner).T, jnp.max(similar, axis=1), winner)
     heads, rewritten = memory.shape[1], memory.index.size
-    parents = [
-        Look(base_of(label)[:, head], similar, head) for similar, head in _nearest(x @ memory.base, rewritten + 1)
-    ]
+    similar = x @ memory.base
+    parents = [Look(base_of(label)[:, head], most, head) for most, head in _nearest(similar, rewritten + 1)]
     parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
-    nobody = Look(jnp.zeros((label.shape[0], len(x)), label.dtype), jnp.full(len(x), -jnp.inf), jnp.full(len(x), heads))
+    says_nothing = jnp.zeros((label.shape[0], len(x)), label.dtype)
+    nobody = Look(says_nothing, jnp.full(len(x), -jnp.inf, similar.dtype), jnp.full(len(x), heads, jnp.int32))
     best = parents.pop() if len(parents) > rewritten else nobody
     for own in reversed(parents):
         best = _chosen((own.winner[:, None] != memory.index).all(axis=1), own, best)
@@ -142,7 +150,7 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
 
 def _nearest(similar: jax.Array, number: int) -> list[tuple[jax.Array, jax.Array]]:
     """The nearest heads of every point, one after another: similarity ``[P]`` and which it is ``[P]``."""
-    every, found = jnp.arange(similar.shape[1]), []
+    every, found = jnp.arange(similar.shape[1], dtype=jnp.int32), []
     for _ in range(min(number, similar.shape[1])):
         most = jnp.max(similar, axis=1)
         head = jnp.min(jnp.where(similar == most[:, None], every, every[-1]), axis=1)
@@ -159,7 +167,7 @@ def _soft(x: jax.Array, memory: Any, label: Any, temperature: float) -> Look:
     require_at_least(0, temperature=temperature)
     similar = matmul(x, memory)
     weights = jax.nn.softmax(similar / temperature, axis=1)
-    return Look(weights @ dense_leaf(label).T, jnp.max(similar, axis=1), jnp.argmax(similar, axis=1))
+    return Look(weights @ dense_leaf(label).T, jnp.max(similar, axis=1), _argmax(similar, 1))
 
 
 class Head(NamedTuple):
@@ -193,7 +201,7 @@ def _or_any(mask: jax.Array) -> jax.Array:
     return (mask | ~mask.any()).astype(jnp.float32)
 
 
-any_head = _stateless(lambda memory: jnp.ones(memory.shape[1]))
+any_head = _stateless(lambda memory: jnp.ones(memory.shape[1], jnp.float32))
 """All with the same chance."""
 
 free_head = _stateless(lambda memory: _or_any(~in_use(memory)))
@@ -210,9 +218,10 @@ def plastic(tau: Any = 0.1) -> Choice:
     """
     require_at_least(0, tau=tau)
     return Choice(
-        init=lambda memory: {"plasticity": jnp.zeros(memory.shape[1])},
+        init=lambda memory: {"plasticity": jnp.zeros(memory.shape[1], jnp.float32)},
         move=lambda key, strategy: {
-            "plasticity": strategy["plasticity"] + tau * jax.random.normal(key, strategy["plasticity"].shape)
+            "plasticity": strategy["plasticity"]
+            + tau * jax.random.normal(key, strategy["plasticity"].shape, jnp.float32)
         },
         weights=lambda _, strategy: jax.nn.softmax(strategy["plasticity"]),
     )
@@ -231,7 +240,7 @@ def replace(head: Head, size: Head, noise: Head) -> Head:
 
 def turn(head: Head, size: Head, noise: Head) -> Head:
     """The prototype moves by ``size * N(0, 1 / D)`` and is put back on the unit sphere; the label is drawn anew."""
-    moved = head.memory + size.memory * noise.memory / np.sqrt(head.memory.size)
+    moved = head.memory + size.memory * noise.memory / float(np.sqrt(head.memory.size))
     return Head(_unit(moved), size.label * noise.label)
 
 
@@ -243,12 +252,14 @@ def erase(head: Head, size: Head, noise: Head) -> Head:
 
 def of_prototype(change: Change) -> Change:
     """A change that leaves the label as it is."""
-    return lambda head, size, noise: change(head, size, noise)._replace(label=head.label)
+    require_function("change", change, "(head, size, noise): walk, replace, turn or erase")
+    return wraps(change)(lambda head, size, noise: change(head, size, noise)._replace(label=head.label))
 
 
 def of_label(change: Change) -> Change:
     """A change that leaves the prototype as it is."""
-    return lambda head, size, noise: change(head, size, noise)._replace(memory=head.memory)
+    require_function("change", change, "(head, size, noise): walk, replace, turn or erase")
+    return wraps(change)(lambda head, size, noise: change(head, size, noise)._replace(memory=head.memory))
 
 
 def gene(
@@ -277,11 +288,16 @@ def gene(
     """
     require_at_least(1, heads=1 if heads is None else heads)
     kinds = [(1.0, change)] if callable(change) else list(change)
-    for weight, _ in kinds:
-        require_at_least(0, weight=weight)
+    for kind in kinds:
+        pair = isinstance(kind, Sequence) and len(kind) == 2
+        require(pair, f"gene got {shown(kind)} as a part: give it one change, or (weight, change) pairs.")
+        require_at_least(0, weight=kind[0])
+        require_function("change", kind[1], "(head, size, noise): walk, replace, turn or erase")
     some = sum(weight for weight, _ in kinds) > 0
     require(some, "gene got no change of any weight: give it one, or (weight, change) pairs, one above 0.")
     sizes_of = absolute(1.0) if step_size is None else step_size
+    require_step_size(sizes_of, "gene")
+    require(isinstance(choose, Choice), f"choose is {shown(choose)}: take any_head, free_head, used_head or plastic().")
 
     def init(params: Params) -> Strategy:
         return {"step": sizes_of.init(params), "choice": choose.init(_memory(params)[0])}
@@ -289,11 +305,12 @@ def gene(
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         key_size, key_choice, key_head, key_kind, key_noise = jax.random.split(key, 5)
         sizes, step = sizes_of.apply(key_size, parent.strategy["step"], context)
+        sizes = checked_sizes(sizes, parent.params, f"step size {name_of(sizes_of.apply)}")
         choice = choose.move(key_choice, parent.strategy["choice"])
         memory, label = _memory(parent.params)
         width = memory.shape[1]
         size_of = [_wide(size, width) for size in _memory(sizes)]
-        index = jnp.arange(width)
+        index = jnp.arange(width, dtype=jnp.int32)
         if heads is not None:
             index = _drawn(key_head, choose.weights(base_of(memory), choice), heads)
         old = Head(read_columns(memory, index), read_columns(label, index))
@@ -310,11 +327,17 @@ def gene(
 
 def _changed(kinds: Sequence[tuple[float, Change]], key: Key, old: Head, size: Head, noise: Head) -> Head:
     """Heads ``[m, r]``, each changed in one of these ways."""
-    ways = [jax.vmap(change, in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
+    ways = [jax.vmap(partial(_one_changed, change), in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
     if len(ways) == 1:
         return ways[0]
     which = _drawn(key, jnp.array([weight for weight, _ in kinds], jnp.float32), old.memory.shape[1])
     return jax.tree.map(lambda *found: jax.lax.select_n(jnp.broadcast_to(which, found[0].shape), *found), *ways)
+
+
+def _one_changed(change: Change, head: Head, size: Head, noise: Head) -> Head:
+    new = change(head, size, noise)
+    check_like(new, head, f"change {name_of(change)}")
+    return as_like(new, head)
 
 
 def typed(
@@ -365,7 +388,8 @@ def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, 
 
     def value(params: Params, x: jax.Array) -> jax.Array:
         close = jnp.sum(cast(Look, network.apply(params, x, method="look")).closeness)
-        return close + free * jnp.sum(~in_use(_memory(params).memory)) if free else close
+        unused = jnp.sum(~in_use(_memory(params).memory)).astype(close.dtype)
+        return close + free * unused if free else close
 
     return value
 
@@ -378,7 +402,7 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
     """
     winner = cast(Look, network.apply(individual.params, x, method="look")).winner
     found = {
-        "usage": jnp.sum(jax.nn.one_hot(winner, network.heads), axis=0),
+        "usage": jnp.sum(jax.nn.one_hot(winner, network.heads, dtype=jnp.float32), axis=0),
         "norm": jnp.linalg.norm(dense_leaf(_memory(individual.params).memory), axis=0),
     }
     step = individual.strategy.get("step") if isinstance(individual.strategy, dict) else None
@@ -390,8 +414,9 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
 def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:
     """So many of ``[H]``, with replacement."""
     below = jnp.cumsum(weights)
-    points = jax.random.uniform(key, (number,)) * (1 - 2**-20) * below[-1]  # below the last, in spite of rounding
-    return jnp.sum(below <= points[:, None], axis=1)
+    unit = jax.random.uniform(key, (number,), jnp.float32)
+    points = unit * (1 - 2**-20) * below[-1]  # below the last, in spite of rounding
+    return jnp.sum(below <= points[:, None], axis=1, dtype=jnp.int32)
 
 
 def _wide(size: Any, width: int) -> jax.Array:

@@ -99,16 +99,68 @@ def size_in_bytes(tree: Any) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
+def root_mean_square(leaf: jax.Array) -> jax.Array:
+    """``sqrt(mean(leaf**2))``, ``[]`` in the leaf's dtype; 0 for a leaf without numbers, whose mean would be NaN.
+
+    >>> float(root_mean_square(jnp.array([3.0, -3.0]))), float(root_mean_square(jnp.zeros((0, 5))))
+    (3.0, 0.0)
+    """
+    if not np.size(leaf):
+        return jnp.zeros((), jnp.result_type(leaf))
+    return jnp.sqrt(jnp.mean(jnp.square(leaf)))
+
+
+def running_statistics(params: Params) -> list[str]:
+    """The names of leaves under "batch_stats": what flax's BatchNorm measures, and no mutation should move.
+
+    >>> running_statistics({"params": {"scale": 1.0}, "batch_stats": {"BatchNorm_0": {"mean": 0.0}}})
+    ['batch_stats/BatchNorm_0/mean']
+    """
+    return ["/".join(path) for path in jax.tree.leaves(paths(params)) if "batch_stats" in path]
+
+
+def shape_of_params(init: Callable[[Key], Params], key: Key) -> Params:
+    """The shapes and dtypes of ``init(key)``, whose leaves are checked first: `check_params`."""
+
+    def checked(key: Key) -> Params:
+        params = init(key)
+        check_params(params)
+        return params
+
+    return jax.eval_shape(checked, key)
+
+
 def check_params(params: Params) -> None:
-    """Evolution moves real numbers: refuse a tree that holds anything else, or nothing."""
+    """Refuse a tree with a leaf that is no array of floats, or without any number: evolution moves real numbers."""
     leaves = named_leaves(params)
     require(bool(leaves), "init returned params without a single array: return a pytree with at least one float array.")
     for name, leaf in leaves.items():
-        dtype = jnp.result_type(leaf)
-        require(
-            jnp.issubdtype(dtype, jnp.floating),
-            f"params leaf '{name}' has dtype {dtype}, and mutation needs floats: keep it outside params, or cast it.",
-        )
+        _check_leaf(f"params leaf '{name}'" if name else "params", leaf)
+    require(
+        any(np.size(leaf) for leaf in leaves.values()),
+        f"init returned params without a single number, the leaves {list(leaves)} are empty: give one of them a size.",
+    )
+
+
+def _check_leaf(leaf_name: str, leaf: Any) -> None:
+    dtype = _dtype(leaf)
+    kind = f"the function {name_of(leaf)}" if callable(leaf) else f"the {type(leaf).__name__} {leaf!r:.40}"
+    require(
+        dtype is not None,
+        f"{leaf_name} is {kind}, and evolution moves arrays of floats: keep everything else outside of params (with "
+        "equinox, return the first part of params, static = eqx.partition(model, eqx.is_inexact_array) in init, and "
+        "call eqx.combine(params, static) in evaluate).",
+    )
+    require(
+        not jnp.issubdtype(dtype, jnp.complexfloating),
+        f"{leaf_name} has dtype {dtype}, and mutation needs real numbers: keep the real and the imaginary part as two "
+        "leaves, and put them together in evaluate.",
+    )
+    require(
+        jnp.issubdtype(dtype, jnp.floating),
+        f"{leaf_name} has dtype {dtype}, and mutation needs floats: keep it outside of params (close over it, or use "
+        "eqx.partition(model, eqx.is_inexact_array)), or cast it.",
+    )
 
 
 def check_like(new: Any, old: Any, who: str) -> None:
@@ -135,13 +187,14 @@ def check_like(new: Any, old: Any, who: str) -> None:
 
 
 def as_like(new: Any, old: Any) -> Any:
-    """``new``, which passed `check_like`, with Python numbers and numpy arrays as arrays of the dtypes in ``old``."""
-    return jax.tree.map(
-        lambda one, other: jnp.asarray(one, _dtype(other)) if jax.tree.structure(one) == LEAF else one,
-        new,
-        old,
-        is_leaf=_is_array,
-    )
+    """``new``, which passed `check_like`, with arrays of the dtypes of ``old`` for Python numbers and numpy arrays."""
+    return jax.tree.map(_as_leaf, new, old, is_leaf=_is_array)
+
+
+def _as_leaf(new: Any, old: Any) -> Any:
+    is_one_array = jax.tree.structure(new) == LEAF  # and not several that count as one, as a LowRank does
+    settled = isinstance(new, jax.Array) and not new.weak_type
+    return jnp.asarray(new, _dtype(old)) if is_one_array and not settled else new
 
 
 LEAF = jax.tree.structure(0)

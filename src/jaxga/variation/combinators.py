@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
-from jaxga.lowrank import dense, is_low_rank, scale_step, select, square_norm, step_leaf
-from jaxga.tree import named_leaves, paths
+from jaxga.lowrank import dense, is_low_rank, map_low_rank, scale_step, select, square_norm, step_leaf
+from jaxga.tree import Path, name_of, paths, root_mean_square
+from jaxga.variation.checks import checked, require_function, require_probability, shown
 from jaxga.variation.step_size import Group, individual
 
 
@@ -18,6 +21,8 @@ def _with_strategy(whole: Individual, strategy: Any) -> Individual:
 
 def chain(*variations: Variation) -> Variation:
     """One after another: crossover first and then a mutation, say. The strategy is a tuple of theirs."""
+    require(len(variations) > 0, "chain got no variations: give it one or more, as arguments of their own.")
+    variations = tuple(checked(variation, "chain") for variation in variations)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         keys = jax.random.split(key, len(variations))
@@ -41,10 +46,20 @@ def masked(variation: Variation, mask: Any) -> Variation:
     >>> biases_only = masked(gaussian(absolute(0.1)), lambda path: path[-1] == "bias")
     """
 
+    variation = checked(variation, "masked")
+    require_function("mask", mask, 'a path, as lambda path: path[-1] == "bias"')
+
+    def asked(path: Path) -> bool:
+        found = mask(path)
+        right = isinstance(found, (bool, np.bool_))
+        require(right, f"mask {name_of(mask)} returned {shown(found)} for the path {tuple(path)}, and a bool was due.")
+        return bool(found)
+
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
-        chosen = jax.tree.map(mask, paths(parent.params, is_low_rank))
-        names = list(named_leaves(parent.params))
-        require(any(jax.tree.leaves(chosen)), f"mask chooses none of the leaves {names}: it gets a path as a tuple.")
+        names = paths(parent.params, is_low_rank)
+        chosen = jax.tree.map(asked, names)
+        every = ["/".join(path) for path in jax.tree.leaves(names)]
+        require(any(jax.tree.leaves(chosen)), f"mask chooses none of the leaves {every}: it gets a path as a tuple.")
         child = variation.apply(key, parent, context)
         params = jax.tree.map(lambda take, new, old: new if take else old, chosen, child.params, parent.params)
         return child._replace(params=params)
@@ -53,14 +68,21 @@ def masked(variation: Variation, mask: Any) -> Variation:
 
 
 def one_at_a_time(variation: Variation, per: Group) -> Variation:
-    """Only one group of leaves, drawn uniformly for every child, changes: one `leaf`, one `layer`."""
+    """Only one group of leaves, drawn uniformly for every child, changes: one `leaf`, one `layer`.
+
+    A group without a single number is never drawn.
+    """
+    variation = checked(variation, "one_at_a_time")
+    require_function("per", per, "a path: leaf or layer")
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         key_group, key_child = jax.random.split(key)
         groups = jax.tree.map(lambda path: "/".join(per(path)), paths(parent.params, is_low_rank))
-        names = sorted(set(jax.tree.leaves(groups)))
-        drawn = jax.random.randint(key_group, (), 0, len(names))
-        chosen = jax.tree.map(lambda group: drawn == names.index(group), groups)
+        sizes = map_low_rank(lambda leaf: leaf.base.size if is_low_rank(leaf) else leaf.size, parent.params)
+        filled = zip(jax.tree.leaves(groups), jax.tree.leaves(sizes), strict=True)
+        names = sorted({group for group, numbers in filled if numbers})
+        drawn = jax.random.randint(key_group, (), 0, len(names), jnp.int32)
+        chosen = jax.tree.map(lambda group: drawn == (names.index(group) if group in names else -1), groups)
         child = variation.apply(key_child, parent, context)
         return child._replace(params=select(chosen, child.params, parent.params))
 
@@ -69,12 +91,13 @@ def one_at_a_time(variation: Variation, per: Group) -> Variation:
 
 def with_probability(probability: Any, variation: Variation) -> Variation:
     """The variation with this probability, else the parent unchanged."""
-    require_at_least(0, probability=probability)
+    variation = checked(variation, "with_probability")
+    require_probability(probability)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         key_choice, key_child = jax.random.split(key)
         child = variation.apply(key_child, parent, context)
-        return select(jax.random.bernoulli(key_choice, probability), child, parent)
+        return select(jax.random.bernoulli(key_choice, jnp.asarray(probability, jnp.float32)), child, parent)
 
     return Variation(variation.init, apply)
 
@@ -90,12 +113,17 @@ def mixture(
     """
     named = dict(parts) if isinstance(parts, Mapping) else {str(number): part for number, part in enumerate(parts)}
     require(len(named) > 0, "mixture got no parts: give it (weight, variation) pairs.")
+    for part in named.values():
+        pair = isinstance(part, Sequence) and len(part) == 2 and not isinstance(part, Variation)
+        require(pair, f"mixture got {shown(part)} as a part: give it (weight, variation) pairs.")
+        require_at_least(0, weight=part[0])
     evolving = not isinstance(evolve, (int, float)) or evolve > 0
     require_at_least(0, evolve=evolve)
-    for weight, _ in named.values():
-        require_at_least(0, weight=weight)
-    variations = [variation for _, variation in named.values()]
-    given = lambda: jnp.log(jnp.stack([jnp.asarray(weight, jnp.float32) for weight, _ in named.values()]))  # noqa: E731
+    weights = [weight for weight, _ in named.values()]
+    some = any(isinstance(weight, Tracer) or weight > 0 for weight in weights)
+    require(some, f"mixture got the weights {weights}, of which one at least must be above 0.")
+    variations = [checked(variation, "mixture") for _, variation in named.values()]
+    given = lambda: jnp.log(jnp.stack([jnp.asarray(weight, jnp.float32) for weight in weights]))  # noqa: E731
 
     def init(params: Params) -> Any:
         shares = jax.nn.softmax(given())
@@ -108,7 +136,7 @@ def mixture(
         if evolving:
             key_choice, key_walk = jax.random.split(key_choice)
             logs = jnp.log(jnp.stack(list(parent.strategy["frequency"].values())))
-            logs = jax.nn.log_softmax(logs + evolve * jax.random.normal(key_walk, logs.shape))
+            logs = jax.nn.log_softmax(logs + evolve * jax.random.normal(key_walk, logs.shape, jnp.float32))
             frequency = {"frequency": dict(zip(parent.strategy["frequency"], jnp.exp(logs), strict=True))}
         drawn = jax.random.categorical(key_choice, logs)
         params, strategies = parent.params, []
@@ -130,7 +158,9 @@ def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
     its step, with z of N(0, 1 / (1 - memory)), so that selection decides how far, and whether to turn back. (The
     evolution path of Hansen and Ostermeier 2001, as a direction to draw from.)
     """
+    variation = checked(variation, "momentum")
     require_at_least(0, memory=memory)
+    require(isinstance(memory, Tracer) or memory < 1, f"memory is {memory}, and must be below 1.")
 
     def init(params: Params) -> Any:
         return {"inner": variation.init(params), "path": jax.tree.map(jnp.zeros_like, params)}
@@ -141,7 +171,7 @@ def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
         mate = _with_strategy(context.mate, context.mate.strategy["inner"])
         own = Individual(params, parent.strategy["inner"])
         child = variation.apply(key_child, own, context._replace(mate=mate))
-        along = jax.random.normal(key_along) / (1 - memory)
+        along = jax.random.normal(key_along, (), jnp.float32) / (1 - memory)
         moved = jax.tree.map(lambda new, part: new + along.astype(new.dtype) * part, dense(child.params), path)
         path = jax.tree.map(lambda part, new, old: memory * part + (1 - memory) * (new - old), path, moved, params)
         return Individual(moved, {"inner": child.strategy, "path": path})
@@ -154,11 +184,12 @@ def proportional(variation: Variation) -> Variation:
 
     A leaf of zeros, such as a bias at first, takes the largest one of its network.
     """
+    variation = checked(variation, "proportional")
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         olds, treedef = jax.tree.flatten(dense(parent.params))
         child = variation.apply(key, parent._replace(params=treedef.unflatten(olds)), context)
-        scales = jnp.stack([jnp.sqrt(jnp.mean(old * old)) for old in olds])
+        scales = jnp.stack([root_mean_square(old) for old in olds])
         scales = jnp.where(scales > 0, scales, scales.max())
         news = [
             scale_step(old, step_leaf(new, old), scale.astype(old.dtype))
@@ -175,7 +206,9 @@ def normalised(variation: Variation, length: Any, per: Group = individual) -> Va
     Without it lengths vary little: over n weights by a part of ``sqrt((kurtosis - 1) / 4 n)``, which for 1,280 weights
     is 2 % with Gaussian and 3 % with Laplace noise.
     """
+    variation = checked(variation, "normalised")
     require_at_least(0, length=length)
+    require_function("per", per, "a path: individual, layer or leaf")
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         parent = parent._replace(params=dense(parent.params))

@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Variation, require_at_least
+from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
 from jaxga.lowrank import dense
-from jaxga.tree import Path, path_key, paths
+from jaxga.tree import Path, name_of, path_key, paths
+from jaxga.variation.checks import require_function, require_probability, spreads_over
 from jaxga.variation.projection import Projection
 
 Cut = Callable[[Key, Path, tuple[int, ...], Any], jax.Array]  # (key, path, shape, probability) -> bool mask
@@ -16,24 +17,28 @@ Cut = Callable[[Key, Path, tuple[int, ...], Any], jax.Array]  # (key, path, shap
 
 def by_weight(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
     """Every weight comes from either parent."""
-    return jax.random.bernoulli(path_key(key, path), probability, shape)
+    return _bernoulli(path_key(key, path), probability, shape)
 
 
 def by_leaf(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
     """Whole arrays come from either parent."""
     del shape
-    return jax.random.bernoulli(path_key(key, path), probability)
+    return _bernoulli(path_key(key, path), probability, ())
 
 
 def by_layer(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
     """Whole layers, kernel and bias together, come from either parent."""
     del shape
-    return jax.random.bernoulli(path_key(key, path[:-1]), probability)
+    return _bernoulli(path_key(key, path[:-1]), probability, ())
 
 
 def by_neuron(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
     """Whole neurons or filters: all weights into one output, with its bias, come from either parent."""
-    return jax.random.bernoulli(path_key(key, path[:-1]), probability, shape[-1:])
+    return _bernoulli(path_key(key, path[:-1]), probability, shape[-1:])
+
+
+def _bernoulli(key: Key, probability: Any, shape: tuple[int, ...]) -> jax.Array:
+    return jax.random.bernoulli(key, jnp.asarray(probability, jnp.float32), shape)
 
 
 def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
@@ -42,16 +47,21 @@ def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
     ``by`` is `by_weight`, `by_leaf`, `by_layer`, `by_neuron`, or any ``(key, path, shape, probability) -> mask``.
     Step sizes stay the parent's. Follow it by a mutation: ``chain(uniform_crossover(by_neuron), gaussian(...))``.
     """
-    require_at_least(0, probability=probability)
+    require_function("by", by, "(key, path, shape, probability): by_weight, by_leaf, by_layer or by_neuron")
+    require_probability(probability)
+
+    def cross(key: Key, path: Path, mine: jax.Array, theirs: jax.Array) -> jax.Array:
+        mask = jnp.asarray(by(key, path, mine.shape, probability))
+        require(
+            mask.dtype == jnp.bool_ and spreads_over(mask.shape, mine.shape),
+            f"crossover {name_of(by)} returned {mask.dtype}{list(mask.shape)} for leaf '{'/'.join(path)}', and a bool "
+            f"mask that goes with its shape {mine.shape} was due.",
+        )
+        return jnp.where(mask, theirs, mine)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
-        own = dense(parent.params)
-        params = jax.tree.map(
-            lambda path, mine, theirs: jnp.where(by(key, path, mine.shape, probability), theirs, mine),
-            paths(own),
-            own,
-            context.mate.params,
-        )
+        own, mate = dense(parent.params), dense(context.mate.params)
+        params = jax.tree.map(lambda path, mine, theirs: cross(key, path, mine, theirs), paths(own), own, mate)
         return parent._replace(params=params)
 
     return Variation(lambda params: (), apply)
@@ -85,7 +95,7 @@ def by_fitness(fitness: jax.Array) -> jax.Array:
 def by_rank(fitness: jax.Array) -> jax.Array:
     """``log(k + 1/2) - log(rank)``, normalised: the weights of CMA-ES (Hansen 2016)."""
     ranks = jnp.arange(1, fitness.size + 1, dtype=fitness.dtype)
-    weights = jnp.log(fitness.size + 0.5) - jnp.log(ranks)
+    weights = jnp.log(jnp.asarray(fitness.size + 0.5, fitness.dtype)) - jnp.log(ranks)
     return weights / weights.sum()
 
 

@@ -14,41 +14,71 @@ import numpy as np
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import add_factors, dense, dense_leaf, is_low_rank
 from jaxga.noise import normal
-from jaxga.tree import key_tree, size
-from jaxga.variation.step_size import StepSize
+from jaxga.tree import as_like, check_like, key_tree, name_of, size
+from jaxga.variation.checks import require_function, spreads_over
+from jaxga.variation.step_size import StepSize, require_step_size
 
 Noise = Callable[[Key, tuple[int, ...], Any], jax.Array]  # (key, shape, dtype) -> unit variance
 
 
 def stateless(function: Callable[[Key, Params], Params]) -> Variation:
-    """A mutation that inherits nothing, from ``(key, params) -> params``."""
-    return Variation(
-        init=lambda params: (),
-        apply=lambda key, individual, context: individual._replace(params=function(key, individual.params)),
-    )
+    """A mutation that inherits nothing, from ``(key, params) -> params`` of the same structure, shapes and dtypes."""
+    require_function("the argument of stateless", function, "(key, params) that returns params")
+    return _stateless(function, f"mutation {name_of(function)}")
+
+
+def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation:
+    def apply(key: Key, individual: Individual, context: Context) -> Individual:
+        del context
+        return individual._replace(params=_like(function(key, individual.params), individual.params, who))
+
+    return Variation(lambda params: (), apply)
+
+
+def _like(new: Any, old: Any, who: str) -> Any:
+    """``new`` as arrays of the shapes and dtypes of ``old``, or the sentence that says what ``who`` did wrong."""
+    check_like(new, old, who)
+    return as_like(new, old)
 
 
 def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
     """A mutation from ``move: (key, params, sizes) -> params``, its sizes from ``step_size``."""
+    require_step_size(step_size, "scaled")
+    require_function("move", move, "(key, params, sizes) that returns params")
 
     def apply(key: Key, individual: Individual, context: Context) -> Individual:
         key_size, key_noise = jax.random.split(key)
         sizes, strategy = step_size.apply(key_size, individual.strategy, context)
-        return Individual(move(key_noise, individual.params, sizes), strategy)
+        sizes = checked_sizes(sizes, individual.params, f"step size {name_of(step_size.apply)}")
+        moved = move(key_noise, individual.params, sizes)
+        return Individual(_like(moved, individual.params, f"mutation {name_of(move)}"), strategy)
 
     return Variation(step_size.init, apply)
 
 
+def checked_sizes(sizes: Any, params: Params, who: str) -> Any:
+    """A tree like ``params``: for every leaf one size, or sizes that go with its shape, of its dtype."""
+
+    def broadcast(size: Any, leaf: Any) -> Any:
+        shape = np.shape(size)
+        return jax.ShapeDtypeStruct(shape if spreads_over(shape, leaf.shape) else leaf.shape, leaf.dtype)
+
+    whole = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params, is_leaf=is_low_rank)
+    same = jax.tree.structure(sizes) == jax.tree.structure(whole)
+    return _like(sizes, jax.tree.map(broadcast, sizes, whole) if same else whole, who)
+
+
 def additive(noise: Noise, step_size: StepSize) -> Variation:
-    """``w + size * noise`` on every leaf, a key of its own for each."""
+    """``w + size * noise`` on every leaf, a key of its own for each; ``noise: (key, shape, dtype) -> array``."""
+    require_function("noise", noise, "(key, shape, dtype)")
+    require_step_size(step_size, "additive")
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
-        return jax.tree.map(
-            lambda leaf_key, leaf, size: dense_leaf(leaf) + size * noise(leaf_key, leaf.shape, leaf.dtype),
-            key_tree(key, params, is_low_rank),
-            params,
-            sizes,
-        )
+        params = dense(params)
+        keys = key_tree(key, params)
+        drawn = jax.tree.map(lambda leaf_key, leaf: noise(leaf_key, leaf.shape, leaf.dtype), keys, params)
+        drawn = _like(drawn, params, f"noise {name_of(noise)}")
+        return jax.tree.map(lambda leaf, size, step: leaf + size * step, params, sizes, drawn)
 
     return scaled(step_size, move)
 
@@ -63,17 +93,20 @@ def gaussian(step_size: StepSize) -> Variation:
     >>> child.params.shape
     (3,)
     """
+    require_step_size(step_size, "gaussian")
     return additive(normal, step_size)
 
 
 def laplace(step_size: StepSize) -> Variation:
     """Symmetric exponential noise of standard deviation ``size``: its density falls as ``exp(-sqrt(2) |x| / size)``."""
+    require_step_size(step_size, "laplace")
     width = float(np.sqrt(0.5))
     return additive(lambda key, shape, dtype: width * jax.random.laplace(key, shape, dtype), step_size)
 
 
 def uniform(step_size: StepSize) -> Variation:
     """Uniform noise of standard deviation ``size``: between ``-sqrt(3) size`` and ``sqrt(3) size``."""
+    require_step_size(step_size, "uniform")
     width = float(np.sqrt(3))
     return additive(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -width, width), step_size)
 
@@ -84,6 +117,7 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
     The weights are numbered through and cut into ``weights`` equal stretches; one of each stretch is drawn, so that
     exactly that many differ and each is as likely as any other (up to rounding of the stretches).
     """
+    require_step_size(step_size, "sparse")
     require_at_least(1, weights=weights)
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
@@ -92,8 +126,8 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
         require(weights <= total, f"weights is {weights}, and the network has {total}: ask for fewer.")
         edges = np.arange(weights + 1) * total // weights
         key_place, key_noise = jax.random.split(key)
-        places = jax.random.randint(key_place, (weights,), edges[:-1], edges[1:])
-        noise = jax.random.normal(key_noise, (weights,))
+        places = jax.random.randint(key_place, (weights,), edges[:-1], edges[1:], jnp.int32)
+        noise = jax.random.normal(key_noise, (weights,), jnp.float32)
         leaves, treedef = jax.tree.flatten(params)
         moved, offset = [], 0
         for leaf, leaf_size in zip(leaves, jax.tree.leaves(sizes), strict=True):
@@ -110,21 +144,25 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
 def row(step_size: StepSize) -> Variation:
     """One row of one array moves by ``size * N(0, 1)``: the weights that leave one input.
 
-    The array is drawn uniformly; a kernel ``[..., n]`` is seen as the matrix ``[m, n]``, a bias as one row.
+    The array is drawn uniformly among those that have rows; a kernel ``[..., n]`` is seen as the matrix ``[m, n]``, a
+    bias as one row.
     """
+    require_step_size(step_size, "row")
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
         leaves, treedef = jax.tree.flatten(dense(params))
         key_leaf, key_row, key_noise = jax.random.split(key, 3)
-        chosen = jax.random.randint(key_leaf, (), 0, len(leaves))
-        moved = []
-        for number, (leaf, leaf_size) in enumerate(zip(leaves, jax.tree.leaves(sizes), strict=True)):
+        filled = [number for number, leaf in enumerate(leaves) if leaf.size]
+        chosen = jax.random.randint(key_leaf, (), 0, len(filled), jnp.int32)
+        moved = list(leaves)
+        for place, number in enumerate(filled):
+            leaf, leaf_size = leaves[number], jax.tree.leaves(sizes)[number]
             width = leaf.shape[-1] if leaf.ndim else 1
             height = leaf.size // width
-            index = jax.random.randint(jax.random.fold_in(key_row, number), (), 0, height)
+            index = jax.random.randint(jax.random.fold_in(key_row, number), (), 0, height, jnp.int32)
             noise = jax.random.normal(jax.random.fold_in(key_noise, number), (width,), leaf.dtype)
-            hit = (jnp.arange(height) == index) & (chosen == number)
-            moved.append(leaf + leaf_size * jnp.where(hit[:, None], noise, 0).reshape(leaf.shape))
+            hit = (jnp.arange(height) == index) & (chosen == place)
+            moved[number] = leaf + leaf_size * jnp.where(hit[:, None], noise, 0).reshape(leaf.shape)
         return treedef.unflatten(moved)
 
     return scaled(step_size, move)
@@ -136,6 +174,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
     Vectors move as in `gaussian`. Every weight moves with standard deviation ``size``. Children of one parent share
     its matrix products and are never built (`jaxga.lowrank`). A step size must be one number a leaf, not one a weight.
     """
+    require_step_size(step_size, "low_rank")
     require_at_least(1, rank=rank)
 
     def numbers(leaf: Any) -> int:
@@ -150,7 +189,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
             "low_rank takes one step size a leaf, not one a weight: use per=leaf, layer or individual; or gaussian.",
         )
         left, right = jnp.split(noise, [noise.size - rank * leaf.shape[-1]])
-        scale = leaf_size / jnp.sqrt(rank).astype(leaf.dtype)
+        scale = leaf_size / jnp.sqrt(jnp.asarray(rank, jnp.float32)).astype(leaf.dtype)
         return add_factors(leaf, left.reshape(-1, rank) * scale, right.reshape(rank, -1))
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
@@ -166,4 +205,5 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
 
 def fresh(init: Callable[[Key], Params]) -> Variation:
     """A new initialisation that ignores the parent. As the only variation it makes the search random search."""
-    return stateless(lambda key, params: init(key))
+    require_function("init", init, "a key that returns params, as task.init is")
+    return _stateless(lambda key, params: init(key), f"init {name_of(init)}")

@@ -9,11 +9,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Params, Variation, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import dense
-from jaxga.tree import key_tree
+from jaxga.tree import as_like, check_like, key_tree, name_of
+from jaxga.variation.checks import checked, require_function
 from jaxga.variation.mutation import scaled
-from jaxga.variation.step_size import StepSize
+from jaxga.variation.step_size import StepSize, require_step_size
 
 Projection = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (leaf, that of its parent, generation) -> leaf
 
@@ -28,6 +29,10 @@ def projected(variation: Variation, projection: Projection) -> Variation:
     >>> round(float(jnp.linalg.norm(child.params)), 5)
     1.0
     """
+    variation = checked(variation, "projected")
+    require_function(
+        "projection", projection, "(leaf, that of its parent, generation): keep_norm, sphere(), decay(0.01)"
+    )
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         child = variation.apply(key, parent, context)
@@ -38,7 +43,10 @@ def projected(variation: Variation, projection: Projection) -> Variation:
 
 def project(projection: Projection, params: Params, before: Params, generation: jax.Array) -> Params:
     """The projection of every leaf, low-rank ones made dense."""
-    return jax.tree.map(lambda leaf, old: projection(leaf, old, generation), dense(params), dense(before))
+    free, before = dense(params), dense(before)
+    found = jax.tree.map(lambda leaf, old: projection(leaf, old, generation), free, before)
+    check_like(found, free, f"projection {name_of(projection)}")
+    return as_like(found, free)
 
 
 def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
@@ -49,11 +57,16 @@ def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> ja
 
 
 def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
-    """Of Euclidean length ``radius``: the whole leaf, or every vector along ``axis``."""
+    """Of Euclidean length ``radius``: the whole leaf, or every vector along ``axis``.
+
+    A leaf without that axis, as a single number, stays as it is.
+    """
     require_at_least(0, radius=radius)
 
     def onto(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
         del parent, generation
+        if axis is not None and not -child.ndim <= axis < child.ndim:
+            return child
         norm = _norm(child, axis)
         return child * (jnp.asarray(radius, child.dtype) / jnp.where(norm > 0, norm, 1))
 
@@ -90,8 +103,9 @@ def decay(rate: float | Callable[[Any], Any]) -> Projection:
 def rotation(angle: StepSize) -> Variation:
     """Two weights of every leaf, drawn at random, turn by an angle of N(0, size) radians: a Givens rotation.
 
-    Norms stay as they are; what has fewer than two weights does not move.
+    Norms stay as they are; what has fewer than two weights does not move. An angle is one number a leaf.
     """
+    require_step_size(angle, "rotation")
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
         params = dense(params)
@@ -103,9 +117,10 @@ def rotation(angle: StepSize) -> Variation:
 def _turn(key: Key, leaf: jax.Array, size: jax.Array) -> jax.Array:
     if leaf.size < 2:
         return leaf
+    require(size.ndim == 0, "rotation takes one angle a leaf, not one a weight: use per=leaf, layer or individual.")
     key_first, key_second, key_angle = jax.random.split(key, 3)
-    first = jax.random.randint(key_first, (), 0, leaf.size)
-    second = (first + jax.random.randint(key_second, (), 1, leaf.size)) % leaf.size
+    first = jax.random.randint(key_first, (), 0, leaf.size, jnp.int32)
+    second = (first + jax.random.randint(key_second, (), 1, leaf.size, jnp.int32)) % leaf.size
     angle = size * jax.random.normal(key_angle, (), leaf.dtype)
     flat = leaf.reshape(-1)
     one, other = flat[first], flat[second]

@@ -5,21 +5,32 @@ variation and return one, so they compose with all others.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Params, Variation, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import dense, scale_step, step_leaf
+from jaxga.tree import check_like, name_of
+from jaxga.variation.checks import checked, require_function
 
 Outputs = Callable[[Params], jax.Array]
 Sensitivity = Callable[[Outputs, Params], Params]
 
 
+def _answers(outputs: Outputs, params: Params) -> jax.Array:
+    """What the network answers ``[B, O]``."""
+    answers = jnp.asarray(outputs(params))
+    name, shape = name_of(outputs), answers.shape
+    require(len(shape) == 2, f"outputs {name} returned shape {shape}, and (inputs, numbers for each) was due.")
+    return answers
+
+
 def of_sum(outputs: Outputs, params: Params) -> Params:
     """SM-G-SUM: ``sqrt(sum_o (sum_b dy_bo / dw)^2)``. What inputs say against each other cancels out."""
-    answers, pull = jax.vjp(outputs, params)
+    answers, pull = jax.vjp(partial(_answers, outputs), params)
     cotangents = jnp.broadcast_to(
         jnp.eye(answers.shape[1], dtype=answers.dtype)[:, None], (answers.shape[1], *answers.shape)
     )
@@ -29,7 +40,7 @@ def of_sum(outputs: Outputs, params: Params) -> Params:
 
 def of_magnitude(outputs: Outputs, params: Params) -> Params:
     """SM-G-ABS: ``sqrt(sum_o (mean_b |dy_bo / dw|)^2)``. Nothing cancels out; B O backward passes instead of O."""
-    answers, pull = jax.vjp(outputs, params)
+    answers, pull = jax.vjp(partial(_answers, outputs), params)
     inputs, units = jnp.eye(answers.shape[0], dtype=answers.dtype), jnp.eye(answers.shape[1], dtype=answers.dtype)
 
     def add(total: Params, one: jax.Array) -> tuple[Params, None]:
@@ -58,11 +69,15 @@ def safe_gradient(
     >>> [f"{spread:.0e}" for spread in steps.std(axis=0)[:, 0].tolist()]
     ['1e-04', '1e-01']
     """
+    variation = checked(variation, "safe_gradient")
+    require_function("outputs", outputs, "the params that returns (inputs, numbers for each)")
+    require_function("sensitivity", sensitivity, "(outputs, params): of_sum or of_magnitude")
     require_at_least(0, floor=floor, limit=limit)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         params = dense(parent.params)
         slopes = sensitivity(outputs, params)
+        check_like(slopes, params, f"sensitivity {name_of(sensitivity)}")
         child = variation.apply(key, parent._replace(params=params), context)
 
         def move(new: jax.Array, old: jax.Array, slope: jax.Array) -> jax.Array:
@@ -80,6 +95,8 @@ def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterat
     The factor is found by bisection of its logarithm between 2^-12 and 2^12; 12 ``iterations`` are exact to 0.2 %.
     Where even the largest step changes less, that one is taken. Low-rank steps stay low-rank.
     """
+    variation = checked(variation, "safe_rescale")
+    require_function("outputs", outputs, "the params that returns (inputs, numbers for each)")
     require_at_least(0, divergence=divergence)
     require_at_least(1, iterations=iterations)
 

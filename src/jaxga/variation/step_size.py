@@ -11,9 +11,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
-from jaxga.base import Context, Individual, Key, Params, Strategy, require_at_least
-from jaxga.tree import Path, path_key, paths
+from jaxga.base import Context, Individual, Key, Params, Strategy, require, require_at_least
+from jaxga.tree import Path, name_of, path_key, paths, root_mean_square
+from jaxga.variation.checks import require_function, shown
 
 Group = Callable[[Path], tuple[str, ...]]
 
@@ -26,6 +28,16 @@ class StepSize(NamedTuple):
 
     init: Callable[[Params], Strategy]
     apply: Callable[[Key, Strategy, Context], tuple[Any, Strategy]]
+
+
+def require_step_size(step_size: Any, who: str) -> None:
+    """Refuse what is no `StepSize`: a bare number has no unit, and ``who`` says which function got it."""
+    number = step_size if isinstance(step_size, (int, float)) else 0.1
+    require(
+        isinstance(step_size, StepSize),
+        f"{who} got {shown(step_size)} as its step size, and a step size needs a unit: absolute({number}) is in units "
+        f"of the weights, relative({number}) in units of each layer's scale at initialisation.",
+    )
 
 
 def individual(path: Path) -> tuple[str, ...]:
@@ -57,6 +69,7 @@ def parameter(path: Path) -> tuple[str, ...]:
 
 def fixed(init: Callable[[Params], Any]) -> StepSize:
     """Sizes that are set once, at initialisation."""
+    require_function("init", init, "the params: a fixed number is absolute(0.1) or relative(0.1)")
     return StepSize(init, lambda key, sizes, context: (sizes, sizes))
 
 
@@ -67,14 +80,15 @@ def absolute(sigma: Any) -> StepSize:
     {'w': Array(0.002, dtype=float32)}
     """
     require_at_least(0, sigma=sigma)
-    return fixed(lambda params: jax.tree.map(lambda array: jnp.asarray(sigma, array.dtype), params))
+    return fixed(lambda params: jax.tree.map(lambda array: jnp.asarray(sigma, jnp.result_type(array)), params))
 
 
 def relative(sigma: Any) -> StepSize:
     """Every weight moves with standard deviation ``sigma`` times the scale of its leaf at initialisation.
 
     The scale is the root mean square of the leaf. A leaf that starts at zero, as biases do, takes the largest scale
-    of its layer, then the largest of the network; a network that is zero everywhere has scale 1.
+    of its layer, then the largest of the network; a network that is zero everywhere has scale 1. A leaf without
+    numbers counts as zero.
 
     >>> sizes = relative(0.02).init({"kernel": jnp.full((4, 4), 0.5), "bias": jnp.zeros(4)})
     >>> float(sizes["kernel"]), float(sizes["bias"])
@@ -83,7 +97,7 @@ def relative(sigma: Any) -> StepSize:
     require_at_least(0, sigma=sigma)
 
     def init(params: Params) -> Any:
-        scales = jax.tree.map(lambda array: jnp.sqrt(jnp.mean(jnp.square(array))), params)
+        scales = jax.tree.map(root_mean_square, params)
         names = jax.tree.leaves(paths(params))
         leaves, treedef = jax.tree.flatten(scales)
         largest = jnp.stack(leaves).max()
@@ -104,11 +118,14 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
     ``per`` says who shares a size: `individual`, `layer`, `unit`, `leaf` or `parameter`. What stands under the name
     ``step_size`` in a strategy, the sizes as they were used last, is logged.
     """
+    require_step_size(step_size, "adaptive")
+    require_function("log_factor", log_factor, "(key, shape)")
+    require_function("per", per, "a path: individual, layer, unit, leaf or parameter")
 
     def init(params: Params) -> Strategy:
         first = 0 if per is parameter else -1 if per is unit else None  # of the axes that have sizes of their own
-        shape = lambda array: () if first is None else array.shape[first:]  # noqa: E731
-        zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), array.dtype), params)
+        shape = lambda array: () if first is None else jnp.shape(array)[first:]  # noqa: E731
+        zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), jnp.result_type(array)), params)
         inner = step_size.init(params)
         sizes, _ = step_size.apply(jax.random.key(0), inner, Context(jnp.int32(0), Individual(params, ())))
         return {"inner": inner, "log_factor": zeros, "step_size": jax.tree.map(jnp.add, zeros, sizes)}
@@ -117,7 +134,7 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
         key_inner, key_factor = jax.random.split(key)
         sizes, inner = step_size.apply(key_inner, strategy["inner"], context)
         logs = jax.tree.map(
-            lambda path, log: log + log_factor(path_key(key_factor, per(path)), log.shape).astype(log.dtype),
+            lambda path, log: log + _drawn(log_factor, path_key(key_factor, per(path)), log),
             paths(strategy["log_factor"]),
             strategy["log_factor"],
         )
@@ -127,17 +144,29 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
     return StepSize(init, apply)
 
 
+def _drawn(log_factor: Callable[..., jax.Array], key: Key, log: jax.Array) -> jax.Array:
+    """What is added to the logarithm of a size, of its shape and dtype."""
+    drawn = jnp.asarray(log_factor(key, log.shape))
+    require(
+        drawn.shape == log.shape,
+        f"log_factor {name_of(log_factor)} returned shape {drawn.shape}, and {log.shape}, which it got, was due.",
+    )
+    return drawn.astype(log.dtype)
+
+
 def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: Group = layer) -> StepSize:
     """Mutative step-size control: every size is multiplied by ``up``, 1 or 1 / ``down``, each with probability 1/3.
 
     ``down`` is ``up`` unless given. Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
     """
+    require_step_size(step_size, "multiplicative")
     down = up if down is None else down
     require_at_least(1, up=up, down=down)
 
     def log_factor(key: Key, shape: tuple[int, ...]) -> jax.Array:
-        factors = jnp.stack([jnp.log(1 / jnp.asarray(down)), jnp.zeros(()), jnp.log(jnp.asarray(up))])
-        return factors[jax.random.randint(key, shape, 0, 3)]
+        lower, higher = 1 / jnp.asarray(down, jnp.float32), jnp.asarray(up, jnp.float32)
+        logs = jnp.stack([jnp.log(lower), jnp.zeros((), jnp.float32), jnp.log(higher)])
+        return logs[jax.random.randint(key, shape, 0, 3, jnp.int32)]
 
     return adaptive(step_size, log_factor, per)
 
@@ -147,8 +176,9 @@ def log_normal(step_size: StepSize, tau: Any = 0.1, per: Group = parameter) -> S
 
     With ``per=parameter`` each weight has a rate of its own: weights that matter can fall silent.
     """
+    require_step_size(step_size, "log_normal")
     require_at_least(0, tau=tau)
-    return adaptive(step_size, lambda key, shape: tau * jax.random.normal(key, shape), per)
+    return adaptive(step_size, lambda key, shape: tau * jax.random.normal(key, shape, jnp.float32), per)
 
 
 def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
@@ -156,10 +186,14 @@ def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
 
     ``scheduled(absolute(0.03), optax.cosine_decay_schedule(1.0, 1000))`` falls from 0.03 to 0 in 1,000 generations.
     """
+    require_step_size(step_size, "scheduled")
+    require_function("schedule", schedule, "the generation")
 
     def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
         sizes, strategy = step_size.apply(key, strategy, context)
-        factor = jnp.asarray(schedule(context.generation.astype(jnp.float32)))
+        factor = jnp.asarray(schedule(jnp.asarray(context.generation, jnp.float32)))
+        name = name_of(schedule)
+        require(factor.shape == (), f"schedule {name} returned shape {factor.shape}, and one number, (), was due.")
         return jax.tree.map(lambda size: size * factor.astype(jnp.result_type(size)), sizes), strategy
 
     return StepSize(step_size.init, apply)
@@ -172,12 +206,14 @@ def success_rule(step_size: StepSize, up: Any = 1.5, target: Any = 0.2) -> StepS
     It needs no fitness: a parent that was born long ago has failed ever since. So it is for plus selection,
     ``ga(..., elites=parents)``, where parents can survive; under comma selection every generation is a success.
     """
+    require_step_size(step_size, "success_rule")
     require_at_least(1, up=up)
     require_at_least(0, target=target)
+    require(isinstance(target, Tracer) or target < 1, f"target is {target}, and must be below 1.")
 
     def init(params: Params) -> Strategy:
-        inner = step_size.init(params)
-        return {"inner": inner, "born": jnp.int32(-1), "log_factor": jnp.zeros(()), "step_size": jnp.ones(())}
+        inner, one = step_size.init(params), jnp.ones((), jnp.float32)
+        return {"inner": inner, "born": jnp.int32(-1), "log_factor": jnp.zeros((), jnp.float32), "step_size": one}
 
     def apply(key: Key, strategy: Strategy, context: Context) -> tuple[Any, Strategy]:
         sizes, inner = step_size.apply(key, strategy["inner"], context)

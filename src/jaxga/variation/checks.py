@@ -1,0 +1,61 @@
+"""What the functions of this package refuse, each in one sentence that names who got what."""
+
+from typing import Any
+
+from jax.core import Tracer
+
+from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
+from jaxga.tree import as_like, check_like, name_of
+
+
+def shown(value: Any) -> str:
+    """A wrong argument as a message shows it: numbers and strings as they are, functions and others by name."""
+    if callable(value):
+        return f"the function {name_of(value)}"
+    plain = value is None or isinstance(value, (bool, int, float, str))
+    return repr(value) if plain else f"a {type(value).__name__}"
+
+
+def require_function(name: str, function: Any, of: str) -> None:
+    """Refuse what is no function; ``of`` says of what it has to be one."""
+    require(callable(function), f"{name} is {shown(function)}, and must be a function of {of}.")
+
+
+def spreads_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Does an array of this shape broadcast to the shape ``whole``?
+
+    >>> spreads_over((4,), (6, 4)), spreads_over((), (0,)), spreads_over((6,), (6, 4)), spreads_over((1, 4), (4,))
+    (True, True, False, False)
+    """
+    sides = zip(reversed(shape), reversed(whole), strict=False)
+    return len(shape) <= len(whole) and all(own in (1, side) for own, side in sides)
+
+
+def require_probability(probability: Any) -> None:
+    """Refuse a number outside of 0 to 1; a traced one passes."""
+    require_at_least(0, probability=probability)
+    traced = isinstance(probability, Tracer)
+    require(traced or probability <= 1, f"probability is {probability}, and must be 1 or less.")
+
+
+def checked(variation: Any, who: str) -> Variation:
+    """A part of the variation ``who``, which refuses a child that is not like its parent in structure and shapes.
+
+    Raises:
+      InputError: for anything but a `Variation`.
+    """
+    require(
+        isinstance(variation, Variation),
+        f"{who} got {shown(variation)} where a variation is due: gaussian(absolute(0.1)) is one, and "
+        "stateless(function) makes one of a function of (key, params).",
+    )
+    name = f"variation {name_of(variation.apply)}"
+
+    def apply(key: Key, parent: Individual, context: Context) -> Individual:
+        child = variation.apply(key, parent, context)
+        require(isinstance(child, Individual), f"{name} returned {shown(child)}, and an Individual was due.")
+        check_like(child.params, parent.params, name)
+        check_like(child.strategy, parent.strategy, f"the strategy of {name}")
+        return as_like(child, parent)
+
+    return Variation(variation.init, apply)
