@@ -462,6 +462,8 @@ def _average(
 ) -> Individual:
     """Weighted means of children: of their parents, plus of their steps, a chunk of children at a time.
 
+    What a strategy holds beside floats, such as a count, is that of the best child, the first index.
+
     Low-rank children are never built: the sum of their steps is one matrix product, ``A diag(w) B``.
     """
     indices, share, step = recipe  # [k]
@@ -480,15 +482,15 @@ def _average(
         steps = map_low_rank(step_leaf, child.params, parent.params)
         return Individual(steps, where(kept, parent.strategy, child.strategy))
 
-    def add(total: Individual, chunk: tuple[jax.Array, ...]) -> tuple[Individual, None]:
-        slot, member, kept, shares, weights = chunk
+    def add(total: Individual, chunk: tuple[Any, jax.Array]) -> tuple[Individual, None]:
+        (slot, member, kept, shares, weights), first = chunk
         # One parent is not batched, so that its matrices are not copied for every child.
         alone = len(state.fitness) == 1
         steps = jax.vmap(steps_of, in_axes=(None if alone else 0, 0, 0))(0 if alone else slot, member, kept)
         params = jax.tree.map(
             lambda old, new: add_weighted(old, weights, new), total.params, _heard(weights, steps.params)
         )
-        strategy = jax.tree.map(partial(_add_share, shares), total.strategy, _heard(shares, steps.strategy))
+        strategy = jax.tree.map(partial(_add_share, shares, first), total.strategy, steps.strategy)
         return Individual(params, strategy), None
 
     assert state.parents is not None
@@ -503,7 +505,8 @@ def _average(
     strategy = jax.tree.map(
         lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(state.parents.strategy, slots[0])
     )
-    total, _ = jax.lax.scan(add, Individual(base, strategy), chunks)
+    first = jnp.arange(len(chunks[0]), dtype=jnp.int32) == 0  # the chunk with the best child, whom it begins with
+    total, _ = jax.lax.scan(add, Individual(base, strategy), (chunks, first))
     if projection is None:
         return total
     projected = project(projection, total.params, base, state.generation)
@@ -519,6 +522,8 @@ def _is_float(leaf: jax.Array) -> bool:
     return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
-def _add_share(shares: jax.Array, total: jax.Array, leaves: jax.Array) -> jax.Array:
-    """A mean of what is a number; anything else stays the best child's parent's."""
-    return add_weighted(total, shares, leaves) if _is_float(total) else total
+def _add_share(shares: jax.Array, first: jax.Array, total: jax.Array, leaves: jax.Array) -> jax.Array:
+    """A mean of floats; of anything else that of the best child, which comes ``first``."""
+    if _is_float(total):
+        return add_weighted(total, shares, _heard(shares, leaves))
+    return where(first, leaves[0], total)
