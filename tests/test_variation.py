@@ -68,7 +68,7 @@ SILENT = {"with_probability", "crossover by leaf", "crossover by layer"}  # a ch
 
 def answers(params):
     """Three outputs for two inputs."""
-    inputs = jnp.linspace(-1.0, 1.0, 12).reshape(2, 6).astype(params["a"]["bias"].dtype)
+    inputs = jnp.asarray(np.linspace(-1.0, 1.0, 12).reshape(2, 6), params["a"]["bias"].dtype)
     hidden = jnp.tanh(inputs @ jnp.asarray(params["a"]["kernel"]) + params["a"]["bias"])
     return hidden[:, :3] + hidden @ jnp.asarray(params["b"]["kernel"])[:4, :3]
 
@@ -79,10 +79,14 @@ def noise_like(key, params):
     return jax.tree.map(lambda key, leaf: jax.random.normal(key, leaf.shape, leaf.dtype), keys, params)
 
 
-def make_params(seed, dtype=jnp.float32):
-    """Two layers with two equal-shaped leaves among them, a convolution kernel, and a scalar."""
+EMPTY = {"none": (0,), "no_rows": (0, 5), "no_columns": (5, 0)}  # leaves that say nothing, in a layer of others
+
+
+def make_params(seed, dtype=jnp.float32, empty=EMPTY):
+    """Two layers with two equal-shaped leaves among them, a convolution kernel, a scalar, leaves without numbers."""
     keys = jax.random.split(jax.random.key(seed), 5)
     shapes = {"kernel": (6, 4), "bias": (4,)}, {"kernel": (6, 4), "bias": (4,), "conv": (3, 3, 2, 4), "gain": ()}
+    shapes[1].update(empty)
     return {
         name: {
             leaf: jax.random.normal(jax.random.fold_in(key, number), shape, dtype)
@@ -92,18 +96,15 @@ def make_params(seed, dtype=jnp.float32):
     }
 
 
-def individual(change, seed=0, dtype=jnp.float32):
-    params = make_params(seed, dtype)
+def individual(change, seed=0, dtype=jnp.float32, empty=EMPTY):
+    params = make_params(seed, dtype, empty)
     return Individual(params, change.init(params))
 
 
-def context(change, dtype=jnp.float32):
-    return Context(jnp.int32(3), individual(change, 1, dtype))
-
-
-def apply(change, seed=0, dtype=jnp.float32):
-    parent = individual(change, dtype=dtype)
-    child = change.apply(jax.random.key(seed), parent, context(change, dtype))
+def apply(change, seed=0, dtype=jnp.float32, empty=EMPTY):
+    parent = individual(change, dtype=dtype, empty=empty)
+    context = Context(jnp.int32(3), individual(change, 1, dtype, empty))
+    child = change.apply(jax.random.key(seed), parent, context)
     return child._replace(params=dense(child.params))
 
 
@@ -148,6 +149,56 @@ def test_jit_equals_eager_and_vmap_equals_a_loop(name):
     together = jax.jit(jax.vmap(lambda seed: apply(VARIATIONS[name], seed)))(jnp.arange(2))
     chex.assert_trees_all_close(together, tree.stack([make(0), make(1)]), rtol=1e-5, atol=1e-6)
     chex.assert_trees_all_close(apply(VARIATIONS[name], 0), make(0), rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_leaves_without_numbers_change_nothing_for_the_others(name):
+    if name == "fresh":
+        return  # its leaves are those of its own init
+    alone, beside = apply(VARIATIONS[name], 0, empty={}), compiled(name)[0](0)
+    found = tree.named_leaves(beside.params)
+    for leaf, expected in tree.named_leaves(alone.params).items():
+        chex.assert_trees_all_close(found.pop(leaf), expected, rtol=1e-5, atol=1e-6)
+    assert {leaf.removeprefix("b/"): values.shape for leaf, values in found.items()} == EMPTY
+
+
+@every
+def test_nothing_is_nan_on_the_way_and_every_step_works_without_jit(name):
+    with jax.debug_nans(True), jax.disable_jit():
+        child = apply(VARIATIONS[name], 0)
+    chex.assert_trees_all_close(child, compiled(name)[0](0), rtol=1e-5, atol=1e-6)
+
+
+@every
+def test_the_same_child_in_double_precision(name):
+    """Where JAX is set to 64 bits, parameters of 32 bits have the same children, bit for bit."""
+    with jax.enable_x64(True):
+        child = jax.jit(lambda seed: apply(VARIATIONS[name], seed))(jnp.int32(0))
+    chex.assert_trees_all_equal_shapes_and_dtypes(child, compiled(name)[0](0))
+    chex.assert_trees_all_equal(child, compiled(name)[0](0))
+
+
+@every
+def test_parameters_may_be_in_double_precision(name):
+    if name == "fresh":
+        return  # its type is that of its own init
+    change = VARIATIONS[name]
+    with jax.enable_x64(True):
+        parent, child = (
+            jax.eval_shape(lambda make=make: make(change, dtype=jnp.float64)) for make in (individual, apply)
+        )
+    chex.assert_trees_all_equal_shapes_and_dtypes(child, parent)
+    assert {leaf.dtype for leaf in jax.tree.leaves(child.params)} == {jnp.dtype(jnp.float64)}
+
+
+@every
+def test_parameters_of_numpy_have_a_strategy_too(name):
+    arrays = make_params(0)
+    expected = VARIATIONS[name].init(arrays)
+    for dtype in (np.float32, np.float64):  # the latter are float32 to JAX
+        params = jax.tree.map(lambda leaf, dtype=dtype: np.asarray(leaf, dtype), arrays)
+        chex.assert_trees_all_close(VARIATIONS[name].init(params), expected, rtol=1e-6)
+        chex.assert_trees_all_equal_dtypes(VARIATIONS[name].init(params), expected)
 
 
 @every
@@ -307,7 +358,7 @@ def test_multiplicative_draws_up_stay_and_down_alike():
 
 
 @pytest.mark.parametrize(
-    ("per", "distinct"), [(v.individual, 1), (v.layer, 2), (v.leaf, 6), (v.parameter, 24 + 24 + 4 + 4 + 72 + 1)]
+    ("per", "distinct"), [(v.individual, 1), (v.layer, 2), (v.leaf, 9), (v.parameter, 24 + 24 + 4 + 4 + 72 + 1)]
 )
 def test_who_shares_a_step_size(per, distinct):
     sizes = walk(v.log_normal(v.absolute(1.0), tau=0.5, per=per), 1, make_params(0))

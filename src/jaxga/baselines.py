@@ -22,7 +22,7 @@ def gradient_descent(
     """Minimise ``task.loss`` by any optax optimiser.
 
     Args:
-      task: one with a loss.
+      task: one with a loss, as `jaxga.tasks.labelled` and `jaxga.tasks.classification` have.
       optimiser: ``optax.sgd(0.1)``, ``optax.adam(1e-3)``, ...
       steps: of the optimiser; the task's loss decides what data one step sees.
       key: or seed.
@@ -38,7 +38,15 @@ def gradient_descent(
     >>> bool(losses[-1] < 1e-3)
     True
     """
-    require(task.loss is not None, "the task has no loss to descend: take one that is differentiable.")
+    require(isinstance(task, Task), f"task is a {type(task).__name__}, and must be a Task with a loss.")
+    require(
+        task.loss is not None,
+        "task has no loss, and gradient descent needs one: Task(..., loss=lambda key, params: ...) is to be minimised.",
+    )
+    require(
+        isinstance(optimiser, optax.GradientTransformation),
+        f"optimiser is {optimiser!r}, and must be one of optax, such as optax.adam(1e-3).",
+    )
     require_at_least(1, steps=steps)
     return _compiled(task, optimiser, steps)(as_key(key), start)
 

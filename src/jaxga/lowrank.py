@@ -213,7 +213,7 @@ def _of_brood(by_parts: Callable[..., jax.Array], by_building: Callable[..., jax
     def rule(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> tuple[jax.Array, bool]:
         x, base = operands[:2]
         m, n = base.shape[-2:]
-        rows = x.size // m // (axis_size if in_batched[0] else 1)
+        rows = x.size // max(m, 1) // (axis_size if in_batched[0] else 1)
         build = in_batched[0] and m * n < min(rows, FEW_ROWS) * (m + n)
         axes = [0 if batched else None for batched in in_batched]
         return jax.vmap(by_building if build else by_parts, in_axes=axes)(*operands), True

@@ -37,11 +37,11 @@ class Dense(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         width = x.shape[0 if self.columns else -1]
-        kernel = self.param("kernel", self.kernel_init, (width, self.features))
+        kernel = self.param("kernel", self.kernel_init, (width, self.features), jnp.float32)
         y = (matmul_columns if self.columns else matmul)(x, kernel)
         if not self.use_bias:
             return y
-        bias = self.param("bias", linen.initializers.zeros, (self.features,))
+        bias = self.param("bias", linen.initializers.zeros, (self.features,), jnp.float32)
         return y + (jnp.asarray(bias)[:, None] if self.columns else bias)
 
 
@@ -58,9 +58,9 @@ class Conv(linen.Module):
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         shape = (self.kernel_size, self.kernel_size, x.shape[-1], self.features)
-        kernel = self.param("kernel", self.kernel_init, shape)
+        kernel = self.param("kernel", self.kernel_init, shape, jnp.float32)
         y = convolve(x, kernel, self.stride, self.padding)
-        return y + self.param("bias", linen.initializers.zeros, (self.features,)) if self.use_bias else y
+        return y + self.param("bias", linen.initializers.zeros, (self.features,), jnp.float32) if self.use_bias else y
 
 
 def convolve(x: jax.Array, kernel: Any, stride: int, padding: str = "VALID") -> jax.Array:

@@ -30,11 +30,12 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Ar
         return jax.random.normal(key, shape, dtype)
     words, half = jax.random.key_data(key), -(-size // 2)
 
-    def write(number: jax.Array, numbers: jax.Array) -> jax.Array:
-        some = _normal_of(_bits(words, number.astype(jnp.uint32) * np.uint32(half), half))
+    def write(number: Any, numbers: jax.Array) -> jax.Array:
+        first = jnp.asarray(number, jnp.uint32) * np.uint32(half)
+        some = _normal_of(_bits(words, first, half))
         return jax.lax.dynamic_update_slice(numbers, some, (number * half,))
 
-    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half))[:size].reshape(shape)
+    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half, jnp.float32))[:size].reshape(shape)
 
 
 def _bits(key: jax.Array, first: jax.Array, size: int) -> jax.Array:

@@ -34,7 +34,8 @@ def truncation(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
 
 def _places(key: Key, evaluation: Evaluation) -> tuple[jax.Array, jax.Array]:
     """The ranking, and how many of its first places are held by numbers (at least 1)."""
-    return ranking(key, evaluation), jnp.maximum(jnp.sum(~jnp.isnan(jnp.asarray(evaluation.fitness))), 1)
+    numbers = jnp.sum(~jnp.isnan(jnp.asarray(evaluation.fitness)), dtype=jnp.int32)
+    return ranking(key, evaluation), jnp.maximum(numbers, 1)
 
 
 def tournament(size: int = 2) -> Selection:
@@ -44,7 +45,7 @@ def tournament(size: int = 2) -> Selection:
     def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
         key_rank, key_draw = jax.random.split(key)
         order, valid = _places(key_rank, evaluation)
-        return order[jax.random.randint(key_draw, (num, size), 0, valid).min(axis=1)]
+        return order[jax.random.randint(key_draw, (num, size), 0, valid, jnp.int32).min(axis=1)]
 
     return select
 
@@ -60,7 +61,7 @@ def linear_rank(pressure: Any = 1.5) -> Selection:
     def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
         key_rank, key_draw = jax.random.split(key)
         order, valid = _places(key_rank, evaluation)
-        place = jnp.arange(order.size)
+        place = jnp.arange(order.size, dtype=jnp.int32)
         part = place.astype(jnp.float32) / jnp.maximum(valid - 1, 1).astype(jnp.float32)  # 0 for the best, 1 the worst
         weights = pressure - (2 * pressure - 2) * part
         logits = jnp.log(jnp.where(place < valid, jnp.maximum(weights, 0), 0))
@@ -72,11 +73,14 @@ def linear_rank(pressure: Any = 1.5) -> Selection:
 def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
     """Drawn in proportion to the fitness above the worst finite one; uniformly where all are equal (Holland 1975)."""
     fitness = jnp.asarray(evaluation.fitness, jnp.float32)
+    valid = ~jnp.isnan(fitness)
+    fitness = jnp.where(valid, fitness, -jnp.inf)
     finite = jnp.isfinite(fitness)
     best = jnp.max(fitness, where=finite, initial=-jnp.inf)
     fitness = jnp.where((fitness == jnp.inf) & finite.any(), best, fitness)  # infinitely good: as good as the best
     finite = jnp.isfinite(fitness)
-    above = jnp.where(finite, fitness - jnp.min(fitness, where=finite, initial=jnp.inf), 0)
-    fallback = jnp.where(finite.any(), finite, ~jnp.isnan(fitness))  # all equal, or nothing finite at all
+    worst = jnp.where(finite.any(), jnp.min(fitness, where=finite, initial=jnp.inf), 0)
+    above = jnp.where(finite, jnp.where(finite, fitness, 0) - worst, 0)
+    fallback = jnp.where(finite.any(), finite, valid)  # all equal, or nothing finite at all
     weights = jnp.where(above.sum() > 0, above, jnp.where(fallback.any(), fallback, True).astype(jnp.float32))
     return jax.random.categorical(key, jnp.log(weights), shape=(num,)).astype(jnp.int32)

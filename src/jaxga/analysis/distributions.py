@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 
-from jaxga.base import Params
+from jaxga.base import Params, require
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.tree import named_leaves
 
@@ -32,13 +32,17 @@ def fit_distributions(tree: Params, seed: int = 0) -> dict[str, Fit]:
     """Are these numbers normal, or do most of them stay near zero and few go far, as Laplace's do?
 
     Maximum likelihood for every array of a tree, by name, and the test of Shapiro and Wilk (1965) on up to 5,000 of
-    its numbers. The notes' lambda of an exponential distribution is ``1 / laplace[1]``.
+    its numbers. Arrays without a number are left out. The notes' lambda of an exponential distribution is
+    ``1 / laplace[1]``.
 
     >>> fit = fit_distributions({"w": np.random.default_rng(0).laplace(scale=1 / 89, size=20_000)})["w"]
     >>> fit.better, round(1 / fit.laplace[1]), fit.shapiro < 0.05
     ('Laplace', 89, True)
     """
-    return {name: _fit(np.ravel(np.asarray(leaf, float)), seed) for name, leaf in named_leaves(tree).items()}
+    arrays = {name: np.ravel(np.asarray(leaf, float)) for name, leaf in named_leaves(tree).items()}
+    for name, values in arrays.items():
+        require(bool(np.isfinite(values).all()), f"leaf '{name}' holds NaN or infinity, which no distribution fits.")
+    return {name: _fit(values, seed) for name, values in arrays.items() if values.size}
 
 
 def _fit(values: np.ndarray, seed: int) -> Fit:

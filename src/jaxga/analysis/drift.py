@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.algorithm import ga
-from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, require_at_least
+from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, require, require_at_least
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.selection import truncation
@@ -81,20 +81,23 @@ def drift(
     """
     require_at_least(1, generations=generations, repeats=repeats)
     carriers = parents // 2 if carriers is None else carriers
+    require(
+        0 < carriers < parents, f"carriers is {carriers} of {parents} parents: some must carry the allele and some not."
+    )
 
     def founders(key: Key, init: Any, number: int) -> Params:
         del key, init
-        return (jnp.arange(number) < carriers).astype(jnp.float32)
+        return (jnp.arange(number, dtype=jnp.int32) < carriers).astype(jnp.float32)
 
     algorithm = ga(
-        lambda _: jnp.zeros(()),
+        lambda _: jnp.zeros((), jnp.float32),
         stateless(lambda _, params: params),
         parents=parents,
         children=children,
         selection=selection,
         founders=founders,
     )
-    equal = Evaluation(jnp.zeros(children))
+    equal = Evaluation(jnp.zeros(children, jnp.float32))
 
     def population(key: Key) -> jax.Array:
         state = algorithm.init(key)

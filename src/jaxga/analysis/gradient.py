@@ -52,10 +52,12 @@ def cosine(direction: Params, key: Key | int = 0, samples: int = 1024) -> Cosine
     """
     require_at_least(1, samples=samples)
     flat = _flatten(direction)
+    length = float(jnp.linalg.norm(flat))
+    require(0 < length < np.inf, f"direction has length {length}, and must have a finite one above 0.")
     unit = flat / jnp.linalg.norm(flat)
 
     def chunk(key: Key) -> jax.Array:
-        steps = jax.random.normal(key, (CHUNK, unit.size))
+        steps = jax.random.normal(key, (CHUNK, unit.size), jnp.float32)
         return steps @ unit / jnp.linalg.norm(steps, axis=1)
 
     keys = jax.random.split(as_key(key), -(-samples // CHUNK))
@@ -131,7 +133,7 @@ def best_of(
         guess = _unit(jax.grad(loss, argnums=1)(key_batch, params))
 
         def chunk(key: Key) -> tuple[jax.Array, jax.Array, jax.Array]:
-            steps = jax.random.normal(key, (CHUNK, guess.size))
+            steps = jax.random.normal(key, (CHUNK, guess.size), jnp.float32)
             return steps @ guess, steps @ goal, jnp.linalg.norm(steps, axis=1)
 
         parts = jax.lax.map(chunk, jax.random.split(key_steps, size // CHUNK))
@@ -171,7 +173,8 @@ def chance_of_harm(correlation: Any, children: int, best: int = 1) -> np.ndarray
     0.25
     """
     rho = np.asarray(correlation, float)
-    return scipy.stats.norm.cdf(-expected_top(children, best) * best**0.5 * rho / np.sqrt(1 - rho**2))
+    luck = np.sqrt(np.maximum(1 - rho**2, np.finfo(float).tiny))  # rounding may take a cosine beyond 1
+    return scipy.stats.norm.cdf(-expected_top(children, best) * best**0.5 * rho / luck)
 
 
 def _flatten(tree: Params) -> jax.Array:
@@ -179,6 +182,7 @@ def _flatten(tree: Params) -> jax.Array:
 
 
 def _unit(gradient: Params) -> jax.Array:
-    """The direction that lowers the loss, of length 1."""
+    """The direction that lowers the loss, of length 1; of length 0 where none does."""
     flat = -_flatten(gradient)
-    return flat / jnp.linalg.norm(flat)
+    length = jnp.linalg.norm(flat)
+    return flat / jnp.where(length > 0, length, 1)

@@ -53,7 +53,7 @@ class Improvements(NamedTuple):
 
     def expected_best(self, children: int) -> np.ndarray:
         """``[S]``, the expected change of the best of ``children``, by order statistics of what was measured."""
-        ordered = np.sort(np.nan_to_num(self.changes, nan=-np.inf, neginf=np.finfo(float).min), axis=1)
+        ordered = np.sort(np.nan_to_num(self.changes, nan=np.finfo(float).min, neginf=np.finfo(float).min), axis=1)
         places = np.arange(ordered.shape[1] + 1) / ordered.shape[1]
         return ordered @ np.diff(places**children)
 
@@ -126,8 +126,11 @@ class StepSizeSearch(NamedTuple):
 
     @property
     def best(self) -> float:
-        """The size with the largest mean gain over initialisations."""
-        return float(self.sizes[np.nanmean(self.gains, axis=0).argmax()])
+        """The size with the largest mean gain over initialisations; those that have no fitness do not count."""
+        known = ~np.isnan(self.gains)
+        require(bool(known.any()), "no child of any step size has a fitness: all gains are NaN.")
+        sums = np.where(known, self.gains, 0).sum(axis=0)
+        return float(self.sizes[np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), -np.inf).argmax()])
 
     def plot(self, path: str | Path | None = None) -> Any:
         """The gain of every initialisation within the range of all."""

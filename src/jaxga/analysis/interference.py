@@ -108,7 +108,7 @@ def interference(
       samples: children of a parent, at most its brood.
     """
     require_at_least(1, samples=samples)
-    members = jnp.arange(min(samples, algorithm.brood))
+    members = jnp.arange(min(samples, algorithm.brood), dtype=jnp.int32)
 
     def of_parent(state: State, slot: jax.Array) -> tuple[jax.Array, ...]:
         assert state.parents is not None
@@ -120,7 +120,7 @@ def interference(
         return known, forgot, jnp.mean(lost.any(axis=1)), jnp.mean(won.any(axis=1))
 
     def probe(state: State) -> tuple[jax.Array, ...]:
-        return jax.lax.map(lambda slot: of_parent(state, slot), jnp.arange(algorithm.parents))
+        return jax.lax.map(lambda slot: of_parent(state, slot), jnp.arange(algorithm.parents, dtype=jnp.int32))
 
     seen = trace(algorithm, pedigree, probe, every=every)
     return Interference(seen.generations, *seen.values)

@@ -210,7 +210,7 @@ def diagnose(
         before = full.evaluate(data, take(state.parents, slot).params).fitness
         return full.evaluate(data, child.params).fitness - before
 
-    everyone = jnp.arange(algorithm.children)
+    everyone = jnp.arange(algorithm.children, dtype=jnp.int32)
     changes = np.asarray(
         jit(lambda state: jax.lax.map(lambda i: score(state, i), everyone, batch_size=min(CHUNK, len(everyone))))(state)
     )

@@ -77,7 +77,7 @@ def ant(max_steps: int = 1000) -> Environment:
 
     def east(key: Key) -> jax.Array:
         del key
-        return jnp.array([1.0, 0.0])
+        return jnp.array([1.0, 0.0], jnp.float32)
 
     def nothing(direction: jax.Array, action: Action, reward: jax.Array) -> tuple[jax.Array, ...]:
         del direction, action, reward
@@ -94,7 +94,7 @@ def ant_goal(seen: bool = False, max_steps: int = 200) -> Environment:
     """
 
     def draw(key: Key) -> jax.Array:
-        angle = jax.random.uniform(key, maxval=2 * jnp.pi)
+        angle = jax.random.uniform(key, (), jnp.float32, maxval=2 * jnp.pi)
         return jnp.stack([jnp.cos(angle), jnp.sin(angle)])
 
     def told(direction: jax.Array, action: Action, reward: jax.Array) -> tuple[jax.Array, ...]:
@@ -107,7 +107,7 @@ def _ant(max_steps: int, draw: Any, told: Any) -> Environment:
     require_at_least(1, max_steps=max_steps)
     mjx, model, template = _physics()
     standard = partial(jax.numpy_dtype_promotion, "standard")  # what MJX is written for
-    start = jnp.asarray(template.qpos)
+    start = jnp.asarray(template.qpos, jnp.float32)
 
     def seen(state: AntState, action: Action, reward: jax.Array) -> jax.Array:
         own = state.position[2:], jnp.clip(state.speed, -FASTEST, FASTEST)
@@ -115,10 +115,10 @@ def _ant(max_steps: int, draw: Any, told: Any) -> Environment:
 
     def reset(key: Key) -> tuple[AntState, jax.Array]:
         key_position, key_speed, key_goal = jax.random.split(key, 3)
-        position = start + jax.random.uniform(key_position, start.shape, minval=-0.1, maxval=0.1)
-        speed = 0.1 * jax.random.normal(key_speed, (14,))
-        state = AntState(position, speed, jnp.zeros(14), draw(key_goal))
-        return state, seen(state, jnp.zeros(8), jnp.float32(0))
+        position = start + jax.random.uniform(key_position, start.shape, jnp.float32, -0.1, 0.1)
+        speed = 0.1 * jax.random.normal(key_speed, (14,), jnp.float32)
+        state = AntState(position, speed, jnp.zeros(14, jnp.float32), draw(key_goal))
+        return state, seen(state, jnp.zeros(8, jnp.float32), jnp.float32(0))
 
     def substep(torques: Any, data: Any, _: None) -> tuple[Any, None]:
         with standard():

@@ -125,7 +125,7 @@ def atari(
     if not starts:
         return made
     make = partial(made.make, noop_max=config["noop_max"])
-    return made._replace(make=make, starts=starts, draw=lambda key: jax.random.randint(key, (), 0, noops))
+    return made._replace(make=make, starts=starts, draw=lambda key: jax.random.randint(key, (), 0, noops, jnp.int32))
 
 
 @lru_cache(maxsize=64)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Evaluation, Key, Params, Task, as_key, independent, require, require_at_least
+from jaxga.base import Evaluation, InputError, Key, Params, Task, as_key, independent, require, require_at_least
 from jaxga.tree import path_key, where
 
 State = Any
@@ -45,6 +45,11 @@ class Environment(NamedTuple):
     observation: tuple[int, ...]  # shape of an observation, float32
     actions: int | Box  # so many discrete ones, 0, 1, ...; or vectors between bounds
     max_steps: int  # an episode ends after so many
+
+    @property
+    def init(self) -> Any:
+        """Refused: an environment is no task."""
+        raise InputError("an Environment is no task: make one of it by tasks.control(environment, network).")
 
     @property
     def outputs(self) -> int:
@@ -134,7 +139,7 @@ def feedforward(
     """
     actions = environment.actions
     default = squashed(actions) if isinstance(actions, Box) else greedy
-    inputs = jnp.zeros((1, *environment.observation))
+    inputs = jnp.zeros((1, *environment.observation), jnp.float32)
     outputs, _ = jax.eval_shape(network.init_with_output, jax.random.key(0), inputs)
     require(
         act is not None or outputs.shape == (1, environment.outputs),
@@ -168,6 +173,7 @@ def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200
     >>> found.mean.shape, bool((found.std > 0).all())
     ((4,), True)
     """
+    _require_environment(environment)
     require_at_least(1, episodes=episodes, steps=steps)
 
     def step(carry: tuple[State, jax.Array], key: Key) -> tuple[Any, tuple[jax.Array, jax.Array]]:
@@ -195,9 +201,9 @@ def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200
 
 def _random_action(key: Key, actions: int | Box) -> Action:
     if not isinstance(actions, Box):
-        return jax.random.randint(key, (), 0, actions)
+        return jax.random.randint(key, (), 0, actions, jnp.int32)
     low, high = (jnp.asarray(bound, jnp.float32) for bound in actions)
-    return jax.random.uniform(key, low.shape, minval=low, maxval=high)
+    return jax.random.uniform(key, low.shape, jnp.float32, low, high)
 
 
 def control(
@@ -240,6 +246,7 @@ def control(
     >>> float(2 * score.fitness) == float(score.metrics["steps"])
     True
     """
+    _require_environment(environment)
     limit = environment.max_steps if max_steps is None else max_steps
     require_at_least(1, episodes=episodes, max_steps=limit, block=block, validation_episodes=validation_episodes)
     require(act is None or not isinstance(network, Policy), "act is for a network: a Policy acts by itself.")
@@ -260,10 +267,18 @@ def control(
 def _score(sums: Sums) -> Evaluation:
     metrics = {
         "episode_steps": jnp.mean(sums.steps.astype(jnp.float32)),
-        "steps": jnp.sum(sums.steps),
+        "steps": jnp.sum(sums.steps, dtype=jnp.int32),
         "worst_return": jnp.min(sums.rewards),
     }
     return Evaluation(jnp.mean(sums.rewards), metrics=metrics)
+
+
+def _require_environment(environment: Any) -> None:
+    shown = environment if isinstance(environment, str) else type(environment).__name__
+    require(
+        isinstance(environment, Environment),
+        f"environment is {shown!r}, and must be an Environment: tasks.cartpole(), or tasks.from_gymnax(name).",
+    )
 
 
 def _check(environment: Environment) -> None:
@@ -320,12 +335,12 @@ def _play(
 
     def one_block(carry: tuple[_Episodes, jax.Array]) -> tuple[_Episodes, jax.Array]:
         episodes, number = carry
-        episodes, _ = jax.lax.scan(one_step, episodes, number + jnp.arange(1, block + 1))
+        episodes, _ = jax.lax.scan(one_step, episodes, number + jnp.arange(1, block + 1, dtype=jnp.int32))
         return episodes, number + block
 
     state, observation = jax.vmap(environment.reset)(drawn_for(0))
     count = len(keys)
-    nothing = Sums(jnp.zeros(count), jnp.zeros(count, jnp.int32))
+    nothing = Sums(jnp.zeros(count, jnp.float32), jnp.zeros(count, jnp.int32))
     first = _Episodes(state, observation, policy.start(params, count), jnp.zeros(count, bool), nothing)
     episodes, _ = jax.lax.while_loop(lambda carry: _anyone(~carry[0].over), one_block, (first, jnp.int32(0)))
     return episodes.sums

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxga.base import InputError, Key, require, require_at_least
 from jaxga.tasks.control import Action, Box, Environment
@@ -29,7 +30,7 @@ def cartpole(max_steps: int = 500) -> Environment:
     require_at_least(1, max_steps=max_steps)
 
     def reset(key: Key) -> tuple[jax.Array, jax.Array]:
-        state = jax.random.uniform(key, (4,), minval=-0.05, maxval=0.05)
+        state = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
         return state, state
 
     def step(key: Key, state: jax.Array, action: Action) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -69,18 +70,19 @@ def bandit(levers: int = 2, pulls: int = 20) -> Environment:
     [1.0, 0.0, 0.0]
     """
     require_at_least(1, levers=levers, pulls=pulls)
+    numbers = np.arange(levers, dtype=np.int32)
 
     def seen(action: Action, reward: jax.Array, left: jax.Array) -> jax.Array:
         rest = jnp.stack([reward, left.astype(jnp.float32) / pulls])
-        return jnp.concatenate([(jnp.arange(levers) == action).astype(jnp.float32), rest])
+        return jnp.concatenate([(numbers == action).astype(jnp.float32), rest])
 
     def reset(key: Key) -> tuple[BanditState, jax.Array]:
-        state = BanditState(jax.random.uniform(key, (levers,)), jnp.int32(pulls))
+        state = BanditState(jax.random.uniform(key, (levers,), jnp.float32), jnp.int32(pulls))
         return state, seen(jnp.int32(-1), jnp.float32(0), state.left)
 
     def step(key: Key, state: BanditState, action: Action) -> tuple[BanditState, jax.Array, jax.Array, jax.Array]:
-        chance = jnp.sum(jnp.where(jnp.arange(levers) == action, state.chances, 0))
-        reward = (jax.random.uniform(key) < chance).astype(jnp.float32)
+        chance = jnp.sum(jnp.where(numbers == action, state.chances, 0))
+        reward = (jax.random.uniform(key, (), jnp.float32) < chance).astype(jnp.float32)
         state = state._replace(left=state.left - 1)
         return state, seen(action, reward, state.left), reward, state.left <= 0
 

@@ -91,7 +91,7 @@ def make_game(
         act=policy(network, actions, prepare),
         make=partial(make_pool, task_id, **config),
         actions=actions,
-        draw=lambda key: jax.random.randint(key, (), 0, SEEDS),
+        draw=lambda key: jax.random.randint(key, (), 0, SEEDS, jnp.int32),
         starts=None,
         max_steps=max_steps,
         frames=frames,

@@ -40,13 +40,14 @@ def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
     By comparisons, which on a CPU are five times faster for a population than the search for the largest.
     """
     columns, classes = _in_columns(logits)
+    labels = labels.astype(jnp.int32)
     picked = _picked(columns, classes, labels)
     return jnp.where(classes < labels, columns < picked, columns <= picked).all(axis=0)
 
 
 def _in_columns(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Logits as ``[C, P]``, as the networks of `jaxga.nn` make them: what is done to each example is then one pass."""
-    return logits.T, jnp.arange(logits.shape[-1])[:, None]
+    return logits.T, jnp.arange(logits.shape[-1], dtype=jnp.int32)[:, None]
 
 
 def _picked(columns: jax.Array, classes: jax.Array, labels: jax.Array) -> jax.Array:
@@ -57,7 +58,7 @@ def _picked(columns: jax.Array, classes: jax.Array, labels: jax.Array) -> jax.Ar
 def _log_likelihood(key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
     del key
     columns, classes = _in_columns(logits)
-    return _picked(columns, classes, labels) - jax.nn.logsumexp(columns, axis=0)
+    return _picked(columns, classes, labels.astype(jnp.int32)) - jax.nn.logsumexp(columns, axis=0)
 
 
 def _counting(of_right: Callable[[Key, jax.Array], jax.Array]) -> Loss:
@@ -71,7 +72,7 @@ def _wrong(key: Key, right: jax.Array) -> jax.Array:
 
 def _before_error(key: Key, right: jax.Array) -> jax.Array:
     del key
-    place = jnp.arange(right.size)
+    place = jnp.arange(right.size, dtype=jnp.int32)
     first = jnp.min(place, where=~right, initial=right.size)  # not a cumulative product, which a CPU is slow in
     return (place < first).astype(jnp.float32)
 

@@ -9,6 +9,7 @@ from typing import Any, cast
 import jax
 import jax.numpy as jnp
 from flax import linen
+from jax.core import Tracer
 
 from jaxga.base import Evaluation, Key, Params, Task, as_key, common, independent, require, require_at_least
 from jaxga.nn import applied
@@ -19,7 +20,8 @@ from jaxga.tree import path_key
 def noise(points: int, shape: Sequence[int], classes: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
     """The data of `memorization`: Gaussian points ``[P, *shape]`` and uniform labels ``[P]``."""
     key_inputs, key_labels = jax.random.split(path_key(as_key(seed), ("memorization",)))
-    return jax.random.normal(key_inputs, (points, *shape)), jax.random.randint(key_labels, (points,), 0, classes)
+    inputs = jax.random.normal(key_inputs, (points, *shape), jnp.float32)
+    return inputs, jax.random.randint(key_labels, (points,), 0, classes, jnp.int32)
 
 
 def memorization(
@@ -74,13 +76,17 @@ def labelled(
 ) -> Task:
     """Learn these points ``[P, ...]`` with these labels ``[P]``, all of them in every evaluation: see `memorization`.
 
+    Raises:
+      InputError: where there are no points, or some that are not finite; where labels are no integers, or lie outside
+        of 0 to C - 1, with C the outputs of the network.
+
     >>> from jaxga.nn import MLP
     >>> from jaxga.tasks import errors
     >>> task = labelled(MLP((2,)), [[0.0, 1.0], [1.0, 0.0]], [0, 1], loss=errors)
     >>> float(task.evaluate(None, jax.tree.map(jnp.zeros_like, task.init(jax.random.key(0)))).fitness)
     -1.0
     """
-    inputs, labels = jnp.asarray(inputs), jnp.asarray(labels)
+    inputs, labels = _points(inputs, dtype), jnp.asarray(labels)
     require(
         inputs.shape[:1] == labels.shape, f"inputs are {inputs.shape} and labels {labels.shape}: one label a point."
     )
@@ -89,6 +95,7 @@ def labelled(
         return network.init(key, inputs[:1])
 
     forward = applied(network, dtype)
+    labels = _classes(labels, jax.eval_shape(lambda key: forward(init(key), inputs), jax.random.key(0)).shape)
 
     def evaluate(key: Key, params: Params) -> Evaluation:
         decides = 0.0 if tiebreak is None else tiebreak(params, inputs)
@@ -110,3 +117,36 @@ def labelled(
         return -cross_entropy(key, forward(params, inputs), labels)
 
     return Task(init, evaluate, independent if loss is sampled else common, differentiable)
+
+
+def _points(inputs: Any, dtype: Any) -> jax.Array:
+    """Inputs as floats, in double precision where the network computes in it."""
+    points = jnp.asarray(inputs)
+    real = jnp.issubdtype(points.dtype, jnp.floating) or jnp.issubdtype(points.dtype, jnp.integer)
+    require(real or points.dtype == jnp.bool_, f"inputs have dtype {points.dtype}, and must be real numbers.")
+    require(points.ndim > 0 and points.size > 0, f"inputs have shape {points.shape}, and must hold a number at least.")
+    if not isinstance(points, Tracer):
+        wrong = int(jnp.sum(~jnp.isfinite(points)))
+        require(wrong == 0, f"inputs hold {wrong} numbers that are NaN or infinite, and must be finite.")
+    return points.astype(jnp.float64 if dtype == jnp.float64 else jnp.float32)
+
+
+def _classes(labels: jax.Array, outputs: tuple[int, ...]) -> jax.Array:
+    """Labels ``[P]`` as int32, where they are classes of a network with these ``outputs``, [P, C]."""
+    require(
+        outputs[:-1] == labels.shape,
+        f"network returns shape {outputs} for {labels.size} points, and one row of logits for each was due.",
+    )
+    require(
+        jnp.issubdtype(labels.dtype, jnp.integer) or labels.dtype == jnp.bool_,
+        f"labels have dtype {labels.dtype}, and must be classes, 0 to {outputs[-1] - 1}: cast them to an integer type.",
+    )
+    if not isinstance(labels, Tracer):
+        lowest, highest = int(labels.min()), int(labels.max())
+        require(lowest >= 0, f"labels begin with {lowest}, and must be classes, counted from 0.")
+        require(
+            highest < outputs[-1],
+            f"labels go up to {highest}, and the network has {outputs[-1]} outputs, for the classes 0 to "
+            f"{outputs[-1] - 1}: give its last layer {highest + 1}.",
+        )
+    return labels.astype(jnp.int32)

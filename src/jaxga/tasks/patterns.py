@@ -1,6 +1,6 @@
 """Small made-up data, each for one question: what must a memory be able to do?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxga.base import Evaluation, Key, Params, Task, common, independent, require, require_at_least
 from jaxga.data import Images
+from jaxga.tree import check_like
 
 GLYPHS = """
 ####. ..#.. ####. ####. #..#. ##### .###. ##### .###. .####
@@ -96,7 +97,7 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
     """Several tasks for one network: fitness is the sum of theirs by weight, and each is logged as ``score_<name>``.
 
     For instance MNIST and noise of the same shape: one part can be understood, the other one only be memorized. The
-    first task's network is taken; all must see inputs of one shape.
+    first task's network is taken; that of the others must have parameters of the same names and shapes.
 
     >>> import jaxga
     >>> sphere = lambda c: Task(lambda key: jax.numpy.zeros(2), lambda key, w: Evaluation(-((w - c) ** 2).sum()))
@@ -105,8 +106,15 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
     -6.0
     """
     require(len(parts) > 0, "mix got no parts: give it names, each with a weight and a task.")
+    for name, part in parts.items():
+        pair = isinstance(part, Sequence) and len(part) == 2 and isinstance(part[1], Task)
+        require(pair, f"mix got a {type(part).__name__} as its part {name!r}, and (weight, task) was due.")
+        require(bool(np.isfinite(part[0])), f"mix got the weight {part[0]} for its part {name!r}: it must be finite.")
     tasks = [task for _, task in parts.values()]
     require(not any(task.paired for task in tasks), "mix takes no paired tasks: pair the mixture instead.")
+    shapes = [jax.eval_shape(task.init, jax.random.key(0)) for task in tasks]
+    for name, shape in zip(parts, shapes, strict=True):
+        check_like(shape, shapes[0], f"init of the part {name!r} of mix, whose parts share one network,")
 
     def evaluate(key: Key, params: Params) -> Evaluation:
         keys = jax.random.split(key, len(parts))

@@ -161,7 +161,7 @@ def row(step_size: StepSize) -> Variation:
             height = leaf.size // width
             index = jax.random.randint(jax.random.fold_in(key_row, number), (), 0, height, jnp.int32)
             noise = jax.random.normal(jax.random.fold_in(key_noise, number), (width,), leaf.dtype)
-            hit = (jnp.arange(height) == index) & (chosen == place)
+            hit = (jnp.arange(height, dtype=jnp.int32) == index) & (chosen == place)
             moved[number] = leaf + leaf_size * jnp.where(hit[:, None], noise, 0).reshape(leaf.shape)
         return treedef.unflatten(moved)
 
@@ -178,10 +178,14 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
     require_at_least(1, rank=rank)
 
     def numbers(leaf: Any) -> int:
+        if 0 in leaf.shape:
+            return 0
         return rank * (int(np.prod(leaf.shape[:-1])) + leaf.shape[-1]) if leaf.ndim >= 2 else int(np.prod(leaf.shape))
 
     def move_leaf(leaf: Any, leaf_size: jax.Array, noise: jax.Array) -> Any:
         noise = noise.astype(leaf.dtype)
+        if 0 in leaf.shape:
+            return leaf
         if leaf.ndim < 2:
             return dense_leaf(leaf) + leaf_size * noise.reshape(leaf.shape)
         require(
