@@ -233,7 +233,7 @@ def _named(tree: Any) -> dict[str, Any]:
 def _difference(new: Any, old: Any) -> str:
     news, olds = _named(new), _named(old)
     missing, unknown = ([name for name in one if name not in other] for one, other in ((olds, news), (news, olds)))
-    if missing and "" not in (*news, *olds):
+    if missing and news and "" not in (*news, *olds):
         return f"no leaf {missing[0]!r}, which was due"
     if unknown and "" not in (*news, *olds):
         return f"a leaf {unknown[0]!r}, which was not due"
