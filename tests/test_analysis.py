@@ -63,6 +63,29 @@ def test_the_best_of_k_hurts_as_often_as_the_closed_form_says(digits):
     assert abs(answer.chosen.mean() / (analysis.expected_top(256) * size) - 1) < 0.02
 
 
+def test_angles_are_those_of_the_experiment():
+    """A minibatch that is all data has an angle of 0 to it, and the best of k steps that of the closed form."""
+    n, children = 400, 256
+    task = bowl(n)._replace(loss=lambda _, w: jnp.sum(w**2))
+    answer = analysis.best_of(task, task, jnp.ones(n), children=children, average=(1,), repeats=200)
+    gradients, step = answer.angles.values()
+    np.testing.assert_allclose(gradients, 0, atol=0.1)  # a cosine of 1 - 1e-7 is 0.03 degrees
+    expected = np.degrees(np.arccos(analysis.expected_top(children) / n**0.5))  # 81.9
+    assert abs(step.mean() - expected) < 4 * step.std() / 200**0.5
+
+
+def test_angles_are_drawn_in_degrees():
+    """Cosines of 30, 45 and 60 degrees, and of 90 and 120."""
+    answer = analysis.BestOf(np.sqrt([0.75, 0.5, 0.25]), np.array([0.0, -0.5, 0.0]), {1: np.zeros(3)}, 4)
+    axes = answer.plot().axes[-1]
+    assert "degrees" in axes.get_xlabel()
+    expected = [30, 45, 60], [90, 120]
+    for bars, angles in zip(axes.containers, expected, strict=True):
+        filled = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in bars if bar.get_height() > 0]
+        assert len(filled) == len(angles)
+        assert all(low - 1e-6 <= angle <= high + 1e-6 for (low, high), angle in zip(filled, angles, strict=True))
+
+
 def test_fits_recover_what_was_planted():
     rng = np.random.default_rng(0)
     fits = analysis.fit_distributions(
@@ -182,19 +205,27 @@ def test_the_four_ways_to_stop_are_told_apart(learned):
     result = jaxga.run(stuck, blind, generations=60)
     assert analysis.diagnose(stuck, result.pedigree, task, window=40).verdict == "not passed on"
 
-    noisy = bowl(20, noise=100.0)
-    lucky = jaxga.ga(task.init, gaussian(0.05), parents=1, children=64)
-    result = jaxga.run(lucky, noisy, generations=100)
-    found = analysis.diagnose(lucky, result.pedigree, task, window=100)
-    assert found.verdict in ("harm as fast", "learning")
-    assert found.lost > 0.5 * found.gained
-
     far = jaxga.Task(lambda key: 100 + jax.random.normal(key, (20,)), task.evaluate, task.key)
     result = jaxga.run(jaxga.ga(far.init, gaussian(1e-3), parents=1, children=64), far, generations=20)
     slow = jaxga.ga(far.init, gaussian(1e-3), parents=1, children=64)
     found = analysis.diagnose(slow, result.pedigree, far, window=20)
     assert found.verdict == "gains too small"
     assert "gains are too small" in str(found)
+
+
+def test_fitness_of_nothing_but_noise_passes_harm_on_as_fast():
+    """Any child becomes the parent then: a random walk, whose gains and losses numpy knows from 20 walks of its own."""
+    task, noisy = bowl(20), bowl(20, noise=1e4)
+    lucky = jaxga.ga(task.init, gaussian(0.3), parents=1, children=64)
+    result = jaxga.run(lucky, noisy, generations=100)
+    found = analysis.diagnose(lucky, result.pedigree, task, window=100)
+    assert found.verdict == "harm as fast"
+    random = np.random.default_rng(0)
+    walks = np.cumsum(np.append(random.normal(size=(20, 1, 20)), 0.3 * random.normal(size=(20, 100, 20)), axis=1), 1)
+    changes = np.diff(-np.sum(walks**2, axis=-1), axis=1)
+    for mine, theirs in ((found.gained, np.maximum(changes, 0)), (found.lost, np.maximum(-changes, 0))):
+        assert abs(mine - theirs.mean()) < 3 * theirs.mean(axis=1).std()
+    assert found.lost > found.gained
 
 
 def test_verdicts_by_hand():

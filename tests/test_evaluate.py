@@ -51,6 +51,37 @@ def test_independent_draws_differ_and_common_draws_do_not():
         assert not (later == scores(algorithm, lottery, state=state).fitness).any()
 
 
+def test_common_draws_take_the_luck_out_of_a_comparison():
+    """On one draw x of N(0, I), scores w x of a and b differ by (a - b) x, with variance |a - b|^2.
+
+    On a draw each it is |a|^2 + |b|^2.
+    """
+    a, b = np.array([3.0, 4.0]), np.array([3.1, 3.9])
+    generations = jnp.maximum(jnp.arange(-1, 4000), 0)  # the first one twice
+    found = {}
+    for key in (jaxga.common, jaxga.independent):
+        lottery = jaxga.Task(
+            lambda _: jnp.zeros(2), lambda key, w: jaxga.Evaluation(jnp.vdot(w, jax.random.normal(key, (2,)))), key
+        )
+        algorithm = jaxga.ga(lottery.init, v.gaussian(v.absolute(0.0)), parents=2, children=2)  # their equals
+        state = jax.jit(algorithm.init)(jax.random.key(0))
+        state = state._replace(parents=state.parents._replace(params=jnp.asarray([a, b], jnp.float32)))
+        scored = jaxga.vmapped(algorithm, lottery)
+
+        @jax.jit
+        @jax.vmap
+        def rounds(number, state=state, scored=scored):
+            return scored(state._replace(generation=number)).fitness
+
+        scores = np.asarray(rounds(generations))
+        assert (scores[0] == scores[1]).all()  # the same key, the same again
+        assert len(np.unique(scores[1:, 0])) > 3990
+        found[key] = np.var(scores[1:, 0] - scores[1:, 1])
+    tolerance = 5 * (2 / 4000) ** 0.5  # five standard errors of a variance
+    np.testing.assert_allclose(found[jaxga.common], np.sum((a - b) ** 2), rtol=tolerance)
+    np.testing.assert_allclose(found[jaxga.independent], np.sum(a**2) + np.sum(b**2), rtol=tolerance)
+
+
 def test_elites_are_scored_again_where_asked(task):
     algorithm = jaxga.ga(task.init, v.gaussian(v.relative(0.3)), parents=4, children=16, elites=2, reevaluate=True)
     state = jax.jit(algorithm.init)(jax.random.key(0))

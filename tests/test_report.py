@@ -9,7 +9,7 @@ from tensorboardX.proto import event_pb2
 from tensorboardX.record_writer import masked_crc32c
 
 import jaxga
-from jaxga import report
+from jaxga import report, variation
 from jaxga.report.files import identity
 
 
@@ -60,6 +60,28 @@ def test_metrics_are_lines_and_events_and_are_cut_at_a_resume(tmp_path):
         {"generation": 2, "fitness": 9.0},
     ]
     assert (2, "fitness", 9.0) in events(tmp_path / "tensorboard")
+
+
+def test_what_the_notes_watched_is_logged_by_generation_and_by_time(task, tmp_path):
+    """Average and best fitness, step sizes and time, each as a line of JSON and as an event of TensorBoard."""
+    mutation = variation.gaussian(variation.multiplicative(variation.relative(0.3), up=1.5))
+    algorithm = jaxga.ga(task.init, mutation, parents=2, children=8)
+    jaxga.run(algorithm, task, generations=3, directory=report.RunDirectory(tmp_path / "run", "x", {}))
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["generation"] for line in lines] == [0, 1, 2]
+    assert [line["evaluations"] for line in lines] == [8, 16, 24]
+    assert all(line["mean_fitness"] < line["fitness"] <= line["best_fitness"] for line in lines)
+    took = [8 / line["evaluations_per_second"] for line in lines]  # seconds of each generation
+    assert 0 < sum(took) <= lines[2]["seconds"]  # which counts what is written between them, too
+    assert lines[0]["seconds"] < lines[1]["seconds"] < lines[2]["seconds"]
+    parents = jaxga.run(algorithm, task, generations=2).state.parents  # those of generation 2
+    kernel = parents.strategy["step_size"]["params"]["Dense_0"]["kernel"]
+    assert lines[2]["step_size/params/Dense_0/kernel"] == pytest.approx(float(kernel.mean()), rel=1e-5)
+    assert lines[2]["step_size/params/Dense_0/kernel"] != lines[0]["step_size/params/Dense_0/kernel"]
+    found = {(step, tag): value for step, tag, value in events(tmp_path / "run" / "tensorboard")}
+    for line in lines:
+        for name in set(line) - {"generation"}:
+            assert found[line["generation"], name] == pytest.approx(line[name], rel=1e-6)
 
 
 def events(folder):

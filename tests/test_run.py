@@ -84,6 +84,31 @@ def test_resumed_equals_never_stopped(task, tmp_path, founders, mutation):
         assert {k: x for k, x in one.items() if k not in TIMED} == {k: x for k, x in other.items() if k not in TIMED}
 
 
+def test_a_resumed_run_does_only_what_is_left(task, algorithm, tmp_path, monkeypatch):
+    """After 500 generations, three more are dispatched and advanced, and the 500 are not done again."""
+    advanced, dispatched = [], []
+
+    def advance(state, survivors):
+        jax.debug.callback(lambda: advanced.append(1))  # when it is computed, not when it is traced
+        return algorithm.advance(state, survivors)
+
+    def dispatch(program, state, limit):
+        dispatched.append(limit)
+        return _dispatch(program, state, limit)
+
+    _dispatch = sys.modules["jaxga.run"]._dispatch
+    monkeypatch.setattr(sys.modules["jaxga.run"], "_dispatch", dispatch)
+    counted = algorithm._replace(advance=advance)
+    jaxga.run(counted, task, generations=500, directory=open_directory(tmp_path))
+    jax.effects_barrier()
+    assert (len(advanced), sum(dispatched)) == (500, 500)
+    advanced.clear(), dispatched.clear()
+    result = jaxga.run(counted, task, generations=503, directory=open_directory(tmp_path, resume=True))
+    jax.effects_barrier()
+    assert (len(advanced), sum(dispatched)) == (3, 3)
+    assert (int(result.state.generation), result.pedigree.generations) == (503, 503)
+
+
 def test_target_no_improvement_and_seconds_stop_a_run(task, algorithm):
     free = jaxga.run(algorithm, task, generations=40)
     reached = free.history["best_fitness"][20]

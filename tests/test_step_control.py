@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import jaxga
+from jaxga import analysis
 from jaxga import variation as v
 from jaxga.base import Context, Individual
 from jaxga.lowrank import LowRank, dense
@@ -68,6 +69,51 @@ def test_the_success_rule_keeps_the_sphere_near_its_optimal_step_size():
     assert rates < -0.202 / 1.5
 
 
+def best_size_on_the_sphere(n, children, draws=4000):
+    """The step size, in units of the distance R over n, that shortens R most, if the best of so many steps is taken.
+
+    By drawing: a step of size s has a part s z along the way in, and s^2 chi2 across it.
+    """
+    random = np.random.default_rng(0)
+    z, across = random.normal(size=(draws, children)), random.chisquare(n - 1, size=(draws, children))
+    sizes = np.geomspace(0.2, 20, 60)
+    rates = [np.mean(np.log(((1 - s / n * z) ** 2 + (s / n) ** 2 * across).min(axis=1))) for s in sizes]
+    return sizes[np.argmin(rates)]
+
+
+def test_self_adaptation_settles_near_the_best_step_size_of_the_sphere():
+    """Within a factor of two of the best for (1, 64), whether it began far below or far above."""
+    n, children = 100, 64
+    best, task = best_size_on_the_sphere(n, children), bowl(np.ones(n))
+    assert abs(best / analysis.expected_top(children) - 1) < 0.15  # in many dimensions it is c(1, children)
+    for first in (0.001, 5.0):
+        change = v.gaussian(v.multiplicative(v.absolute(first), up=1.3, per=v.individual))
+        algorithm = jaxga.ga(task.init, change, parents=1, children=children)
+        history = jaxga.run(algorithm, task, generations=300).history
+        distance = np.sqrt(-history["fitness"])
+        settled = np.median((history["step_size"][1:] * n / distance[:-1])[150:])
+        assert best / 2 < settled < 2 * best
+        assert distance[-1] < distance[0] / 100
+
+
+def test_rates_grow_where_weights_count_and_drift_where_inputs_are_dead():
+    """One neuron, nine of ten of its inputs zero, and its answer far from the goal.
+
+    The logarithms of dead weights walk unseen: mean 0 and deviation ``tau sqrt(G)`` after G generations.
+    """
+    inputs = jnp.where(jnp.arange(100) < 10, 1.0, 0.0)
+    task = jaxga.Task(lambda _: jnp.zeros(100), lambda _, w: jaxga.Evaluation(-((jnp.vdot(w, inputs) - 1e6) ** 2)))
+    change = v.gaussian(v.log_normal(v.absolute(0.01), tau=0.2, per=v.parameter))
+    algorithm = jaxga.ga(task.init, change, parents=1, children=64)
+    best = jaxga.run(algorithm, task, generations=100).best
+    logs = np.log(np.asarray(best.strategy["step_size"]) / 0.01)
+    live, dead, deviation = logs[:10], logs[10:], 0.2 * 100**0.5
+    assert abs(dead.mean()) < 3 * deviation / 90**0.5
+    assert abs(dead.std() / deviation - 1) < 0.25
+    assert live.mean() > 3 * deviation / 10**0.5
+    assert dead.mean() < live.mean()
+
+
 def test_the_warm_up_moves_step_sizes_and_no_weights():
     task = bowl(np.ones(5))
     change = v.gaussian(v.multiplicative(v.absolute(0.01), up=1.5, per=v.individual))
@@ -110,6 +156,41 @@ def test_momentum_is_faster_on_an_ellipsoid():
     assert np.median(with_it) > np.median(without) / 2
 
 
+def norm(array, axis=None):
+    return np.linalg.norm(np.asarray(array, np.float64), axis=axis)
+
+
+def aged_by(change, start, keys=10_000):
+    """What so many mutations make of it, one upon the other; or those of an array of keys."""
+    individual, _ = at(0, start, change)
+
+    def step(individual, key):
+        return change.apply(key, individual, Context(jnp.int32(0), individual)), None
+
+    keys = jax.random.split(KEY, keys) if isinstance(keys, int) else keys
+    return jax.jit(lambda keys: jax.lax.scan(step, individual, keys)[0].params)(keys)
+
+
+def test_rotations_turn_two_weights_and_can_be_undone():
+    """As the matrix of Givens does; 10,000 of them keep the norm to 1e-6, and the same ones backwards undo them."""
+    forth, back = v.rotation(v.absolute(1.0)), v.rotation(v.scheduled(v.absolute(1.0), lambda _: -1.0))
+    with jax.enable_x64(True):
+        keys = jax.random.split(KEY, 10_000)
+        start = jax.random.normal(KEY, (4, 3), jnp.float64)
+        turned = np.asarray(aged_by(forth, start, keys[:1]))
+        moved = np.flatnonzero(turned != start)
+        assert len(moved) == 2
+        (a, b), (c, d) = np.asarray(start).flat[moved], turned.flat[moved]
+        angle = np.arctan2(a * d - b * c, a * c + b * d)
+        givens = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+        np.testing.assert_allclose(givens @ [a, b], [c, d], rtol=1e-12)
+        np.testing.assert_allclose(aged_by(back, turned, keys[:1]), start, rtol=1e-14)
+        far = aged_by(forth, start, keys)
+        assert abs(norm(far) / norm(start) - 1) < 1e-6
+        assert norm(far - start) > 1
+        np.testing.assert_allclose(aged_by(back, far, keys[::-1]), start, atol=1e-6)
+
+
 def test_projections_keep_what_they_promise_over_many_generations():
     changes = {
         "keep_norm": v.projected(v.gaussian(v.absolute(0.1)), v.keep_norm),
@@ -118,20 +199,11 @@ def test_projections_keep_what_they_promise_over_many_generations():
         "torus": v.projected(v.gaussian(v.absolute(0.5)), v.torus(1.0)),
     }
     start = 0.5 * jax.random.normal(KEY, (4, 3))
-
-    def age(change):
-        individual, _ = at(0, start, change)
-
-        def step(individual, key):
-            return change.apply(key, individual, Context(jnp.int32(0), individual)), None
-
-        return jax.jit(lambda: jax.lax.scan(step, individual, jax.random.split(KEY, 10_000))[0].params)()
-
-    aged = {name: age(change) for name, change in changes.items()}
-    norm = jnp.linalg.norm(start)
-    assert abs(jnp.linalg.norm(aged["keep_norm"]) / norm - 1) < 1e-5
-    assert abs(jnp.linalg.norm(aged["rotation"]) / norm - 1) < 1e-3  # 10,000 roundings
-    np.testing.assert_allclose(jnp.linalg.norm(aged["rows"], axis=-1), 2.0, rtol=1e-5)
+    aged = {name: aged_by(change, start) for name, change in changes.items()}
+    roundings = 10_000**0.5 * 2**-24  # that add up as a random walk: 6e-6
+    assert abs(norm(aged["keep_norm"]) / norm(start) - 1) < roundings
+    assert abs(norm(aged["rotation"]) / norm(start) - 1) < roundings
+    np.testing.assert_allclose(norm(aged["rows"], axis=-1), 2.0, rtol=1e-6)
     assert (jnp.abs(aged["torus"]) <= 1).all()
     for params in aged.values():
         assert (params != start).all()

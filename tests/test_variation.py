@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 import jaxga
-from jaxga import tree
+from jaxga import nn, tree
 from jaxga import variation as v
 from jaxga.base import Context, Individual
 from jaxga.lowrank import LowRank, dense
@@ -269,6 +269,38 @@ def test_relative_is_in_units_of_the_layer_at_initialisation():
 def test_biases_evolve():
     steps = step_of(v.gaussian(v.relative(0.1)), {"kernel": jnp.ones((3, 2)), "bias": jnp.zeros(2)})
     assert (steps["bias"] != 0).all()
+
+
+def affine(use_bias):
+    """Points ``y = x W + (3, -2)``, a layer to fit them, and the least error that is possible without an offset."""
+    key_inputs, key_weights = jax.random.split(jax.random.key(5))
+    inputs = jax.random.normal(key_inputs, (40, 3))
+    goals = inputs @ jax.random.normal(key_weights, (3, 2)) + jnp.array([3.0, -2.0])
+    network = nn.MLP((2,), use_bias)
+
+    def loss(key, params):
+        del key
+        return jnp.mean(jnp.sum((network.apply(params, inputs) - goals) ** 2, axis=-1))
+
+    task = jaxga.Task(
+        lambda key: network.init(key, inputs), lambda key, params: jaxga.Evaluation(-loss(key, params)), loss=loss
+    )
+    weights, *_ = np.linalg.lstsq(np.asarray(inputs), np.asarray(goals), rcond=None)
+    return task, float(np.mean(np.sum((inputs @ weights - goals) ** 2, axis=-1)))
+
+
+@pytest.mark.parametrize("use_bias", [True, False])
+def test_an_offset_is_fitted_with_biases_and_not_without(use_bias):
+    """By Adam and by the genetic algorithm alike: to nothing with biases, to what least squares leave without them."""
+    task, least = affine(use_bias)
+    assert least > 10  # about 3 ** 2 + 2 ** 2
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        params, _ = jaxga.baselines.gradient_descent(task, optax.adam(0.1), 300)
+    change = v.gaussian(v.multiplicative(v.relative(0.1), up=1.3))
+    evolved = jaxga.run(jaxga.ga(task.init, change, parents=1, children=32, elites=1), task, generations=200)
+    expected = 0 if use_bias else least
+    np.testing.assert_allclose(task.loss(None, params), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(-evolved.state.best_fitness, expected, rtol=1e-3, atol=1e-3)
 
 
 def moved(steps):

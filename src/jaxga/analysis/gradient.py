@@ -79,8 +79,17 @@ class BestOf(NamedTuple):
             for best, cosines in self.full.items()
         }
 
+    @property
+    def angles(self) -> dict[str, np.ndarray]:
+        """``[R]`` each, in degrees: of the two gradients, and of the best step and the gradient that chose it."""
+        pairs = {
+            "minibatch's and full gradient": self.correlation,
+            "best step and minibatch's gradient": self.chosen,
+        }
+        return {name: np.degrees(np.arccos(np.clip(cosines, -1, 1))) for name, cosines in pairs.items()}
+
     def plot(self, path: str | Path | None = None) -> Any:
-        """Cosines with the full gradient, and the chance of harm against the correlation of the gradients."""
+        """Cosines with the full gradient; the chance of harm against the gradients' correlation; both angles."""
         bars = [Histogram(f"mean of the best {best}" if best > 1 else "best", c) for best, c in self.full.items()]
         x = np.linspace(0.01, 0.9, 90)
         theory = [
@@ -94,7 +103,9 @@ class BestOf(NamedTuple):
             points.append(Curve(name, center, np.array([expected]), "x", number))
         left = {"xlabel": "cosine with the full gradient", "ylabel": "density"}
         right = {"xlabel": "cosine of minibatch and full gradient", "ylabel": "chance that the step hurts"}
-        return plot_curves([(left, bars), (right, theory + points)], path)
+        angles = [Histogram(name, values) for name, values in self.angles.items()]
+        last = {"xlabel": "angle (degrees)", "ylabel": "density"}
+        return plot_curves([(left, bars), (right, theory + points), (last, angles)], path)
 
 
 def best_of(
