@@ -9,7 +9,8 @@ export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 .PHONY: run test test-all check bench notebooks clean
 
 run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on two cores
-	$(BIN)/python experiments/memorization.py
+	@echo "Evolving networks that memorize 64 images of noise (about a minute on two cores) ..."
+	@$(BIN)/python experiments/memorization.py
 
 test: check ## The default suite
 	$(BIN)/python -m pytest -q -n 2 -m "not slow"
@@ -31,11 +32,14 @@ notebooks: $(VENV)/installed ## Execute the notebooks again, outputs included
 	$(BIN)/python notebooks/execute.py
 
 $(VENV)/installed: pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxga needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable . --group dev
-	touch $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxga needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "Making a virtual environment in $(VENV) (only the first time) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@echo "Updating pip in it ..."
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@echo "Installing jaxga, and what it and its tests need (one to three minutes, a download of about 400 MB) ..."
+	@$(BIN)/python -m pip install --quiet --editable . --group dev
+	@touch $@
 
 clean: ## Remove what was built; runs/ stays
 	rm -rf $(VENV) .cache
