@@ -77,6 +77,77 @@ def test_validation_is_on_unseen_images(digits, params):
     assert abs(float(score.metrics["loss"]) + log_likelihood(logits, digits.validation_labels).mean()) < 1e-5
 
 
+def test_the_test_is_on_its_own_images(digits, params):
+    pixels = (digits.test_images - digits.train_images.mean()) / digits.train_images.std()
+    logits = logits_of(params, pixels)
+    score = tasks.classification(NETWORK, digits).test(params)
+    assert abs(float(score.fitness) - (logits.argmax(axis=1) == digits.test_labels).mean()) < 1e-6
+    assert abs(float(score.metrics["loss"]) + log_likelihood(logits, digits.test_labels).mean()) < 1e-5
+
+
+def test_no_run_sees_the_test_images(digits, params):
+    """Test images that are not even numbers change nothing, and are in no program of a run."""
+    nothing = digits._replace(test_images=np.full_like(digits.test_images, np.nan))
+    seen = []
+    for images in (digits, nothing):
+        task = tasks.classification(NETWORK, images, batch=20)
+        algorithm = jaxga.ga(task.init, v.low_rank(v.relative(0.1)), parents=1, children=4)
+        stop = jaxga.stop.target(0.99, "validation_accuracy")
+        result = jaxga.run(algorithm, task, generations=3, stop=stop, validate_every=1)
+        seen.append(result.best.params)
+        assert not np.isnan(result.history["validation_loss"]).any()
+    chex.assert_trees_all_equal(*seen)
+    assert np.isnan(task.test(params).metrics["loss"])
+
+
+def test_without_test_images_there_is_no_test(digits):
+    assert tasks.classification(NETWORK, data.Images(*digits[:4])).test is None
+
+
+@pytest.mark.parametrize(("part", "name"), [("train", "training"), ("validation", "validation"), ("test", "test")])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x, y + 1), "labels reach from 1 to 10, and the network has 10 outputs: take labels from 0 to 9"),
+        (lambda x, y: (x, y - 1), "labels reach from -1 to 8, and the network has 10 outputs"),
+        (lambda x, y: (x, y[:-1]), "images are of shape .* is due: as many as labels"),
+        (lambda x, y: (x[:0], y[:0]), r"labels are of shape \(0,\) and type int32: give one integer an image"),
+        (lambda x, y: (x, y.astype(np.float32)), "labels are of shape .* type float32: give one integer an image"),
+        (lambda x, y: (x, np.eye(10, dtype=np.int32)[y]), "labels are of shape .* 10.* give one integer an image"),
+    ],
+)
+def test_refuses_what_cannot_be_classified(digits, part, name, change, message):
+    images, labels = change(getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels"))
+    wrong = digits._replace(**{f"{part}_images": images, f"{part}_labels": labels})
+    with pytest.raises(jaxga.InputError, match=f"^{name} {message}"):
+        tasks.classification(NETWORK, wrong)
+
+
+def test_refuses_labels_beyond_the_outputs(digits):
+    message = "^training labels reach from 0 to 9, and the network has 6 outputs: take labels from 0 to 5, or a network"
+    with pytest.raises(jaxga.InputError, match=message):
+        tasks.classification(nn.MLP((6,)), digits)
+    one = np.where(np.arange(180) == 7, 1000, digits.validation_labels % 2)
+    with pytest.raises(jaxga.InputError, match=r"^validation labels reach from 0 to 1000, and the network has 10"):
+        tasks.classification(NETWORK, digits._replace(validation_labels=one))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"validation_images": np.zeros((180, 7, 8, 1), np.float32)},
+            r"^validation images are .* \(180, 8, 8, 1\) is due",
+        ),
+        ({"test_images": None}, r"^test images are of shape \(\), and \(179, 8, 8, 1\) is due"),
+        ({"test_labels": None}, r"^test labels are of shape \(\) and type object"),
+    ],
+)
+def test_refuses_parts_that_do_not_fit(digits, change, message):
+    with pytest.raises(jaxga.InputError, match=message):
+        tasks.classification(NETWORK, digits._replace(**change))
+
+
 def test_a_batch_is_drawn_by_the_key(digits, params):
     task = tasks.classification(NETWORK, digits, batch=50)
     scores = jax.vmap(lambda key: task.evaluate(key, params).fitness)(jax.random.split(KEY, 400))

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 import jaxga
 from jaxga import data
@@ -31,18 +32,40 @@ def folder(tmp_path):
 
 
 def test_reads_idx_files_gzipped_or_not(folder):
-    images = data.mnist(folder, verify=False)
-    assert images.train_images.shape == (5, 28, 28, 1)
-    assert images.train_images.dtype == np.float32
-    np.testing.assert_array_equal(images.train_images[..., 0], PIXELS.astype(np.float32) / 255)
-    assert images.train_labels.tolist() == LABELS.tolist()
-    assert images.validation_labels.tolist() == [3, 1]
+    """The last training images are for validation, the other two files are the test; all in the order of the files."""
+    images = data.mnist(folder, verify=False, validation=2)
+    assert images.train_images.shape == (3, 28, 28, 1)
+    pixels = PIXELS.astype(np.float32)[..., None] / 255
+    for found, due in zip(images[::2], (pixels[:3], pixels[3:], pixels[:2]), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, due)
+    assert [labels.tolist() for labels in images[1::2]] == [[3, 1, 4], [1, 5], [3, 1]]
+
+
+@pytest.mark.parametrize("validation", [-1, 0, 5, 10_000])
+def test_refuses_to_leave_nothing_to_learn_from_or_to_validate_on(folder, validation):
+    with pytest.raises(jaxga.InputError, match=f"validation is {validation}, and there are 5 training images.*1 to 4"):
+        data.mnist(folder, verify=False, validation=validation)
+
+
+@pytest.mark.skipif(not data.mnist_at_hand(), reason="the files of MNIST are not here")
+def test_mnist_is_divided_into_three_parts():
+    """How often each digit occurs in the official files: 60,000 to learn from and 10,000 for the test."""
+    images = data.mnist()
+    assert [part.shape for part in images[::2]] == [(number, 28, 28, 1) for number in (50_000, 10_000, 10_000)]
+    train, validation, test = map(np.bincount, images[1::2])
+    assert (train + validation).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert test.tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert min(train.min(), validation.min()) > 900
+    assert images.train_labels[:5].tolist() == [5, 0, 4, 1, 9]  # the first image is a 5
+    assert images.validation_labels[-5:].tolist() == [8, 3, 5, 6, 8]  # and the last one an 8
+    assert images.test_labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
 def test_the_folder_may_be_named_by_the_environment(folder, monkeypatch):
     monkeypatch.setenv("JAXGA_MNIST", str(folder))
     assert data.mnist_at_hand()
-    assert len(data.mnist(verify=False).train_labels) == 5
+    assert len(data.mnist(verify=False, validation=1).train_labels) == 4
     monkeypatch.setenv("JAXGA_MNIST", str(folder / "nowhere"))
     assert not data.mnist_at_hand()
 
@@ -62,7 +85,7 @@ def test_the_folder_may_be_named_by_the_environment(folder, monkeypatch):
 def test_a_wrong_file_is_named_and_left_alone(folder, name, content, message):
     (folder / name).write_bytes(content)
     with pytest.raises(jaxga.InputError, match=message):
-        data.mnist(folder, verify=False)
+        data.mnist(folder, verify=False, validation=1)
     assert (folder / name).read_bytes() == content
 
 
@@ -76,11 +99,28 @@ def test_a_missing_file_and_another_checksum(folder):
 
 def test_digits_are_all_there_once():
     images = data.digits()
-    assert images.train_images.shape == (1438, 8, 8, 1)
-    assert images.validation_images.shape == (359, 8, 8, 1)
+    assert [part.shape for part in images[::2]] == [(number, 8, 8, 1) for number in (1438, 180, 179)]
     assert 0 == images.train_images.min() < images.train_images.max() == 1
-    counts = np.bincount(images.train_labels) + np.bincount(images.validation_labels)
-    assert counts.tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # as the UCI repository says
+    counts = np.array([np.bincount(labels) for labels in images[1::2]])
+    every = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]  # as the UCI repository says
+    assert counts.sum(axis=0).tolist() == every
+    assert (counts > 0).all()
+    assert (abs(counts[1] - counts[2]) <= 1).all()  # of every digit as many for validation as for the test
+
+
+def test_digits_share_no_image_and_stay_in_their_order():
+    """Images 4, 9, ... are held out; half of each digit's are for validation. All 1,797 images differ."""
+    pixels, labels = load_digits(return_X_y=True)
+    number = {image.tobytes(): index for index, image in enumerate(pixels.astype(np.float32) / 16)}
+    images = data.digits()
+    found = [[number[image.tobytes()] for image in part] for part in images[::2]]
+    for indices, answers in zip(found, images[1::2], strict=True):
+        assert indices == sorted(indices)
+        np.testing.assert_array_equal(answers, labels[indices])
+    train, validation, test = found
+    assert train == [index for index in range(1797) if index % 5 != 4]
+    assert sorted(validation + test) == list(range(4, 1797, 5))
+    assert (validation[0], test[0]) == (4, 9)
 
 
 class Mirror:

@@ -8,7 +8,7 @@ import pytest
 import scipy
 
 import jaxga
-from jaxga import memory, nn, tasks
+from jaxga import data, memory, nn, tasks
 from jaxga import variation as v
 
 KEY = jax.random.key(0)
@@ -107,6 +107,16 @@ def test_a_mixture_adds_up_and_tells_its_parts():
     history = jaxga.run(algorithm, both, generations=3).history
     chex.assert_trees_all_close(history["fitness"], history["score_ones"] + 0.25 * history["score_noise"], rtol=1e-5)
     assert 0 <= history["best_validation"][-1] <= 1
+    assert both.test is None  # count_ones has no test images
+
+
+def test_a_mixture_is_tested_as_its_first_part_that_can_be():
+    digits = tasks.classification(nn.MLP((10,)), data.digits())
+    noise = tasks.memorization(nn.MLP((10,)), points=8, shape=(8, 8, 1))
+    params = digits.init(KEY)
+    mixture = tasks.mix({"noise": (0.5, noise), "digits": (1.0, digits)})
+    assert mixture.test(params).fitness == digits.test(params).fitness
+    assert mixture.validate(params).fitness == digits.validate(params).fitness
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,10 @@ class Task(NamedTuple):
     ``init: (key) -> params`` makes a fresh network. ``evaluate: (key, params) -> Evaluation`` scores ONE individual
     and is pure. ``key: (key of the generation, index of the child) -> key`` is `common` or `independent`.
     ``loss: (key, params) -> []`` is what gradient descent would minimise, where there is such a thing.
-    ``validate: (params) -> Evaluation`` tells whether anything general was learned; it is logged and never selected by.
+    ``validate: (params) -> Evaluation`` tells whether anything general was learned; it is logged and never selected by,
+    but a run may stop at it, and settings are tuned by it. ``test: (params) -> Evaluation`` is the same on data that
+    nothing of this has seen. No run calls it: ask it once, about the network that comes out,
+    ``task.test(result.best.params)``.
     """
 
     init: Callable[[Key], Params]
@@ -183,6 +186,7 @@ class Task(NamedTuple):
     validate: Callable[[Params], Evaluation] | None = None
     paired: bool = False  # see `paired`
     chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
+    test: Callable[[Params], Evaluation] | None = None
 
     def score(self, key: Key, params: Params) -> Evaluation:
         """What ``evaluate`` says of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.

@@ -29,30 +29,42 @@ ENDINGS = "", ".gz"
 
 
 class Images(NamedTuple):
-    """Labelled images, pixels from 0 to 1: those to learn from, and those that tell whether anything was understood."""
+    """Labelled images, pixels from 0 to 1, in three parts that share no image.
+
+    Networks learn from the training images. Stop rules and whoever tunes settings look at the validation images. Both
+    make the accuracy on these a little too good, so the test images are for the network that comes out in the end,
+    once. They may be missing.
+    """
 
     train_images: np.ndarray  # [P, h, w, channels] float32
     train_labels: np.ndarray  # [P] int32
     validation_images: np.ndarray  # [V, h, w, channels] float32
     validation_labels: np.ndarray  # [V] int32
+    test_images: np.ndarray | None = None  # [U, h, w, channels] float32
+    test_labels: np.ndarray | None = None  # [U] int32
 
 
-def mnist(folder: str | Path | None = None, verify: bool = True) -> Images:
-    """MNIST (LeCun et al. 1998): 60,000 images of 28 x 28 to learn from, its 10,000 test images as validation.
+def mnist(folder: str | Path | None = None, verify: bool = True, validation: int = 10_000) -> Images:
+    """MNIST (LeCun et al. 1998), images of 28 x 28: 50,000 to learn from, 10,000 for validation, 10,000 for the test.
+
+    The test images are the official ones. The validation images are the last of the official 60,000 training images:
+    as many as there are test images, so that one accuracy is as exact as the other.
 
     Args:
       folder: with the four IDX files, gzipped or not. By default ``$JAXGA_MNIST``, else ``~/.cache/jaxga/mnist``, where
         missing files are downloaded: 11 MB, once, with a progress bar; a broken download goes on where it broke.
       verify: compare checksums. False reads other images in the same format (Fashion-MNIST, ...).
+      validation: so many of the training images, the last ones, are held out.
 
     Raises:
-      InputError: where a file is missing, truncated, no IDX file or not MNIST's, or the mirrors cannot be reached.
+      InputError: where a file is missing, truncated, no IDX file or not MNIST's, or the mirrors cannot be reached; or
+        where validation leaves nothing to learn from.
     """
     place = Path(folder) if folder else _home()
     if not folder and not os.environ.get("JAXGA_MNIST"):
         download(MIRRORS, MNIST_MD5, place)
     arrays = [read_idx(_find(place, name), MNIST_MD5[name] if verify else None) for name in MNIST_MD5]
-    return _checked(place, *arrays)
+    return _parts(validation, *_checked(place, *arrays))
 
 
 def mnist_at_hand() -> bool:
@@ -66,7 +78,11 @@ def _home() -> Path:
 
 
 def digits() -> Images:
-    """The 1,797 handwritten digits of 8 x 8 pixels of scikit-learn (UCI): every fifth is for validation."""
+    """The 1,797 handwritten digits of 8 x 8 pixels of scikit-learn (UCI): 1,438 to learn from, 180 for validation, 179
+    for the test.
+
+    Every fifth image is held out. Of those that show the same digit, validation and test get one by turns.
+    """
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -74,8 +90,10 @@ def digits() -> Images:
     pixels, target = load_digits(return_X_y=True)
     images = np.asarray(pixels, np.float32).reshape(-1, 8, 8, 1) / 16
     labels = np.asarray(target, np.int32)
-    held_out = np.arange(len(labels)) % 5 == 4
-    return Images(images[~held_out], labels[~held_out], images[held_out], labels[held_out])
+    learned, held_out = (np.flatnonzero((np.arange(len(labels)) % 5 == 4) == held) for held in (False, True))
+    by_digit = held_out[np.argsort(labels[held_out], kind="stable")]
+    parts = learned, np.sort(by_digit[::2]), np.sort(by_digit[1::2])
+    return Images(*(array[part] for part in parts for array in (images, labels)))
 
 
 def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
@@ -173,12 +191,23 @@ def _find(folder: Path, name: str) -> Path:
     )
 
 
-def _checked(folder: Path, *arrays: np.ndarray) -> Images:
+def _checked(folder: Path, *arrays: np.ndarray) -> list[np.ndarray]:
+    """Training images and labels, test images and labels: pixels from 0 to 1 with a channel, labels as int32."""
     for images, labels in (arrays[:2], arrays[2:]):
         require(
             images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels),
             f"{folder} has images of shape {images.shape} with labels of shape {labels.shape}: take files that belong "
             "together.",
         )
-    parts = [part[..., None].astype(np.float32) / 255 if part.ndim == 3 else part.astype(np.int32) for part in arrays]
-    return Images(*parts)
+    return [part[..., None].astype(np.float32) / 255 if part.ndim == 3 else part.astype(np.int32) for part in arrays]
+
+
+def _parts(validation: int, images: np.ndarray, labels: np.ndarray, *test: np.ndarray) -> Images:
+    """Hold out the last ``validation`` images."""
+    kept = len(labels) - validation
+    require(
+        0 < kept < len(labels),
+        f"validation is {validation}, and there are {len(labels)} training images to be divided: take from 1 to "
+        f"{len(labels) - 1}.",
+    )
+    return Images(images[:kept], labels[:kept], images[kept:], labels[kept:], *test)

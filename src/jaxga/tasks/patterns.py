@@ -97,7 +97,8 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
     """Several tasks for one network: fitness is the sum of theirs by weight, and each is logged as ``score_<name>``.
 
     For instance MNIST and noise of the same shape: one part can be understood, the other one only be memorized. The
-    first task's network is taken; that of the others must have parameters of the same names and shapes.
+    first task's network is taken; that of the others must have parameters of the same names and shapes. The first task
+    that can be validated is, and is tested too.
 
     >>> import jaxga
     >>> sphere = lambda c: Task(lambda key: jax.numpy.zeros(2), lambda key, w: Evaluation(-((w - c) ** 2).sum()))
@@ -123,6 +124,7 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
         logged = {f"score_{name}": score.fitness for name, score in zip(parts, scores, strict=True)}
         return Evaluation(sum(weighted), sum(score.tiebreak for score in scores), logged)
 
-    validated = next((task.validate for task in tasks if task.validate), None)
+    judge = next((task for task in tasks if task.validate), Task(tasks[0].init, evaluate))
     same = all(task.key is common for task in tasks)
-    return Task(tasks[0].init, evaluate, common if same else independent, validate=validated)
+    key = common if same else independent
+    return Task(tasks[0].init, evaluate, key, validate=judge.validate, test=judge.test)
