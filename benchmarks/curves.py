@@ -31,6 +31,9 @@ LAST = 0.02  # of a step size, at the end of its schedule
 NETWORK, PLAIN = nn.MLP((128, 10)), peers.Plain((128,))
 
 
+Examples = tuple[jax.Array, jax.Array]  # inputs and labels
+
+
 class Work(NamedTuple):
     """The same for everyone."""
 
@@ -39,10 +42,11 @@ class Work(NamedTuple):
     inputs: jax.Array
     labels: jax.Array
     batch: int | None
-    reached: Callable[[jax.Array], jax.Array]  # from the logits of the parent
-    on: jax.Array  # the inputs that it is asked about
-    measure: str
-    goal: float  # seconds to it are told
+    reached: Callable[[jax.Array, jax.Array], jax.Array]  # from the parent's logits and the labels
+    on: Examples  # that it is asked about along the way
+    at_last: Examples  # and when the run is over, once
+    measure: str  # at last
+    goal: float  # along the way; seconds to it are told
 
     def there(self, values: np.ndarray) -> np.ndarray:
         """Has the goal been reached?"""
@@ -70,19 +74,33 @@ def memorize() -> Work:
     """Work (a): 64 vectors."""
     inputs, labels = noise(64, (128,), 10)
     task = tasks.memorization(NETWORK, points=64, shape=(128,))
-    reached = lambda logits: peers.loss(logits, labels)  # noqa: E731
-    return Work("64 random vectors", task, inputs, labels, None, reached, inputs, "cross-entropy", 0.01)
+    all_of_it = inputs, labels
+    return Work("64 random vectors", task, *all_of_it, None, peers.loss, all_of_it, all_of_it, "cross-entropy", 0.01)
 
 
 def mnist() -> Work:
-    """Work (b): batches of 500 images, new for every generation; accuracy on the 10,000 that nobody learns from."""
+    """Work (b): batches of 500 images, new for every generation.
+
+    Curves and settings look at the 10,000 validation images; the last parents are asked about the 10,000 test images.
+    """
     images = data.mnist()
+    assert images.test_images is not None
     mean, scale = images.train_images.mean(), images.train_images.std()
-    inputs, unseen = (jnp.asarray((part - mean) / scale) for part in (images.train_images, images.validation_images))
-    labels, answers = jnp.asarray(images.train_labels), jnp.asarray(images.validation_labels)
+    inputs, unseen, untouched = (
+        jnp.asarray((part - mean) / scale)
+        for part in (images.train_images, images.validation_images, images.test_images)
+    )
+    labels, of_unseen, of_untouched = map(
+        jnp.asarray, (images.train_labels, images.validation_labels, images.test_labels)
+    )
     task = tasks.classification(NETWORK, images, batch=500)
-    reached = lambda logits: jnp.mean(jnp.argmax(logits, -1) == answers)  # noqa: E731
-    return Work("MNIST, batches of 500", task, inputs, labels, 500, reached, unseen, "accuracy", 0.85)
+    along, at_last = (unseen, of_unseen), (untouched, of_untouched)
+    return Work("MNIST, batches of 500", task, inputs, labels, 500, right, along, at_last, "test accuracy", 0.85)
+
+
+def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Accuracy."""
+    return jnp.mean(jnp.argmax(logits, -1) == labels)
 
 
 WORKS = {"a": memorize, "mnist": mnist}
@@ -212,31 +230,33 @@ def curves(work: Work, who: str, setting: Setting, generations: int, seeds: rang
     """Of every seed: what the parent reached after so many generations, and the seconds until then."""
     contestant = WHO[who](work, setting, generations)
     apply: Any = NETWORK.apply if who.startswith("jaxga") else PLAIN.apply
-    reached = compilation.jit(lambda params: work.reached(apply(params, work.on)))
+    reached = jax.jit(lambda params, inputs, labels: work.reached(apply(params, inputs), labels))
     at = np.unique(np.linspace(0, generations, POINTS + 1).round().astype(int))
     compiled(contestant)
-    values, seconds = np.zeros((2, len(seeds), len(at)))
+    (values, seconds), at_last = np.zeros((2, len(seeds), len(at))), np.zeros(len(seeds))
     for run, seed in enumerate(seeds):
         carry, clock = contestant.start(seed), 0.0
         for point, number in enumerate(np.diff(at, prepend=0)):
             begun = time.perf_counter()
             carry = jax.block_until_ready(contestant.advance(carry, jnp.int32(number)))
             clock += (time.perf_counter() - begun) if number else 0.0
-            values[run, point], seconds[run, point] = reached(contestant.parent(carry)), clock
+            values[run, point], seconds[run, point] = reached(contestant.parent(carry), *work.on), clock
+        at_last[run] = reached(contestant.parent(carry), *work.at_last)
     return {
         "who": who, "setting": setting._asdict(), "generations": at.tolist(), "values": values.tolist(),
-        "seconds": seconds.tolist(),
+        "seconds": seconds.tolist(), "at_last": at_last.tolist(),
     }  # fmt: skip
 
 
 def row(found: dict[str, Any], work: Work) -> dict[str, Any]:
-    """What a contestant reached in the end, and when it reached the goal."""
+    """What a contestant reached at last, and when it reached the goal along the way."""
     values, seconds = np.array(found["values"]), np.array(found["seconds"])
     there = work.there(values)
     first = np.where(there.any(axis=1), seconds[np.arange(len(values)), there.argmax(axis=1)], np.inf)
     return {
         "": found["who"], "children": found["setting"]["children"], "generations": found["generations"][-1],
-        "seconds": float(np.median(seconds[:, -1])), work.measure: str(report.median_interval(values[:, -1])),
+        "seconds": float(np.median(seconds[:, -1])),
+        work.measure: str(report.median_interval(np.array(found["at_last"]))),
         f"seconds to {work.goal}": float(np.median(first)),
     }  # fmt: skip
 

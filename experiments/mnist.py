@@ -4,9 +4,13 @@ The defaults are the fastest recipe found: low-rank children of one parent, scor
 them averaged by rank, with a step size that falls like a cosine. `--average 1 --gamma 1.05 --anneal 0 --batch all` is
 the algorithm of the notes: the best child alone becomes the parent, and its step sizes adapt themselves.
 `--children 1024 --generations 11000 --anneal 11000 --stretch 2.5 --decay 1e-3 --target 1` goes as far as is known.
+
+Runs stop, and settings were tuned, by the validation images. The parent that a run ends with is scored once on the test
+images, which nothing else looks at.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -24,6 +28,8 @@ LOSSES = {"cross_entropy": tasks.cross_entropy, "errors": tasks.errors, "sampled
 NOISES = {"gaussian": variation.gaussian, "laplace": variation.laplace, "uniform": variation.uniform}
 WEIGHTS = {"equal": variation.equal, "rank": variation.by_rank, "centred_rank": variation.by_centred_rank,
            "fitness": variation.by_fitness}  # fmt: skip
+
+Judge = Callable[[Any], dict[str, float]]  # of a network
 
 
 @dataclass
@@ -84,7 +90,7 @@ class Args:
     generations: int = 400
     """At most so many."""
     target: float = 0.927
-    """Stop at this validation accuracy."""
+    """Stop at this accuracy on the validation images."""
     seconds: float | None = None
     """Stop after so many seconds."""
     validate_every: int = 10
@@ -184,20 +190,35 @@ def recombination(args: Args) -> variation.Recombination | None:
 
 
 def descend(args: Args, images: data.Images) -> list[dict[str, Any]]:
-    """SGD on the same network: a row an epoch."""
+    """SGD on the same network: a row an epoch. The network of the last one is tested."""
     task = tasks.classification(network(args), images, batch=64, normalise=args.normalise)
-    assert task.validate is not None
-    steps, validate = len(images.train_labels) // 64, compilation.jit(task.validate)
+    steps, (validate, test) = len(images.train_labels) // 64, judges(task)
     optimiser, params, rows, begun = optax.sgd(0.1), None, [], time.monotonic()
     for epoch in range(1, args.sgd + 1):
         params, _ = baselines.gradient_descent(task, optimiser, steps, args.seed + epoch, start=params)
-        score = validate(params)
         rows.append(
-            {"": f"SGD, epoch {epoch}", "best accuracy": float(score.fitness), "accuracy": float(score.fitness),
-             "loss": float(score.metrics["loss"]), "steps": epoch * steps, "evaluations": epoch * steps,
+            {"": f"SGD, epoch {epoch}", **validate(params), "steps": epoch * steps, "evaluations": epoch * steps,
              "seconds": round(time.monotonic() - begun, 1)}
         )  # fmt: skip
-    return rows
+    return [*rows[:-1], *(row | test(params) for row in rows[-1:])]
+
+
+def judges(task: jaxga.Task) -> tuple[Judge, Judge]:
+    """What tells accuracy and loss of a network on the validation images, and what tells them on the test images."""
+    assert task.validate is not None
+    assert task.test is not None
+    return judge("validation", task.validate), judge("test", task.test)
+
+
+def judge(name: str, score: Callable[[Any], jaxga.Evaluation]) -> Judge:
+    """``params -> {"<name> accuracy": ..., "<name> loss": ...}``, compiled once."""
+    compiled = compilation.jit(score)
+
+    def told(params: Any) -> dict[str, float]:
+        metrics = compiled(params).metrics
+        return {f"{name} {metric}": float(metrics[metric]) for metric in ("accuracy", "loss")}
+
+    return told
 
 
 def evaluator(args: Args) -> jaxga.Vmapped:
@@ -225,31 +246,50 @@ def main(args: Args) -> int:
     )  # fmt: skip
     if (code := report.exit_code(results[-1])) is not None:
         return code
-    rows = [row(f"GA, seed {args.seed + number}", result) for number, result in enumerate(results)]
+    asked = judges(task)
+    rows = [row(f"GA, seed {args.seed + number}", result, asked) for number, result in enumerate(results)]
     rivals = descend(args, images)
     picture = plot(args, results, rivals, out / "mnist.png")
     headline = {
-        "dataset": args.dataset, "seeds": args.seeds, "validation_accuracy": rows[0]["accuracy"],
-        "best_validation_accuracy": rows[0]["best accuracy"], "validation_loss": rows[0]["loss"],
-        "all": rows + rivals, **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
+        "dataset": args.dataset, "seeds": args.seeds, **medians(rows), "all": rows + rivals,
+        **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
     report.write_json(out / "summary.json", {"name": "mnist", "seed": args.seed, **results[0].summary(), **headline})
     title = f"{args.dataset}, {len(images.train_labels):,} images to learn from: {results[-1].stopped_because}"
-    report.print_table(rows + rivals, title)
+    report.print_table([{name: line.get(name, "") for name in rows[0]} for line in rows + rivals], title)
+    for name in MEASURES if len(rows) > 1 else ():
+        print(
+            f"{name}, median and {spread(len(rows))}: {report.median_interval(np.array([line[name] for line in rows]))}"
+        )
     print(f"Files: {out}   Picture: {picture}")
     return 0
 
 
-def row(name: str, result: jaxga.Result) -> dict[str, Any]:
-    """What a run reached; of the last generation that was validated, and the best so far."""
-    accuracy, loss = (result.history[f"validation_{metric}"] for metric in ("accuracy", "loss"))
-    last = np.flatnonzero(~np.isnan(accuracy))[-1:] if len(accuracy) else []
-    value = lambda values: float(values[last[0]]) if len(last) else float("nan")  # noqa: E731
+def row(name: str, result: jaxga.Result, asked: tuple[Judge, Judge]) -> dict[str, Any]:
+    """What the best parent of the last generation can do: of one parent, the mean of children that it is."""
+    validate, test = asked
     return {
-        "": name, "best accuracy": value(result.history["best_validation"]), "accuracy": value(accuracy),
-        "loss": value(loss), "steps": int(result.state.generation),
+        "": name, **test(result.best.params), **validate(result.best.params), "steps": int(result.state.generation),
         "evaluations": int(result.history["evaluations"][-1]), "seconds": round(result.seconds, 1),
     }  # fmt: skip
+
+
+def medians(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Over the seeds, each with the ends of its interval."""
+    found = {}
+    for name in MEASURES:
+        interval = report.median_interval(np.array([line[name] for line in rows]))
+        key = name.replace(" ", "_")
+        found |= {key: float(interval.median), f"{key}_interval": [float(interval.low), float(interval.high)]}
+    return found
+
+
+def spread(seeds: int) -> str:
+    """What stands beside the median of so many runs."""
+    return "95 % interval" if seeds >= 5 else "range"
+
+
+MEASURES = "test accuracy", "test loss", "validation accuracy", "validation loss"
 
 
 def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> Path:
@@ -262,7 +302,7 @@ def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], 
         by_step.append(report.Curve(label, np.flatnonzero(seen) + 1, accuracy[seen]))
         by_second.append(report.Curve(label, result.history["seconds"][seen], accuracy[seen]))
     if rivals:
-        accuracy = np.array([rival["accuracy"] for rival in rivals])
+        accuracy = np.array([rival["validation accuracy"] for rival in rivals])
         by_second.append(report.Curve("SGD, an epoch a point", [rival["seconds"] for rival in rivals], accuracy))
     axes = {"ylabel": "validation accuracy"}
     panels = [({"xlabel": "generation", **axes}, by_step), ({"xlabel": "seconds", **axes}, by_second)]

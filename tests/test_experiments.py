@@ -3,6 +3,7 @@
 These processes compile with optimisation, so equal bits here are equal bits for users.
 """
 
+import importlib
 import json
 import os
 import runpy
@@ -14,8 +15,11 @@ import warnings
 from pathlib import Path
 
 import chex
+import jax
+import numpy as np
 import pytest
 
+import jaxga
 from jaxga import checkpoint, pedigree
 
 ROOT = Path(__file__).parent.parent
@@ -217,6 +221,46 @@ def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
         assert run(*small, "--generations", generations, "--out", tmp_path / out, script=script)[0] == 0
     assert run("--resume", "--out", tmp_path / "parts", "--generations", 30, script=script)[0] == 0
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    whole, parts = (json.loads((tmp_path / out / "summary.json").read_text()) for out in ("whole", "parts"))
+    assert 0 < whole["test_accuracy"] == parts["test_accuracy"] < 1
+    assert whole["test_loss"] == parts["test_loss"] != whole["validation_loss"]
+
+
+@pytest.fixture
+def mnist(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module("mnist")
+
+
+def test_digits_are_tested_once_by_the_network_that_comes_out(mnist):
+    """Numpy scores the last parent on the test images; generation 13 was never validated by the run itself."""
+    args = mnist.Args(dataset="digits", hidden=(), children=8, batch=50, anneal=0, sgd=2)
+    images = mnist.load(args)
+    algorithm, task = mnist.make(args, images)
+    result = jaxga.run(algorithm, task, generations=13, validate_every=10)
+    row = mnist.row("GA", result, mnist.judges(task))
+    layer = jax.tree.map(lambda leaf: np.asarray(leaf)[0], result.state.parents.params)["params"]["Dense_0"]
+
+    def accuracy(pixels, labels):
+        normal = (pixels - images.train_images.mean()) / images.train_images.std()
+        return np.mean((normal.reshape(len(labels), -1) @ layer["kernel"] + layer["bias"]).argmax(axis=1) == labels)
+
+    assert row["test accuracy"] == pytest.approx(accuracy(images.test_images, images.test_labels))
+    assert row["validation accuracy"] == pytest.approx(accuracy(images.validation_images, images.validation_labels))
+    assert row["steps"] == 13
+    first, second = mnist.descend(args, images)
+    assert {"validation accuracy", "validation loss"} <= set(first) & set(second)
+    assert {"test accuracy", "test loss"} <= set(second) - set(first)
+
+
+def test_seeds_are_summed_up_by_their_median(mnist):
+    figures = [0.91, 0.95, 0.93, 0.92, 0.94]
+    rows = [dict.fromkeys(mnist.MEASURES, figure) for figure in figures]
+    found = mnist.medians(rows)
+    assert found["test_accuracy"] == found["validation_loss"] == 0.93
+    assert 0.91 <= found["test_accuracy_interval"][0] < 0.93 < found["test_accuracy_interval"][1] <= 0.95
+    assert mnist.medians(rows[:3])["test_loss_interval"] == [0.91, 0.95]  # too few for an interval: the range
+    assert (mnist.spread(5), mnist.spread(3)) == ("95 % interval", "range")
 
 
 def test_what_is_refused_leaves_nothing_behind(tmp_path):
@@ -279,6 +323,14 @@ SCRIPTS = [
 ]
 
 
+QUICK = {"mnist": 5_000, "mnist_sweep": 10_000}  # evaluations; what takes the time is to compile a few small programs
+
+
+def assert_quick(out, evaluations):
+    """A quick run does so little that it takes seconds anywhere."""
+    assert json.loads((out / "summary.json").read_text())["evaluations"] <= evaluations
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_quick(script, tmp_path):
     code, shown, err = run("--quick", "--out", tmp_path / "run", script=str(script))
@@ -286,6 +338,8 @@ def test_quick(script, tmp_path):
     assert str(tmp_path / "run") in shown
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["name"] == script.stem
     assert list((tmp_path / "run").rglob("*.png"))
+    if script.stem in QUICK:
+        assert_quick(tmp_path / "run", QUICK[script.stem])
 
 
 @pytest.fixture(scope="module")
