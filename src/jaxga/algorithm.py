@@ -34,6 +34,7 @@ from jaxga.compilation import jit
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
 from jaxga.tree import check_like, check_params, expand, named_leaves, replicate, take, where
+from jaxga.variation.checks import checked
 from jaxga.variation.crossover import Recombination
 from jaxga.variation.projection import Projection, project
 
@@ -124,11 +125,7 @@ def ga(
     ([7, 6], [7.0, 6.0])
     """
     require(callable(init), f"init is {init!r}, and must be a function of a key that returns params, as task.init.")
-    require(
-        isinstance(variation, Variation),
-        f"variation is {name_of(variation)}, and must be a jaxga.Variation, as gaussian(absolute(0.1)); "
-        "variation.stateless makes one of a function (key, params) -> params.",
-    )
+    variation = checked(variation, "ga")
     _check_sizes(parents, children, elites, reevaluate, recombination)
     require_whole(0, warmup=warmup)
     brood = children // parents
@@ -158,9 +155,7 @@ def ga(
         key_mate, key_child = jax.random.split(child_key(state, slot, member))
         other = jax.random.randint(key_mate, (), 1, max(parents, 2), jnp.int32)
         mate = take(state.parents, (slot + other) % parents)
-        child = variation.apply(key_child, parent, Context(state.generation, mate))
-        check_like(child, parent, f"variation {name_of(variation.apply)}")
-        return child
+        return variation.apply(key_child, parent, Context(state.generation, mate))
 
     def child_key(state: State, slot: Any, member: Any) -> Key:
         return jax.random.fold_in(generation_key(state, Purpose.OFFSPRING), slot * brood + member)

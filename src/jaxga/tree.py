@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import InputError, Key, Params, require
+from jaxga.base import InputError, Key, Params, name_of, require
 
 
 class Path(tuple[str, ...]):
