@@ -147,7 +147,13 @@ PARTS = {part.__name__: part for part in (memory, age, replay, resume, descent)}
 
 @dataclass
 class Args:
-    parts: tuple[Literal["memory", "age", "replay", "resume", "descent"], ...] = ("memory", "age", "replay", "resume", "descent")
+    parts: tuple[Literal["memory", "age", "replay", "resume", "descent"], ...] = (
+        "memory",
+        "age",
+        "replay",
+        "resume",
+        "descent",
+    )
     """Which of them."""
     out: Path | None = None
     """A JSON file for the figures."""

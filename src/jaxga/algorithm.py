@@ -161,6 +161,7 @@ def ga(
         return jax.random.fold_in(generation_key(state, Purpose.OFFSPRING), slot * brood + member)
 
     def offspring(state: State, slot: Any, member: Any) -> Individual:
+        slot, member = jnp.asarray(slot, jnp.int32), jnp.asarray(member, jnp.int32)
         if state.parents is None:
             params = init(child_key(state, slot, member))
             return Individual(params, variation.init(params))

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxga.base import InputError, require_at_least
+from jaxga.base import InputError, require_whole
 
 IDLE, STARTING, SPARE = -1, -2, -3  # what a slot does that plays no episode
 TRIES = 60  # resets in a row that bring a slot to no known start
@@ -96,7 +96,7 @@ class Arena:
     def __init__(
         self, make: Make, actions: Any, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0
     ):
-        require_at_least(1, envs=envs, threads=threads)
+        require_whole(1, envs=envs, threads=threads)
         self.actions, self.nothing = actions, np.zeros((1, *actions.shape), actions.dtype)
         self.make, self.envs, self.threads, self.starts, self.unseen = make, envs, threads, starts, unseen
         self.pool: Any = None

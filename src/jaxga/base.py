@@ -81,7 +81,7 @@ def name_of(function: Any) -> str:
     if code is not None and code.co_name == "<lambda>":
         return f"<lambda> at {PurePath(code.co_filename).name}:{code.co_firstlineno}"
     name = getattr(function, "__qualname__", None) or getattr(function, "__name__", None)
-    return str(name or type(function).__qualname__)
+    return str(name or type(function).__qualname__).split("<locals>.")[-1]
 
 
 def as_key(key: Any) -> Key:

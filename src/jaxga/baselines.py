@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import optax
 
-from jaxga.base import Key, Params, Task, as_key, require, require_at_least
+from jaxga.base import Key, Params, Task, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.tree import path_key
 
@@ -47,7 +47,7 @@ def gradient_descent(
         isinstance(optimiser, optax.GradientTransformation),
         f"optimiser is {optimiser!r}, and must be one of optax, such as optax.adam(1e-3).",
     )
-    require_at_least(1, steps=steps)
+    require_whole(1, steps=steps)
     return _compiled(task, optimiser, steps)(as_key(key), start)
 
 

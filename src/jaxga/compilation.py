@@ -104,9 +104,15 @@ def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh
 
 
 def _compile_once(lowered: Any, inputs: Any) -> Any:
-    """The program of this text for these kinds of arguments; compiled, if it is not among the latest ones."""
+    """The program of this text for these kinds of arguments; compiled, if it is not among the latest ones.
+
+    The text of a program that calls back into Python does not say which function, so that one is never shared.
+    """
+    text = lowered.as_text()
+    if "callback" in text:
+        return lowered.compile()
     kinds = [(jax.typeof(leaf), getattr(leaf, "sharding", None)) for leaf in jax.tree.leaves(inputs)]
-    name = hashlib.sha256(repr((lowered.as_text(), kinds)).encode()).hexdigest()
+    name = hashlib.sha256(repr((text, kinds)).encode()).hexdigest()
     if name not in _shared:
         _shared[name] = lowered.compile()
     _shared.move_to_end(name)

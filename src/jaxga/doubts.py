@@ -53,14 +53,15 @@ class Doubts:
     def _fitness(self, record: Mapping[str, Any]) -> None:
         if record["fitness"] == -np.inf:
             self._say(
+                "fitness",
                 f"every fitness of generation {record['generation']} is minus infinity or NaN: nothing tells children "
-                "apart there, and survivors are drawn at random."
+                "apart there, and survivors are drawn at random.",
             )
         if EXACT <= abs(record["fitness"]) < np.inf and "whole" not in self.said and self._counts():
-            self.said.add("whole")
             self._say(
+                "whole",
                 f"fitness is a whole number of {abs(record['fitness']):,.0f}, and float32 holds those only up to "
-                f"{EXACT:,}: neighbours tie. Subtract a constant, or divide."
+                f"{EXACT:,}: neighbours tie. Subtract a constant, or divide.",
             )
 
     def _luck(self, record: Mapping[str, Any]) -> None:
@@ -68,9 +69,10 @@ class Doubts:
         self.led = self.led + 1 if ahead else 0
         if self.led == PATIENCE and self._noisy():
             self._say(
+                "luck",
                 f"the elite's score {record['fitness']:.4g} was measured once and kept, and is far above what its "
                 f"children get ({record['mean_fitness']:.4g} on average): the task is noisy, so it may be luck. Pass "
-                "reevaluate=True to jaxga.ga, or use jaxga.validated."
+                "reevaluate=True to jaxga.ga, or use jaxga.validated.",
             )
 
     def _counts(self) -> bool:
@@ -85,9 +87,10 @@ class Doubts:
         """May the same network score otherwise in another generation? A game may."""
         return self.task is None or is_noisy(self.algorithm, self.task)
 
-    def _say(self, text: str) -> None:
-        if text not in self.said:
-            self.said.add(text)
+    def _say(self, kind: str, text: str) -> None:
+        """A warning of this kind, once a run."""
+        if kind not in self.said:
+            self.said.add(kind)
             warnings.warn(text, RuntimeWarning, stacklevel=6)
 
 

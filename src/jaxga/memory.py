@@ -15,7 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Context, Individual, Key, Params, Strategy, Variation, as_key, require, require_at_least
+from jaxga.base import (
+    Context,
+    Individual,
+    Key,
+    Params,
+    Strategy,
+    Variation,
+    as_key,
+    require,
+    require_at_least,
+    require_whole,
+)
 from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
 from jaxga.noise import normal
 from jaxga.tree import Path, as_like, check_like, name_of, path_key, paths
@@ -286,7 +297,7 @@ def gene(
     >>> int(in_use(child.params["params"]["memory"].dense()).sum())
     1
     """
-    require_at_least(1, heads=1 if heads is None else heads)
+    require_whole(1, heads=1 if heads is None else heads)
     kinds = [(1.0, change)] if callable(change) else list(change)
     for kind in kinds:
         pair = isinstance(kind, Sequence) and len(kind) == 2

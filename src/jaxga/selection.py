@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from jaxga.base import Evaluation, Key, Selection, as_fitness, require, require_at_least
+from jaxga.base import Evaluation, Key, Selection, as_fitness, require, require_at_least, require_whole
 
 
 def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
@@ -40,7 +40,7 @@ def _places(key: Key, evaluation: Evaluation) -> tuple[jax.Array, jax.Array]:
 
 def tournament(size: int = 2) -> Selection:
     """Each survivor is the best of ``size`` drawn uniformly, with replacement (Goldberg and Deb 1991)."""
-    require_at_least(1, size=size)
+    require_whole(1, size=size)
 
     def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
         key_rank, key_draw = jax.random.split(key)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.algorithm import ga
-from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.selection import truncation
@@ -79,7 +79,7 @@ def drift(
     >>> bool(np.abs(answer.diversity - answer.expected).max() < 0.05)
     True
     """
-    require_at_least(1, generations=generations, repeats=repeats)
+    require_whole(1, generations=generations, repeats=repeats)
     carriers = parents // 2 if carriers is None else carriers
     require(
         0 < carriers < parents, f"carriers is {carriers} of {parents} parents: some must carry the allele and some not."

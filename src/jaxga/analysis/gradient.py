@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy
 
-from jaxga.base import InputError, Key, Params, Task, as_key, require, require_at_least
+from jaxga.base import InputError, Key, Params, Task, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, Histogram, plot_curves
 
@@ -50,7 +50,7 @@ def cosine(direction: Params, key: Key | int = 0, samples: int = 1024) -> Cosine
     >>> bool(abs(answer.values.std() / answer.expected - 1) < 0.03)
     True
     """
-    require_at_least(1, samples=samples)
+    require_whole(1, samples=samples)
     flat = _flatten(direction)
     length = float(jnp.linalg.norm(flat))
     require(0 < length < np.inf, f"direction has length {length}, and must have a finite one above 0.")

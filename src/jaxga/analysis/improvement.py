@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Context, Individual, Key, Params, Task, Variation, as_key, require, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Task, Variation, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.lowrank import dense
 from jaxga.report.plots import Curve, plot_curves
@@ -107,7 +107,7 @@ def improvements(
     >>> [round(chance, 1) for chance in answer.chance.tolist()], answer.best_size(16)
     ([0.5, 0.5], 1.0)
     """
-    require_at_least(2, samples=samples)
+    require_whole(2, samples=samples)
 
     def of_size(size: jax.Array, params: Params, key: Key) -> jax.Array:
         fitness, _ = _children(task, mutation, size, params, key, samples)

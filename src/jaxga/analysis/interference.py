@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, Params, State, require, require_at_least
+from jaxga.base import Algorithm, Params, State, require, require_whole
 from jaxga.compilation import jit
 from jaxga.pedigree import Pedigree, replay
 from jaxga.report.plots import Curve, plot_curves
@@ -37,7 +37,7 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any
     >>> seen.generations.tolist(), seen.values.shape
     ([5, 10], (2,))
     """
-    require_at_least(1, every=every)
+    require_whole(1, every=every)
     samples = pedigree.generations // every
     require(samples > 0, f"every is {every}, and the run has {pedigree.generations} generations: take a smaller one.")
     first = 1 if jax.eval_shape(algorithm.init, pedigree.key).parents is None else 0
@@ -107,7 +107,7 @@ def interference(
       every: generations from one look to the next.
       samples: children of a parent, at most its brood.
     """
-    require_at_least(1, samples=samples)
+    require_whole(1, samples=samples)
     members = jnp.arange(min(samples, algorithm.brood), dtype=jnp.int32)
 
     def of_parent(state: State, slot: jax.Array) -> tuple[jax.Array, ...]:

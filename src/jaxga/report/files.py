@@ -246,9 +246,9 @@ def _plain(value: Any) -> Any:
 PROGRAMS = {
     "init": "other first parents or step sizes",
     "score": "another variation, task or data",
-    "select": "another selection",
+    "select": "another selection or recombination",
     "advance": "another recombination",
-}  # that a run is made of, and what it means where they differ
+}  # that a run is made of, and what it means where they differ; one that differs shows in those below it, too
 
 
 def differences(there: Record, here: Record) -> list[str]:
@@ -261,7 +261,7 @@ def differences(there: Record, here: Record) -> list[str]:
     if found or there.get("versions") != here["versions"]:
         return found
     programs = there.get("programs", {})
-    return [what for name, what in PROGRAMS.items() if programs.get(name) != here["programs"].get(name)]
+    return [what for name, what in PROGRAMS.items() if programs.get(name) != here["programs"].get(name)][:1]
 
 
 def _differences(old: Record, new: Record) -> str:

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import InputError, Key, require_at_least
+from jaxga.base import InputError, Key, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
 SUBSTEPS, SECONDS = 5, 0.01  # of physics in a step of the agent, and each of them
@@ -104,7 +104,7 @@ def ant_goal(seen: bool = False, max_steps: int = 200) -> Environment:
 
 
 def _ant(max_steps: int, draw: Any, told: Any) -> Environment:
-    require_at_least(1, max_steps=max_steps)
+    require_whole(1, max_steps=max_steps)
     mjx, model, template = _physics()
     standard = partial(jax.numpy_dtype_promotion, "standard")  # what MJX is written for
     start = jnp.asarray(template.qpos, jnp.float32)

@@ -14,7 +14,7 @@ import numpy as np
 from flax import linen
 
 from jaxga.arena import known_starts, memory_of, starts_again
-from jaxga.base import Game, Key, independent, require, require_at_least
+from jaxga.base import Game, Key, independent, require, require_whole
 from jaxga.nn import ConvNet
 from jaxga.tasks.games import check_name, envpool, make_game, make_pool
 
@@ -100,7 +100,7 @@ def atari(
     4052658
     """
     check_name(game, atari_games())
-    require_at_least(1, frame_skip=frame_skip, stack=stack, noops=noops)
+    require_whole(1, frame_skip=frame_skip, stack=stack, noops=noops)
     require(0 <= sticky <= 1, f"sticky is {sticky}, and must lie between 0 and 1.")
     config = {
         "frame_skip": frame_skip,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Evaluation, Key, Params, Task, common, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Task, common, require, require_whole
 from jaxga.data import Images
 from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right
@@ -58,7 +58,7 @@ def classification(
     """
     parts = _checked(images, network)
     total = len(images.train_labels)
-    require_at_least(1, batch=total if batch is None else batch)
+    require_whole(1, batch=total if batch is None else batch)
     require((batch or 0) <= total, f"batch is {batch}, and there are {total} training images: take fewer, or all.")
     mean, scale = (images.train_images.mean(), images.train_images.std()) if normalise else (0.0, 1.0)
     (inputs, labels), *unseen = (

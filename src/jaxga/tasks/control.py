@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Evaluation, InputError, Key, Params, Task, as_key, independent, require, require_at_least
+from jaxga.base import Evaluation, InputError, Key, Params, Task, as_key, independent, require, require_whole
 from jaxga.tree import path_key, where
 
 State = Any
@@ -174,7 +174,7 @@ def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200
     ((4,), True)
     """
     _require_environment(environment)
-    require_at_least(1, episodes=episodes, steps=steps)
+    require_whole(1, episodes=episodes, steps=steps)
 
     def step(carry: tuple[State, jax.Array], key: Key) -> tuple[Any, tuple[jax.Array, jax.Array]]:
         state, over = carry
@@ -248,7 +248,7 @@ def control(
     """
     _require_environment(environment)
     limit = environment.max_steps if max_steps is None else max_steps
-    require_at_least(1, episodes=episodes, max_steps=limit, block=block, validation_episodes=validation_episodes)
+    require_whole(1, episodes=episodes, max_steps=limit, block=block, validation_episodes=validation_episodes)
     require(act is None or not isinstance(network, Policy), "act is for a network: a Policy acts by itself.")
     _check(environment)
     policy = network if isinstance(network, Policy) else feedforward(network, environment, act)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import InputError, Key, require, require_at_least
+from jaxga.base import InputError, Key, require, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
 GRAVITY, POLE_MASS, TOTAL_MASS, HALF_LENGTH = 9.8, 0.1, 1.1, 0.5
@@ -27,7 +27,7 @@ def cartpole(max_steps: int = 500) -> Environment:
     >>> observation.shape, float(reward), bool(done), bool(observation[1] > 0)
     ((4,), 1.0, False, True)
     """
-    require_at_least(1, max_steps=max_steps)
+    require_whole(1, max_steps=max_steps)
 
     def reset(key: Key) -> tuple[jax.Array, jax.Array]:
         state = jax.random.uniform(key, (4,), jnp.float32, -0.05, 0.05)
@@ -69,7 +69,7 @@ def bandit(levers: int = 2, pulls: int = 20) -> Environment:
     >>> observation[:3].tolist()
     [1.0, 0.0, 0.0]
     """
-    require_at_least(1, levers=levers, pulls=pulls)
+    require_whole(1, levers=levers, pulls=pulls)
     numbers = np.arange(levers, dtype=np.int32)
 
     def seen(action: Action, reward: jax.Array, left: jax.Array) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Game, InputError, Key, Params, independent, require, require_at_least
+from jaxga.base import Game, InputError, Key, Params, independent, require, require_whole
 
 SEEDS = 2**31 - 1
 Prepare = Callable[[jax.Array], jax.Array]  # observations [B, ...] -> what the network sees
@@ -77,7 +77,7 @@ def make_game(
     **config: Any,
 ) -> Game:
     """A game whose episodes have an environment each, seeded with their start."""
-    require_at_least(1, max_steps=max_steps)
+    require_whole(1, max_steps=max_steps)
     library = envpool()
     seen, actions = _spaces(library.make_spec(task_id, **config))
     simple = hasattr(seen, "shape") and seen.shape is not None and (hasattr(actions, "n") or hasattr(actions, "low"))

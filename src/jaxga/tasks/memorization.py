@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen
 from jax.core import Tracer
 
-from jaxga.base import Evaluation, Key, Params, Task, as_key, common, independent, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Task, as_key, common, independent, require, require_whole
 from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right, sampled
 from jaxga.tree import path_key
@@ -58,8 +58,8 @@ def memorization(
     >>> task.evaluate(jax.random.key(1), params).fitness.shape
     ()
     """
-    require_at_least(1, points=points)
-    require_at_least(2, classes=classes)
+    require_whole(1, points=points)
+    require_whole(2, classes=classes)
     require(all(side >= 1 for side in shape), f"shape is {tuple(shape)}, and every side must be 1 or more.")
     inputs, labels = noise(points, shape, classes, seed)
     return labelled(network, inputs, labels, loss=loss, tiebreak=tiebreak, dtype=dtype)

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxga.base import Evaluation, Key, Params, Task, common, independent, require, require_at_least
+from jaxga.base import Evaluation, Key, Params, Task, common, independent, require, require_at_least, require_whole
 from jaxga.data import Images
 from jaxga.tree import check_like
 
@@ -28,7 +28,7 @@ def glyphs(train: int = 1000, validation: int = 1000, size: int = 16, noise: flo
     >>> images.train_images.shape, images.validation_labels.shape
     ((3, 16, 16, 1), (2,))
     """
-    require_at_least(5, size=size)
+    require_whole(5, size=size)
     require_at_least(0, noise=noise)
     shapes = np.array([[[dot == "#" for dot in part] for part in row.split()] for row in GLYPHS.split("\n") if row])
     shapes = shapes.transpose(1, 0, 2).astype(np.float32)  # [10, 5, 5]
@@ -45,7 +45,7 @@ def glyphs(train: int = 1000, validation: int = 1000, size: int = 16, noise: flo
 
 def count_ones(train: int = 1000, validation: int = 1000, size: int = 6, seed: int = 0) -> Images:
     """Images of ``size x size`` random bits; the label is how many are 1, modulo 10. No bit matters by itself."""
-    require_at_least(1, size=size)
+    require_whole(1, size=size)
 
     def draw(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
         bits = rng.integers(0, 2, (number, size, size, 1))
@@ -55,7 +55,7 @@ def count_ones(train: int = 1000, validation: int = 1000, size: int = 6, seed: i
 
 
 def _images(draw: Any, train: int, validation: int, seed: int) -> Images:
-    require_at_least(1, train=train, validation=validation)
+    require_whole(1, train=train, validation=validation)
     parts = [
         draw(rng, number) for rng, number in zip(np.random.default_rng(seed).spawn(2), (train, validation), strict=True)
     ]
@@ -72,7 +72,7 @@ def cat_in_dogs(
     A prototype for the cat takes dogs with it, however well it is aimed; so it is of use only where others hold the
     dogs already, and nothing selects for that.
     """
-    require_at_least(1, dogs=dogs, dimension=dimension)
+    require_whole(1, dogs=dogs, dimension=dimension)
     rng = np.random.default_rng(seed)
     middle = rng.standard_normal(dimension)
     middle /= np.linalg.norm(middle)
@@ -86,7 +86,7 @@ def ring(points: int = 24, radius: float = 0.5) -> tuple[np.ndarray, np.ndarray]
     With two prototypes a point is told by the sign of a linear function. Its mean over the ring is its value in the
     middle, so no two prototypes can do it, of whatever length; four can.
     """
-    require_at_least(3, points=points)
+    require_whole(3, points=points)
     angle = 2 * np.pi * np.arange(points) / points
     around = np.stack([radius * np.cos(angle), radius * np.sin(angle), np.ones(points)], axis=1)
     inputs = np.vstack([around, [[0, 0, 1]]]).astype(np.float32)

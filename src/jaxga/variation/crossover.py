@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
+from jaxga.base import Context, Individual, Key, Variation, require, require_whole
 from jaxga.lowrank import dense
 from jaxga.tree import Path, name_of, path_key, paths
 from jaxga.variation.checks import require_function, require_probability, spreads_over
@@ -116,5 +116,5 @@ def average(
     ``scale=k ** 0.5`` makes good. For `low_rank` children no child is ever built. ``projection`` is that of the new
     parent, such as `keep_norm` or ``decay(1e-3)``: a random walk in weights that do not matter makes networks wild.
     """
-    require_at_least(1, children=children)
+    require_whole(1, children=children)
     return Recombination(children, weights, scale, projection)

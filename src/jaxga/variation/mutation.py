@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Variation, require, require_whole
 from jaxga.lowrank import add_factors, dense, dense_leaf, is_low_rank
 from jaxga.noise import normal
 from jaxga.tree import as_like, check_like, key_tree, name_of, size
@@ -118,7 +118,7 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
     exactly that many differ and each is as likely as any other (up to rounding of the stretches).
     """
     require_step_size(step_size, "sparse")
-    require_at_least(1, weights=weights)
+    require_whole(1, weights=weights)
 
     def move(key: Key, params: Params, sizes: Any) -> Params:
         params = dense(params)
@@ -175,7 +175,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
     its matrix products and are never built (`jaxga.lowrank`). A step size must be one number a leaf, not one a weight.
     """
     require_step_size(step_size, "low_rank")
-    require_at_least(1, rank=rank)
+    require_whole(1, rank=rank)
 
     def numbers(leaf: Any) -> int:
         if 0 in leaf.shape:

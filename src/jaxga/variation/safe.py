@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
+from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least, require_whole
 from jaxga.lowrank import dense, scale_step, step_leaf
 from jaxga.tree import check_like, name_of
 from jaxga.variation.checks import checked, require_function
@@ -98,7 +98,7 @@ def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterat
     variation = checked(variation, "safe_rescale")
     require_function("outputs", outputs, "the params that returns (inputs, numbers for each)")
     require_at_least(0, divergence=divergence)
-    require_at_least(1, iterations=iterations)
+    require_whole(1, iterations=iterations)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         params = dense(parent.params)
