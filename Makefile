@@ -37,7 +37,7 @@ $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -m venv $(VENV)
 	@echo "Updating pip in it ..."
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@echo "Installing jaxga, and what it and its tests need (one to three minutes, a download of about 400 MB) ..."
+	@echo "Installing jaxga and its packages, those of the tests too (2 GB, about a minute and a half) ..."
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $@
 

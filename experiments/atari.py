@@ -21,6 +21,7 @@ from rich.progress import TextColumn
 
 import jaxga
 from jaxga import arena, pedigree, report, tasks, variation
+from jaxga.base import require_at_least
 from jaxga.tasks.atari import film
 
 
@@ -250,7 +251,7 @@ def speeds(args: Args, plays: jaxga.Rollouts, history: dict[str, np.ndarray]) ->
     """Steps a second of the median generation, compilation left out, and of the emulators alone."""
     steps, seconds = (np.diff(history[name], prepend=0) for name in (jaxga.PLAYED, "seconds"))
     rate = float(np.median((steps / seconds)[1:] if len(steps) > 1 else steps / seconds))
-    ceiling = plays.arena.random_play(2.0 if args.quick else 10.0)
+    ceiling = plays.arena.random_play(0.5 if args.quick else 10.0)
     return {
         "frames_per_second": round(rate * args.frame_skip, 1),
         "random_frames_per_second": round(ceiling * args.frame_skip, 1),
@@ -263,13 +264,13 @@ def shrunk(args: Args) -> Args:
     few = {
         "children": 16,
         "parents": min(args.parents, 4),
-        "validation": 4,
-        "validation_episodes": 4,
-        "test_episodes": 8,
+        "validation": min(args.validation, 4),
+        "validation_episodes": 2,
+        "test_episodes": 4,
         "envs": 8,
     }
-    generations = min(args.generations, 3)
-    return replace(args, network="small", max_steps=40, test_steps=40, generations=generations, **few)
+    generations = min(args.generations, 2)
+    return replace(args, network="small", max_steps=30, test_steps=30, generations=generations, **few)
 
 
 def main(args: Args) -> int:
@@ -282,6 +283,14 @@ def main(args: Args) -> int:
         f"frames is {args.frames:,.0f}, and one generation of {args.children:,} children takes {least:,} at the very "
         "least: raise --frames, or lower --children.",
     )
+    require_at_least(
+        1,
+        generations=args.generations,
+        average=args.average,
+        test_episodes=args.test_episodes,
+        test_steps=args.test_steps,
+    )
+    require_at_least(0, validation=args.validation)
     progress = GameProgress(args)
     plays = player(args, algorithm, game, progress.watch)
     players = jaxga.backend.of_games(args.backend, partial(worker, args), plays, args.workers)

@@ -8,7 +8,7 @@ import json
 import sys
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import atari
 import numpy as np
@@ -40,14 +40,14 @@ class Args:
     """N."""
     sigma: float = atari.Args.sigma
     """Step size, absolute."""
-    mutation: str = atari.Args.mutation
-    """gaussian or low_rank."""
+    mutation: Literal["gaussian", "low_rank"] = atari.Args.mutation
+    """Noise on every weight, or of rank 1."""
     validation: int = atari.Args.validation
     """Candidates for the elite; 0 keeps the best score of training."""
     sticky: float = atari.Args.sticky
     """Probability that the emulator repeats the action before."""
-    network: str = atari.Args.network
-    """large or small."""
+    network: Literal["large", "small"] = atari.Args.network
+    """As in `atari.py`."""
     envs: int | None = None
     """Episodes that are played at once."""
     threads: int | None = None
@@ -65,7 +65,7 @@ class Args:
     resume: bool = False
     """Keep what --out has finished, and go on with the rest."""
     quick: bool = False
-    """Two games, tiny runs: about a minute."""
+    """One game, two tiny runs of random networks: they take seconds."""
 
 
 def estimate(args: Args) -> dict[str, Any]:
@@ -73,7 +73,7 @@ def estimate(args: Args) -> dict[str, Any]:
     _, game = atari.make(atari.Args(game=args.games[0], children=args.children, parents=args.parents))
     threads = args.threads or cores()
     place = arena.Arena(game.make, game.actions, args.envs or 8 * threads, threads)
-    speed = place.random_play(3.0) * game.frames
+    speed = place.random_play(0.5 if args.quick else 3.0) * game.frames
     runs = len(args.games) * args.seeds
     hours = runs * args.frames / (SHARE * speed) / 3600
     cost = {"dollars": round(hours * args.dollars_per_hour, 2)} if args.dollars_per_hour else {}
@@ -82,9 +82,14 @@ def estimate(args: Args) -> dict[str, Any]:
 
 def main(args: Args) -> int:
     if args.quick and not args.resume:
-        args.games, args.seeds = ("Frostbite", "Freeway"), 2
+        args.games, args.seeds, args.generations, args.validation = ("Frostbite",), 2, 1, 0
     jaxga.require(len(args.games) > 0, "games is empty: name at least one.")
     jaxga.require(args.seeds >= 1, f"seeds is {args.seeds}, and must be 1 or more.")
+    jaxga.require(args.frames > 0, f"frames is {args.frames:g}, and must be more than 0.")
+    threads, envs = (1 if number is None else number for number in (args.threads, args.envs))
+    jaxga.require(
+        min(threads, envs) >= 1, f"threads is {args.threads} and envs is {args.envs}: take 1 or more of both."
+    )
     for name in args.games:
         check_name(name, tasks.atari_games())
     report.print_table([estimate(args)], f"At {SHARE:.0%} of the emulator's speed here (a run may end earlier)")

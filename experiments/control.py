@@ -106,6 +106,8 @@ def environment(name: str) -> tasks.Environment:
 
 def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Task]:
     """The algorithm and the task that the arguments describe."""
+    jaxga.require(args.average >= 1, f"average is {args.average}, and must be 1 or more.")
+    jaxga.require(min(args.hidden, default=1) >= 1, f"hidden is {args.hidden}, and every width must be 1 or more.")
     world = environment(args.task)
     task = tasks.control(
         world, nn.MLP((*args.hidden, world.outputs)), episodes=args.episodes, max_steps=args.max_steps,

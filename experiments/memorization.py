@@ -69,11 +69,12 @@ class Args:
     resume: bool = False
     """Go on with the run in --out; its arguments need not be repeated."""
     quick: bool = False
-    """A small one that takes seconds."""
+    """A small one that takes seconds: a perceptron memorizes 16 vectors."""
 
 
 def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     """The task and the algorithm that the arguments describe."""
+    jaxga.require(args.average is None or args.average >= 1, f"average is {args.average}, and must be 1 or more.")
     network = nn.ConvNet(args.classes, kernel_init=nn.notes_normal)
     if len(args.shape) == 1:
         network = nn.MLP((128, args.classes))
@@ -108,7 +109,7 @@ def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task
 
 def main(args: Args) -> int:
     if args.quick and not args.resume:
-        args.points, args.shape, args.children, args.generations = 8, (40, 40, 1), 16, 10
+        args.points, args.shape, args.children, args.generations, args.sigma = 16, (64,), 64, 100, 0.1
     task, algorithm = make(args)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
     out = args.out or report.find_run("memorization", asdict(args))

@@ -12,6 +12,7 @@ import jax
 
 import jaxga
 from jaxga import nn, report, tasks, variation
+from jaxga.base import require_at_least
 
 SIZES = {
     "p2 c128": (2, 128),
@@ -62,6 +63,10 @@ def main(args: Args) -> None:
         args.generations, args.seeds, args.points, args.shape, args.sizes = 5, 2, 16, (40, 40, 1), ("p2 c64",)
     unknown = sorted(set(args.sizes) - set(SIZES))
     jaxga.require(not unknown, f"sizes {unknown} are none of {list(SIZES)}: take some of these.")
+    jaxga.require(len(args.sizes) > 0, f"sizes is empty: name at least one of {list(SIZES)}.")
+    jaxga.require(len(args.sigmas) > 0, "sigmas is empty: give at least one.")
+    jaxga.require(min(args.sigmas) >= 0, f"sigmas is {args.sigmas}, and none may be less than 0.")
+    require_at_least(1, seeds=args.seeds, generations=args.generations)
     network = nn.ConvNet(10, use_bias=False, kernel_init=nn.notes_normal)
     task = tasks.memorization(network, points=args.points, shape=args.shape)
 

@@ -28,12 +28,13 @@ import numpy as np
 
 import jaxga
 from jaxga import analysis, memory, nn, report, tasks, variation
-from jaxga.base import Context
+from jaxga.base import Context, require_at_least
 from jaxga.report.files import describe_machine
 from jaxga.tree import take
 
 Part = Literal["notes", "variants", "frequencies", "till_death", "recipes", "start", "chance", "sigma", "normalisation",
                "robustness", "interference", "skills"]  # fmt: skip
+QUICK: tuple[Part, ...] = ("chance", "normalisation", "interference")
 DIMENSION, CLASSES = 128, 10
 CHILDREN = 1024  # of a generation till death
 
@@ -53,7 +54,7 @@ class Args:
     out: Path | None = None
     """Where the figures and pictures go; default runs/memory_study/<id>."""
     quick: bool = False
-    """A small one that takes some minutes."""
+    """A small one that takes seconds: chance, normalisation and interference, unless --parts names others."""
 
 
 def task_of(args: Args, heads: int, loss: tasks.Loss, start: memory.Start = "zeros", points: int = 0) -> Any:
@@ -125,7 +126,7 @@ def variants(args: Args, out: Path) -> list[dict[str, Any]]:
         "mixed, all heads vote": (memory.mixed(), {"temperature": 1.0}, {}),
     }
     rows = []
-    for name, (change, options, decides) in recipes.items():
+    for name, (change, options, decides) in list(recipes.items())[:: 7 if args.quick else 1]:
         network = memory.PrototypeMemory(CLASSES, **{"heads": heads, **options})
         task = tasks.memorization(
             network, points=args.points, shape=(DIMENSION,), loss=tasks.errors,
@@ -370,7 +371,7 @@ def interference(args: Args, out: Path) -> list[dict[str, Any]]:
     result = jaxga.run(algorithm, task, 0, generations=20_000, stop=jaxga.stop.target(0))
     points, labels = noise(args)
     knows = lambda params: tasks.right(network.apply(params, points), labels)  # noqa: E731
-    found = analysis.interference(algorithm, result.pedigree, knows, every=10)
+    found = analysis.interference(algorithm, result.pedigree, knows, every=2 if args.quick else 10)
     found.plot(out / "interference.png")
     last = len(found.generations) - 1
     return [
@@ -392,7 +393,9 @@ def skills(args: Args, out: Path) -> list[dict[str, Any]]:
         "perceptron": (layers, variation.low_rank(variation.relative(0.05))),
     }
     rows, panels = [], []
-    for (name, (network, change)), parents in itertools.product(kinds.items(), (1, 16)):
+    for (name, (network, change)), parents in itertools.product(
+        list(kinds.items())[:: 2 if args.quick else 1], (1, 16)
+    ):
         first, second = (
             tasks.memorization(network, points=half, shape=(DIMENSION,), loss=tasks.errors, seed=data)
             for data in (0, 1)
@@ -436,8 +439,11 @@ QUESTIONS: dict[Part, Callable[[Args, Path], list[dict[str, Any]]]] = {
 def main(args: Args) -> None:
     if args.quick:
         args.seeds, args.points, args.many, args.seconds = 2, 12, 16, 20.0
-    out = args.out or report.find_run("memory_study", {})
-    out.mkdir(parents=True, exist_ok=True)
+        args.parts = QUICK if args.parts == get_args(Part) else args.parts
+    jaxga.require(len(args.parts) > 0, f"parts is empty: name at least one of {', '.join(get_args(Part))}.")
+    require_at_least(1, seeds=args.seeds, points=args.points, many=args.many)
+    require_at_least(0, seconds=args.seconds)
+    out = report.make_directory(args.out or report.find_run("memory_study", {}))
     found: dict[str, Any] = {"name": "memory_study", "machine": describe_machine()}
     for part in args.parts:
         begun = time.monotonic()

@@ -5,6 +5,7 @@
 * mixture: scikit-learn's digits, which can be understood, and 64 images of noise, which can only be memorized.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,13 @@ from flax import linen
 
 import jaxga
 from jaxga import data, memory, nn, report, tasks, variation
+from jaxga.base import require_at_least
 from jaxga.report.files import describe_machine
 from jaxga.tree import take
 
 Question = Literal["glyphs", "count_ones", "mixture"]
+QUICK: tuple[Question, ...] = ("glyphs",)
+EVERY = 10  # generations from one validation to the next
 POINTS = 64  # of noise in the mixture
 SIZE = 12  # of an image with a glyph
 
@@ -41,7 +45,7 @@ class Args:
     out: Path | None = None
     """Where the figures and the picture go; default runs/patterns/<id>."""
     quick: bool = False
-    """A small one that takes a minute."""
+    """A small one that takes seconds: glyphs alone, unless --questions names others."""
 
 
 def images_of(question: Question) -> data.Images:
@@ -100,17 +104,22 @@ def noise_known(network: linen.Module, result: jaxga.Result, shape: tuple[int, .
 
 def main(args: Args) -> None:
     if args.quick:
-        args.heads, args.children, args.generations, args.seeds = 16, 32, 10, 2
-    out = args.out or report.find_run("patterns", {})
-    out.mkdir(parents=True, exist_ok=True)
+        args.heads, args.children, args.generations, args.seeds = 16, 32, 50, 2
+        args.questions = QUICK if args.questions == get_args(Question) else args.questions
+    jaxga.require(len(args.questions) > 0, f"questions is empty: name at least one of {', '.join(get_args(Question))}.")
+    require_at_least(1, seeds=args.seeds, heads=args.heads)
+    require_at_least(EVERY, generations=args.generations)
+    for question, make in itertools.product(args.questions, NETWORKS.values()):
+        make(args, question)  # what cannot work is refused before anything is written
+    out = report.make_directory(args.out or report.find_run("patterns", {}))
     panels: list[Any] = []
     found: dict[str, Any] = {"name": "patterns", "machine": describe_machine()}
     for question in args.questions:
         rows, curves = [], []
         for name, make in NETWORKS.items():
             network, task, algorithm = make(args, question)
-            options: dict[str, Any] = {"generations": args.generations, "validate_every": 10}
-            jaxga.run(algorithm, task, generations=1)  # compiled before the clock runs
+            options: dict[str, Any] = {"generations": args.generations, "validate_every": EVERY}
+            jaxga.run(algorithm, task, **{**options, "generations": 1})  # compiled before the clock runs
             runs = [jaxga.run(algorithm, task, seed, **options) for seed in range(args.seeds)]
             accuracy = np.array([run.history["validation_accuracy"] for run in runs])
             seen = ~np.isnan(accuracy[0])

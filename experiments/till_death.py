@@ -85,6 +85,12 @@ class Args:
 def network(args: Args) -> memory.PrototypeMemory:
     """The memory that evolves."""
     heads = 2 * args.points if args.heads is None else args.heads
+    jaxga.require(heads >= 1, f"heads is {heads}, and must be 1 or more.")
+    jaxga.require(1 <= args.genes <= heads, f"genes is {args.genes}, and must lie between 1 and the {heads} heads.")
+    hot = args.temperature is None or args.temperature > 0
+    jaxga.require(
+        hot, f"temperature is {args.temperature}, and must be more than 0: leave it out, and one head answers."
+    )
     return memory.PrototypeMemory(
         10, heads=heads, similarity=args.similarity, temperature=args.temperature, start=args.start
     )
@@ -92,6 +98,7 @@ def network(args: Args) -> memory.PrototypeMemory:
 
 def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     """The task and the algorithm that the arguments describe."""
+    jaxga.require(args.points >= 1, f"points is {args.points}, and must be 1 or more.")
     net = network(args)
     task = tasks.memorization(
         net, points=args.points, shape=(args.dimension,), loss=LOSSES[args.loss],

@@ -14,7 +14,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from jaxga.base import Algorithm, InputError, Key, State, Task, Verdict, as_key, require, require_whole
+from jaxga.base import (
+    Algorithm,
+    InputError,
+    Key,
+    State,
+    Task,
+    Verdict,
+    as_key,
+    require,
+    require_at_least,
+    require_whole,
+)
 from jaxga.compilation import jit
 from jaxga.devices import RUNS, Devices, chosen, mesh
 from jaxga.evaluate import together, vmapped
@@ -123,7 +134,11 @@ def run_seeds(
       Interrupted: where Ctrl-C ended the series: ``resume`` goes on with the run that it ended.
     """
     first, count = arguments["seed"], arguments["seeds"]
-    require_whole(1, seeds=count)
+    least = {
+        name: options[name] for name in ("generations", "validate_every", "chunk") if options.get(name) is not None
+    }
+    require_whole(1, seeds=count, **least)  # before anything is written
+    require_at_least(0, seconds=options.get("seconds", 0))
     if count > 1:
         RunDirectory(out, name, arguments, resume)
     results: list[Result] = []

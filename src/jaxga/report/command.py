@@ -1,8 +1,12 @@
 """The command line of an experiment: a dataclass of arguments, clear errors, exit codes."""
 
+import contextlib
 import dataclasses
+import io
+import itertools
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -11,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import tyro
 
 from jaxga import distributed
@@ -25,23 +30,25 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
     """Parse ``arguments`` (a dataclass with at least ``out``), call ``main`` and exit.
 
     With ``--resume --out DIR`` the arguments of the run in DIR are the defaults, so that nothing needs to be repeated.
-    With ``--backend hosts`` the processes find one another first. An `InputError` becomes one sentence on stderr and
-    exit code 2. Ctrl-C and SIGTERM end it with exit code 130: a run has then saved, and it is said how to go on. What
-    ``main`` returns is the exit code otherwise.
+    With ``--backend hosts`` the processes find one another first. With ``--quick`` programs are compiled fast, and run
+    slower. An `InputError` becomes one sentence on stderr and exit code 2. Ctrl-C and SIGTERM end it with exit code
+    130: a run has then saved, and it is said how to go on. What ``main`` returns is the exit code otherwise.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    values = tyro.cli(arguments, args=argv)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
+        values = _parsed(arguments, argv)
         use_cores()
         keep_programs()
         if getattr(values, "backend", "") == "hosts":
             distributed.initialize()
         if getattr(values, "resume", False):
             saved = json.loads(distributed.from_first(lambda: _saved(values.out)))
-            values = tyro.cli(arguments, args=argv, default=_as_arguments(arguments, saved, values.out))
+            values = _parsed(arguments, argv, default=_as_arguments(arguments, saved, values.out))
+        if getattr(values, "quick", False):  # which mostly waits for the compiler
+            jax.config.update("jax_disable_most_optimizations", True)
         sys.exit(main(values) or 0)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -59,6 +66,29 @@ def _how_to_go_on(directory: Path | None) -> str:
     if directory is None:
         return "Stopped. The run that was going on has no directory, and was not saved."
     return f"Stopped and saved. To go on: {os.path.relpath(sys.executable)} {sys.argv[0]} --resume --out {directory}"
+
+
+def _parsed(arguments: type[Any], argv: list[str], **default: Any) -> Any:
+    """What the command line says; where it cannot be read, tyro's box of text as one sentence."""
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            return tyro.cli(arguments, args=argv, **default)
+    except SystemExit as stop:
+        if stop.code:
+            raise InputError(_sentence(said.getvalue())) from None
+        raise
+
+
+def _sentence(box: str) -> str:
+    """What stands between the title of tyro's box and its first rule, and the arguments that it thinks were meant."""
+    lines = [line.strip(" │|") for line in box.splitlines()[1:]]
+    parts = [list(group) for rule, group in itertools.groupby(lines, lambda line: not line.strip("-─╭╮╰╯")) if not rule]
+    wrong, *hints = (" ".join(part) for part in parts)
+    meant = [re.findall("--[a-z][a-z-]*", hint) for hint in hints if "Perhaps you meant" in hint]
+    names = list(dict.fromkeys(itertools.chain(*meant)))[:3]
+    advice = f"did you mean {' or '.join(names)}?" if names else "--help says what there is."
+    return f"{wrong[0].lower()}{wrong[1:].rstrip('.')}; {advice}"
 
 
 def exit_code(result: Any) -> int | None:

@@ -58,6 +58,24 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path} is damaged ({error}): restore it, or start again in another directory.") from error
 
 
+def make_directory(path: Path) -> Path:
+    """``path``, made with what is above it.
+
+    Raises:
+      InputError: where that cannot be.
+    """
+    _not_a_file(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out is {path}, which cannot be made ({error.strerror}): name another directory.") from error
+    return path
+
+
+def _not_a_file(path: Path) -> None:
+    require(not path.exists() or path.is_dir(), f"out is {path}, a file: name a directory.")
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file at once: it is the old one or the new one, never half of it."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
@@ -121,13 +139,13 @@ class RunDirectory:
 
     def _open(self) -> bytes:
         self._check(self.resume)
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_directory(self.path)
         write_json(self.path / "config.json", self.config)
         return b""
 
     def _check(self, resume: bool) -> None:
         file = self.path / "config.json"
-        require(not self.path.exists() or self.path.is_dir(), f"out is {self.path}, a file: name a directory.")
+        _not_a_file(self.path)
         if not file.exists():
             return
         old = read_json(file)
