@@ -208,11 +208,13 @@ def test_a_run_that_was_left_within_a_generation_goes_on_as_if_it_had_not(pole, 
     def kill(*news):
         told.append(news)
         if len(told) == int(0.6 * len(heard)):  # in generation 1
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
 
     whole = go(tmp_path / "whole", watch=lambda *news: heard.append(news))
-    left = go(tmp_path / "left", watch=kill)
-    assert left.stopped_because == "interrupted by SIGTERM"
+    with pytest.raises(jaxga.Interrupted) as caught:
+        go(tmp_path / "left", watch=kill)
+    left = caught.value.result
+    assert left.stopped_because == "interrupted by SIGINT"
     assert 0 < int(left.state.generation) < 3
     resumed = go(tmp_path / "left", resume=True)
     chex.assert_trees_all_equal(whole.state, resumed.state)

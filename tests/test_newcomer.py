@@ -289,7 +289,7 @@ class Fourth(NamedTuple):
         (lambda: run(make(), key=0.5), r"key is 0.5: give a seed \(a whole number\) or jax.random.key"),
         (lambda: run(make(), key=jax.random.split(as_key(0))), r"key has shape \(2,\), and one key is due"),
         (lambda: run(make(), task=tasks.cartpole()), r"task is Environment, and must be a jaxga.Task"),
-        (lambda: jaxga.vmapped(make(), tasks.cartpole()), r"of an environment by tasks.control\(environment, network\)"),
+        (lambda: jaxga.vmapped(make(), tasks.cartpole()), r"by tasks.control\(environment, network\)"),
         (
             lambda: run(make(), jaxga.vmapped(make(), SQUARE), chunk=4, devices=1, validate_every=5),
             "chunk and devices and validate_every would have no effect, because task is an evaluator",
