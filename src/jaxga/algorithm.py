@@ -33,7 +33,7 @@ from jaxga.base import (
 from jaxga.compilation import jit
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
-from jaxga.tree import check_like, check_params, expand, named_leaves, replicate, take, where
+from jaxga.tree import check_like, check_params, expand, iota, named_leaves, replicate, take, where
 from jaxga.variation.checks import checked
 from jaxga.variation.crossover import Recombination
 from jaxga.variation.projection import Projection, project
@@ -173,7 +173,7 @@ def ga(
         key_rank, key_select = jax.random.split(generation_key(state, Purpose.SELECTION))
         ranked = order = ranking(key_rank, evaluation)
         if champion is not None:
-            order = ranked[jnp.argsort(ranked != champion(evaluation), stable=True)]
+            order = ranked[jnp.argsort(ranked != jnp.asarray(champion(evaluation), jnp.int32), stable=True)]
         safe = elites if state.parents is not None else 0
         if selection is truncation:  # the elites are among the best anyway
             chosen = order[: parents * averaged]
@@ -242,7 +242,7 @@ def population(algorithm: Algorithm, state: State) -> Individual:
 
 
 def _population(algorithm: Algorithm, state: State) -> Individual:
-    return jax.vmap(partial(candidate, algorithm, state))(jnp.arange(algorithm.children))
+    return jax.vmap(partial(candidate, algorithm, state))(iota(algorithm.children))
 
 
 def _checked_founders(founders: Params, due: Params, who: str) -> Params:
@@ -314,7 +314,7 @@ def _rest(selection: Selection, key: Key, evaluation: Evaluation, safe: jax.Arra
     if num == safe.size:
         return safe[:0]
     # A mask, not a scatter: XLA (0.10.2) scatters wrongly into a vector whose shards are uneven.
-    out = (jnp.arange(evaluation.fitness.size)[:, None] == safe).any(axis=1)
+    out = (iota(evaluation.fitness.size)[:, None] == safe).any(axis=1)
     due = num - safe.size
     chosen = selection(key, evaluation._replace(fitness=jnp.where(out, jnp.nan, evaluation.fitness)), due)
     found = getattr(chosen, "shape", None), getattr(chosen, "dtype", type(chosen).__name__)
@@ -501,7 +501,7 @@ def _average(
     strategy = jax.tree.map(
         lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(state.parents.strategy, slots[0])
     )
-    first = jnp.arange(len(chunks[0]), dtype=jnp.int32) == 0  # the chunk with the best child, whom it begins with
+    first = iota(len(chunks[0])) == 0  # the chunk with the best child, whom it begins with
     total, _ = jax.lax.scan(add, Individual(base, strategy), (chunks, first))
     if projection is None:
         return total

@@ -37,7 +37,7 @@ from jaxga.report.statistics import Interval, median_interval
 from jaxga.run import BEST_VALIDATION, Program, Result, generation, run
 from jaxga.signals import Interrupted
 from jaxga.stop import never
-from jaxga.tree import in_one, in_parts
+from jaxga.tree import in_one, in_parts, iota
 
 VERDICT = "verdict"  # of a generation, while it is a column of metrics
 Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
@@ -246,7 +246,7 @@ def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: 
     share = -(-many // across.shape[RUNS])
 
     def part(lanes: Any) -> Any:
-        mine = (jax.lax.axis_index(RUNS) * share + jnp.arange(share)) % many  # some twice, where it is uneven
+        mine = (jax.lax.axis_index(RUNS) * share + iota(share)) % many  # some twice, where it is uneven
         mine = jax.tree.map(lambda leaf: leaf[mine], lanes)
         done = jax.lax.map(partial(one, count=count), mine, batch_size=min(batch or share, share))
         return jax.tree.map(partial(jax.lax.all_gather, axis_name=RUNS, tiled=True), done)
@@ -263,7 +263,7 @@ def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]
         return state, info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
 
     state = program.algorithm.init(key)
-    numbers = jnp.arange(generations)
+    numbers = iota(generations)
     first: dict[str, jax.Array] = {}
     if state.parents is None:  # founders: a program of their own, and no step sizes to log yet
         state, first = step(state, numbers[0])

@@ -22,6 +22,7 @@ from jaxga.evaluate import Sharded, Vmapped, vmapped
 from jaxga.report.files import write_json
 from jaxga.run import Program, block, evaluator_of
 from jaxga.selection import ranking
+from jaxga.tree import iota
 
 
 class Plan(NamedTuple):
@@ -182,7 +183,7 @@ def _seconds_a_child(evaluator: Vmapped, state: State, seconds: float) -> float:
     """Median, over calls."""
     groups, chunks = evaluator.grid
     some = min(groups if chunks == 1 else chunks, -(-MEASURED // evaluator.chunk))
-    numbers = (jnp.arange(some), jnp.arange(1)) if chunks == 1 else (jnp.arange(1), jnp.arange(some))
+    numbers = (iota(some), iota(1)) if chunks == 1 else (iota(1), iota(some))
     score = jit(lambda state: evaluator.score_chunks(state, *numbers).fitness)
     jax.block_until_ready(score(state))
     taken, end = [], time.perf_counter() + seconds

@@ -15,6 +15,11 @@ class Path(tuple[str, ...]):
     """Where a leaf stands, ``("hidden", "kernel")``. Being no plain tuple it is itself a leaf of a tree of paths."""
 
 
+def iota(count: int) -> jax.Array:
+    """0, 1, ... as int32 ``[count]``, whether or not JAX computes in 64 bits."""
+    return jnp.arange(count, dtype=jnp.int32)
+
+
 def take(tree: Any, index: Any) -> Any:
     """Element ``index`` of the leading axis of every leaf."""
     return jax.tree.map(lambda leaf: leaf[index], tree)

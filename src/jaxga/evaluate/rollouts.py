@@ -31,7 +31,7 @@ from jaxga.base import (
 )
 from jaxga.devices import cores
 from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
-from jaxga.tree import expand
+from jaxga.tree import expand, iota
 
 WIDTH = 32  # observations that are answered at once, at most
 FEW = 8  # of which half as many would cost nearly as much
@@ -90,7 +90,7 @@ def _programs(
 
         def of_individual(index: jax.Array) -> jax.Array:
             own = key if purpose == Purpose.VALIDATION else own_key(key, index)
-            return jax.vmap(lambda episode: draw(jax.random.fold_in(own, episode)))(jnp.arange(episodes))
+            return jax.vmap(lambda episode: draw(jax.random.fold_in(own, episode)))(iota(episodes))
 
         return jax.vmap(of_individual)(indices)
 
@@ -100,7 +100,7 @@ def _programs(
     def brood(state: State, group: jax.Array) -> Params:
         slot, first = jnp.divmod(group * rows, algorithm.brood)
         build = lambda member: algorithm.offspring(state, slot, member).params  # noqa: E731
-        return jax.vmap(build, out_axes=axes)(first + jnp.arange(rows))
+        return jax.vmap(build, out_axes=axes)(first + iota(rows))
 
     def ask_brood(brood: Params, chosen: jax.Array, observations: jax.Array) -> jax.Array:
         some = map_axes(lambda axis, leaf: leaf if axis is None else leaf[chosen], axes, brood)

@@ -10,6 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxga.base import Algorithm, Evaluation, State
 from jaxga.devices import AXIS, Devices, mesh
 from jaxga.evaluate.vmapped import Vmapped, merge, with_elites
+from jaxga.tree import iota
 
 
 @dataclass(frozen=True)
@@ -61,10 +62,10 @@ class Together:
         # A device has some of the parents, or a part of each brood: whichever leaves it less to do. What a brood shares
         # is computed by everyone who has some of it, so of equals it is the parents.
         axis, share = (0, some_groups) if some_groups * chunks <= groups * some_chunks else (1, some_chunks)
-        numbers = [jnp.arange(groups), jnp.arange(chunks)]
+        numbers = [iota(groups), iota(chunks)]
         count = len(numbers[axis])
         first = jax.lax.axis_index(AXIS) * share
-        numbers[axis] = (first + jnp.arange(share)) % count  # some twice, where it is uneven
+        numbers[axis] = (first + iota(share)) % count  # some twice, where it is uneven
         scores = _gather(self.evaluator.score_chunks(state, *numbers), self.evaluator.varying(state), axis)
         return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
 

@@ -19,6 +19,7 @@ from jaxga.base import (
     require_whole,
 )
 from jaxga.selection import ranking
+from jaxga.tree import iota
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Validated:
         scores = as_fitness(self.evaluator.children(state))
         elites = algorithm.elites if state.parents is not None else 0
         order = ranking(generation_key(state, Purpose.VALIDATION), scores)
-        chosen = jnp.concatenate([jnp.arange(elites) + algorithm.children, order[: self.candidates - elites]])
+        chosen = jnp.concatenate([iota(elites) + algorithm.children, order[: self.candidates - elites]])
         measured = self.evaluator.measure(state, chosen, self.episodes)
         nothing = jnp.full(algorithm.children + elites, jnp.nan, jnp.float32)
         metrics = dict(scores.metrics or {}) | {

@@ -23,7 +23,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
-from jaxga.tree import paths, size, take
+from jaxga.tree import iota, paths, size, take
 
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
 LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
@@ -61,7 +61,7 @@ class Vmapped:
 
     def children(self, state: State) -> Evaluation:
         """All children ``[N]``."""
-        return merge(self.score_chunks(state, *map(jnp.arange, self.grid)), 3)
+        return merge(self.score_chunks(state, *map(iota, self.grid)), 3)
 
     def slices(self, about: int) -> int:
         """Into so many equal slices the children are cut, where about so many are wanted."""
@@ -73,15 +73,15 @@ class Vmapped:
         groups, chunks = self.grid
         if slices <= groups:
             some = groups // slices
-            return merge(self.score_chunks(state, number * some + jnp.arange(some), jnp.arange(chunks)), 3)
+            return merge(self.score_chunks(state, number * some + iota(some), iota(chunks)), 3)
         group, part = jnp.divmod(number, slices // groups)
         some = chunks * groups // slices
-        return merge(self.score_chunks(state, group[None], part * some + jnp.arange(some)), 3)
+        return merge(self.score_chunks(state, group[None], part * some + iota(some)), 3)
 
     def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
         """Individuals ``[c]`` of this generation, parents from index N on, each on the same fresh draws."""
         key = generation_key(state, Purpose.VALIDATION)
-        keys = jax.vmap(partial(jax.random.fold_in, key))(jnp.arange(episodes))
+        keys = jax.vmap(partial(jax.random.fold_in, key))(iota(episodes))
 
         def of_individual(index: jax.Array) -> Evaluation:
             params = candidate(self.algorithm, state, index).params
@@ -99,10 +99,10 @@ class Vmapped:
         together = largest_divisor(len(chunks), self.ahead)
 
         def score_several(group: jax.Array, chunks: jax.Array) -> Evaluation:
-            members = chunks[:, None] * self.members + jnp.arange(self.members)
+            members = chunks[:, None] * self.members + iota(self.members)
             if self.slots == 1:
                 return self.score_brood(state, group, members)
-            slots = group * self.slots + jnp.arange(self.slots)
+            slots = group * self.slots + iota(self.slots)
             scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(state, slots, members)
             return jax.tree.map(lambda leaf: leaf.reshape(len(chunks), -1, *leaf.shape[3:]), scores)
 
@@ -148,7 +148,7 @@ class Vmapped:
             parent = None if state.parents is None else take(state.parents, slot)
             return self.score(state, index, self.algorithm.offspring(state, slot, member), parent)
 
-        axes = _axes(score, jnp.arange(2))
+        axes = _axes(score, iota(2))
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
 
     def elites(self, state: State) -> Evaluation:
@@ -158,7 +158,7 @@ class Vmapped:
             parent = take(state.parents, slot)
             return self.score(state, self.algorithm.children + slot, parent, parent)
 
-        return jax.lax.map(elite, jnp.arange(self.algorithm.elites))
+        return jax.lax.map(elite, iota(self.algorithm.elites))
 
     def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
         """Score one individual on the draw that its index is due; of a paired task, against its parent."""
@@ -234,7 +234,7 @@ def _parts_of_child(algorithm: Algorithm) -> Parts:
 
     def look(state: State) -> None:
         child = lambda member: algorithm.offspring(state, 0, member).params  # noqa: E731
-        axes, shapes = _axes(child, jnp.arange(2)), jax.eval_shape(child, 0)
+        axes, shapes = _axes(child, iota(2)), jax.eval_shape(child, 0)
         numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
         whole = size(take(state.parents, 0).params)
         statistics = _changed_statistics(axes, shapes)
@@ -296,7 +296,7 @@ def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) 
     to score would then differ from who has several. So it must not know that there is one: ``unknown`` is 0 or more.
     """
     if count > 1:
-        return jax.lax.map(function, jnp.arange(count))
+        return jax.lax.map(function, iota(count))
     shapes = jax.eval_shape(function, jnp.int32(0))
     start = jnp.int32(0), jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
     turns = (unknown >= 0).astype(jnp.int32)
