@@ -343,3 +343,25 @@ def test_integer_params_and_wrong_evaluations_are_named():
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=1, children=2)
     with pytest.raises(jaxga.InputError, match=r"fitness of shape \(3,\), and \(2,\) was due"):
         algorithm.update(algorithm.init(jax.random.key(0)), Evaluation(jnp.zeros(3)))
+
+
+def test_a_selection_sees_metrics_as_long_as_fitness():
+    """A kept elite was not measured again: NaN stands for it. What is one number for all stays one."""
+    seen = {}
+
+    def select(key, evaluation, num):
+        seen.update({name: leaf.shape for name, leaf in evaluation.metrics.items()}, fitness=evaluation.fitness.shape)
+        seen["kept"] = (
+            jnp.isnan(evaluation.metrics["place"][8:]).all() & jnp.isnan(evaluation.metrics["count"][8:]).all()
+        )
+        return jaxga.selection.tournament(2)(key, evaluation, num)
+
+    algorithm = jaxga.ga(
+        lambda _: jnp.zeros(3), v.gaussian(v.absolute(0.1)), parents=2, children=8, elites=1, selection=select
+    )
+    metrics = {"place": jnp.ones((8, 2)), "count": jnp.ones(8, jnp.int32), "all": jnp.float32(1)}
+    state = algorithm.init(jax.random.key(0))
+    _, info = algorithm.update(state, jaxga.Evaluation(jnp.arange(8.0), metrics=metrics))
+    assert seen | {"kept": True} == {"place": (9, 2), "count": (9,), "all": (), "fitness": (9,), "kept": True}
+    assert bool(seen["kept"])
+    assert (float(info.metrics["place_1"]), int(info.metrics["count"])) == (1, 1)

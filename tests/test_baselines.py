@@ -26,5 +26,5 @@ def test_momentum_descent_with_a_growing_step_reaches_a_small_loss():
 
 def test_a_task_without_a_loss_is_named():
     task = jaxga.Task(lambda _: jnp.zeros(2), lambda *_: jaxga.Evaluation(0.0))
-    with pytest.raises(jaxga.InputError, match="the task has no loss to descend"):
+    with pytest.raises(jaxga.InputError, match="task has no loss, and gradient descent needs one"):
         baselines.gradient_descent(task, optax.sgd(0.1), 3)

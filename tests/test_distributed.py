@@ -99,6 +99,23 @@ def test_many_processes_make_no_difference(alone, processes, cores):
     assert {answer["digest"] for answer in found} == {alone}
 
 
+@pytest.fixture(scope="module")
+def parental():
+    """One process on one device, where scores come from the parent."""
+    return answers(start(1, "--parental", "--generations", "6"))[0]["digest"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("processes", "more"),
+    [(1, ("--cores", "4")), (2, ()), (2, ("--cores", "2")), (1, ("--workers", "2"))],
+    ids=["four devices", "two processes", "two processes of two devices", "Ray"],
+)
+def test_scores_that_come_from_the_parent_make_no_difference(parental, processes, more):
+    found = answers(start(processes, "--parental", "--generations", "6", *more))
+    assert {answer["digest"] for answer in found} == {parental}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [2, 3])
 def test_games_are_played_by_all(processes):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import chex
 import jax
@@ -14,6 +15,9 @@ from jaxga import variation as v
 from jaxga.devices import mesh
 from jaxga.evaluate import Vmapped
 from jaxga.run import evaluator_of
+
+sys.path.insert(0, str(Path(__file__).parent / "programs"))
+import evolve
 
 
 def scores(evaluator, algorithm, seed=0):
@@ -40,6 +44,25 @@ def test_the_scores_are_those_of_one_device(task, parents, children, chunk):
     assert one.fitness.shape == (children + 1,)
     assert len(np.unique(one.fitness)) > 3
     chex.assert_trees_all_equal(one, scores(jaxga.sharded(evaluator, jax.devices()[:3]), algorithm))
+
+
+def test_scores_that_come_from_the_parent_are_those_of_one_device():
+    """Distinct founders, a masked body that is the tiebreak, vectors: equal inside a brood, and not outside of it."""
+    task, algorithm = evolve.parental()
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    bodies = np.repeat(np.asarray(state.parents.params["body"]), 4, axis=0)
+    evaluator = jaxga.vmapped(algorithm, task, 2)
+    one = jax.device_get(jax.jit(evaluator)(state))
+    np.testing.assert_array_equal(one.metrics["body"], bodies)
+    np.testing.assert_array_equal(one.metrics["constant"], np.tile([1.0, 2.0, 3.0], (16, 1)))
+    np.testing.assert_allclose(one.tiebreak, bodies.sum(axis=1), rtol=1e-6)
+    for count in (2, 3, 4):
+        chex.assert_trees_all_equal(
+            one, jax.device_get(jax.jit(jaxga.sharded(evaluator, jax.devices()[:count]))(state))
+        )
+    runs = [jaxga.run(algorithm, task, generations=5, chunk=2, devices=jax.devices()[:count]) for count in (1, 3)]
+    chex.assert_trees_all_equal(*(result.pedigree.survivors for result in runs))
+    np.testing.assert_array_equal(*(result.history["body_1"] for result in runs))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ import pytest
 import jaxga
 from jaxga import nn, tasks
 from jaxga import variation as v
+from jaxga.base import Evaluation
+from jaxga.evaluate.rollouts import _among
 
 KEY = jax.random.key(0)
 
@@ -109,3 +111,18 @@ def test_elites_are_no_reason_to_score_lethal_children(elites):
     task = sphere()
     result = jaxga.run(make(task, below(0.5), elites=elites), task, generations=5)
     assert (np.asarray(result.state.parents.params)[:, 0] < 0.5).all()
+
+
+def test_scores_of_those_who_play_take_their_places():
+    """Vectors too; where nobody is alive there is nothing to take."""
+    alive = np.array([True, False, True])
+    scores = Evaluation(
+        jnp.array([5.0, 7.0]), metrics={"place": jnp.array([[1.0, 2.0], [3.0, 4.0]]), "all": jnp.int32(9)}
+    )
+    found = _among(alive, scores)
+    assert found.fitness.tolist() == [5, -np.inf, 7]
+    assert found.metrics["place"].tolist() == [[1, 2], [0, 0], [3, 4]]
+    assert int(found.metrics["all"]) == 9
+    nobody = _among(alive & False, jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, scores))
+    assert nobody.fitness.tolist() == [-np.inf] * 3
+    assert nobody.metrics["place"].tolist() == [[0, 0]] * 3

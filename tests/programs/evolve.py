@@ -7,11 +7,14 @@ import hashlib
 import json
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tyro
 
@@ -29,6 +32,7 @@ class Args:
     resume: bool = False
     workers: int | None = None  # of Ray
     game: bool = False  # CartPole, on the host
+    parental: bool = False  # scores that come from the parent alone
 
 
 def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
@@ -38,6 +42,27 @@ def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
     average = variation.average(3, variation.by_rank)
     algorithm = jaxga.ga(task.init, mutation, parents=2, children=32, elites=1, reevaluate=True, recombination=average)
     return task, algorithm
+
+
+def parental() -> tuple[jaxga.Task, jaxga.Algorithm]:
+    """Distinct founders, of whom a part never changes; the tiebreak and metrics, some of them vectors, come from it.
+
+    Nothing of a score but the fitness differs inside a brood, and fitness is a number of few values.
+    """
+
+    def init(key):
+        return {"body": jax.random.normal(key, (3,)), "head": jnp.zeros(2)}
+
+    def founders(key, init, parents):
+        return jax.vmap(init)(jax.random.split(key, parents))
+
+    def evaluate(key, params):
+        metrics = {"body": params["body"], "constant": jnp.array([1.0, 2.0, 3.0]), "draw": jax.random.uniform(key)}
+        return jaxga.Evaluation(jnp.round(jnp.sum(params["head"])), jnp.sum(params["body"]), metrics)
+
+    mutation = variation.masked(variation.gaussian(variation.absolute(0.3)), lambda path: path[0] == "head")
+    algorithm = jaxga.ga(init, mutation, parents=4, children=16, founders=founders, elites=1)
+    return jaxga.Task(init, evaluate), algorithm
 
 
 def players() -> jaxga.Rollouts:
@@ -50,15 +75,19 @@ def players() -> jaxga.Rollouts:
     return jaxga.rollouts(algorithm, game, envs=4, threads=1)
 
 
-def evaluator() -> jaxga.evaluate.Vmapped:
+def evaluator(make: Callable[[], tuple[jaxga.Task, jaxga.Algorithm]]) -> jaxga.evaluate.Vmapped:
     """What a worker makes."""
     task, algorithm = make()
-    return jaxga.vmapped(algorithm, task, 4)
+    return jaxga.vmapped(algorithm, task, 2)
+
+
+UNLIKE = {"seconds", "evaluations_per_second", "workers"}  # from one run to the next
 
 
 def digest(result: jaxga.Result) -> str:
-    """Of the pedigree and of the parents, to the last bit."""
-    leaves = jax.tree.leaves((result.pedigree.survivors, result.state.parents))
+    """Of the pedigree, of the parents and of what was measured, to the last bit."""
+    history = {name: values for name, values in result.history.items() if name not in UNLIKE}
+    leaves = jax.tree.leaves((result.pedigree.survivors, result.state.parents, history))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
 
@@ -67,13 +96,14 @@ def main(args: Args) -> int:
     jaxga.use_cores(args.cores)
     if args.hosts:
         distributed.initialize()
-    task, algorithm = make()
+    made = parental if args.parental else make
+    task, algorithm = made()
     directory = report.RunDirectory(args.out, "evolve", {}, args.resume) if args.out else None
-    scored: Any = jaxga.pool(evaluator, workers=args.workers) if args.workers else task
+    scored: Any = jaxga.pool(partial(evaluator, made), workers=args.workers) if args.workers else task
     if args.game:
         plays = players()
         algorithm, scored = plays.algorithm, jaxga.validated(jaxga.over_hosts(plays), 3, 2)
-    chunk = 4 if scored is task else None
+    chunk = 2 if scored is task else None
     try:
         result = jaxga.run(
             algorithm, scored, 0, generations=args.generations, seconds=args.seconds, chunk=chunk, directory=directory
