@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import jaxga
-from jaxga import checkpoint, compilation, nn, pedigree, tasks
+from jaxga import analysis, checkpoint, compilation, nn, pedigree, tasks
 from jaxga import variation as v
 from jaxga.base import as_key, require_whole
 from jaxga.doubts import is_noisy
@@ -205,6 +205,8 @@ def test_a_run_goes_on_from_the_state_of_another(tmp_path):
     file = pedigree.save(new.pedigree, tmp_path / "pedigree.npz")
     chex.assert_trees_all_equal(pedigree.replay(other, pedigree.load(file)), new.state)
     assert [link.generation for link in pedigree.ancestors(other, new.pedigree)] == [10, 9, 8, 7, 6, 5]
+    assert analysis.trace(other, new.pedigree, lambda state: state.generation, every=3).generations.tolist() == [8, 11]
+    assert analysis.trace(other, new.pedigree, lambda state: state.generation, every=3).values.tolist() == [8, 11]
     assert square(None, new.best_ever.params) == pytest.approx(float(new.state.best_fitness), rel=1e-6)
     for generations in (2, 6):
         half = run(other, state=old.state, generations=generations, directory=tmp_path / "run")
@@ -393,6 +395,23 @@ def test_equal_algorithms_are_compiled_once(monkeypatch):
         assert len(compiled) == programs if programs is not None else compiled
 
 
+def test_programs_are_kept_in_files_by_one_line(tmp_path):
+    code = """
+import jax, jax.numpy as jnp, jaxga
+from jaxga.variation import absolute, gaussian
+jaxga.keep_programs()
+algorithm = jaxga.ga(lambda key: jnp.ones(3), gaussian(absolute(0.1)), parents=2, children=16)
+jaxga.run(algorithm, jaxga.Task(lambda key: jnp.ones(3), lambda key, w: -jnp.sum(w**2)), generations=2)
+"""
+    environment = {"PATH": "", "JAX_PLATFORMS": "cpu", "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    found = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+        found.append({path.name for path in (tmp_path / "cache" / "jaxga" / "programs").glob("*-cache")})
+    assert any("jit_program" in name for name in found[0])
+    assert found[0] == found[1]  # the second process compiled nothing new
+
+
 def test_programs_with_other_data_are_not_mistaken_for_one_another():
     """Data is handed over; what is small, and functions of Python, are part of the program."""
     for size in (3, 3000):
@@ -474,6 +493,8 @@ def test_jax_debug_nans_finds_the_operation_in_the_users_function(algorithm):
 
     with jax.debug_nans(True):
         run(algorithm)
+        jaxga.population(algorithm, algorithm.init(as_key(0)))
+        jaxga.run_many(make, SQUARE, generations=2, seeds=2)
         with pytest.raises(
             FloatingPointError,
             match=r"child \d+ of generation \d+, scored by score: invalid value \(nan\) encountered in log",

@@ -123,6 +123,6 @@ def test_scores_of_those_who_play_take_their_places():
     assert found.fitness.tolist() == [5, -np.inf, 7]
     assert found.metrics["place"].tolist() == [[1, 2], [0, 0], [3, 4]]
     assert int(found.metrics["all"]) == 9
-    nobody = _among(alive & False, jax.tree.map(lambda leaf: leaf[:0] if leaf.ndim else leaf, scores))
+    nobody = _among(alive & False, jax.tree.map(lambda leaf: leaf[:0] if jnp.ndim(leaf) else leaf, scores))
     assert nobody.fitness.tolist() == [-np.inf] * 3
     assert nobody.metrics["place"].tolist() == [[0, 0]] * 3

@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxga.base import (
     Algorithm,
@@ -139,7 +140,7 @@ def ga(
             first = _checked_founders(
                 first, jax.eval_shape(partial(replicate, times=parents), shape), name_of(founders)
             )
-        unknown = jnp.full(parents, jnp.nan, jnp.float32)
+        unknown = jnp.asarray(np.full(parents, np.nan, np.float32))  # of numpy: JAX need not hunt this NaN
         return State(
             key=key,
             generation=jnp.int32(0),

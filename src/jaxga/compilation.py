@@ -72,7 +72,8 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
             programs[signature] = prepare(function, treedef.unflatten(leaves), mesh)
             _check(programs[signature].memory, mesh.size if mesh else 1)
         found = programs[signature]
-        return found.out.unflatten(found.compiled(found.data, leaves))
+        with jax.debug_nans(False):  # a fitness may be NaN: `jaxga.doubts` hunts those
+            return found.out.unflatten(found.compiled(found.data, leaves))
 
     return call
 

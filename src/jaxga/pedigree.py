@@ -80,6 +80,11 @@ def begin(algorithm: Algorithm, pedigree: Pedigree) -> State:
     return state._replace(key=pedigree.key)
 
 
+def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
+    """Has the first generation no parents, because its founders were drawn afresh?"""
+    return pedigree.start is None and jax.eval_shape(algorithm.init, pedigree.key).parents is None
+
+
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
     """Write a pedigree to one ``.npz`` file: indices in the smallest integer that holds them, no pickle."""
     path = Path(path)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxga.base import Algorithm, InputError, Params, State, require
 from jaxga.compilation import jit
 from jaxga.lowrank import dense
-from jaxga.pedigree import Pedigree, ancestors, replay, slot_of
+from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
 from jaxga.tree import replicate, take
 
 
@@ -33,9 +33,10 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
         at the network that they change; where parents are averaged or founders were drawn afresh.
     """
     require(
-        jax.eval_shape(algorithm.init, pedigree.key).parents is not None,
+        not drawn_afresh(algorithm, pedigree),
         "a genome begins with the first parents, and founders were drawn afresh: take common_founder.",
     )
+    require(pedigree.start is None, "a genome begins with founders, and this run went on from another: prune that one.")
     averaged = pedigree.survivors is not None and pedigree.survivors.indices.shape[2] > 1
     require(not averaged, "parents are averages of children: no list of mutations makes them.")
     lineage = ancestors(algorithm, pedigree, slot)[::-1]

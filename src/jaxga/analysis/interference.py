@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxga.base import Algorithm, Params, State, require, require_whole
 from jaxga.compilation import jit
-from jaxga.pedigree import Pedigree, replay
+from jaxga.pedigree import Pedigree, drawn_afresh, replay
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.tree import take
 
@@ -40,7 +40,7 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any
     require_whole(1, every=every)
     samples = pedigree.generations // every
     require(samples > 0, f"every is {every}, and the run has {pedigree.generations} generations: take a smaller one.")
-    first = 1 if jax.eval_shape(algorithm.init, pedigree.key).parents is None else 0
+    first = int(drawn_afresh(algorithm, pedigree))
 
     def advance(state: State, row: Any) -> tuple[State, None]:
         return algorithm.advance(state, row), None
@@ -57,8 +57,8 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any
     survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(0, samples * every)))
     head = take(survivors, slice(first, every))
     rest = jax.tree.map(lambda leaf: leaf[every:].reshape(samples - 1, every, *leaf.shape[1:]), survivors)
-    values = jit(follow)(replay(algorithm, pedigree, first), head, rest)
-    return Trace(every * np.arange(1, samples + 1), jax.tree.map(np.asarray, values))
+    values = jit(follow)(replay(algorithm, pedigree, pedigree.first + first), head, rest)
+    return Trace(pedigree.first + every * np.arange(1, samples + 1), jax.tree.map(np.asarray, values))
 
 
 class Interference(NamedTuple):

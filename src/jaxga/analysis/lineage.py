@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxga.base import Algorithm, Context, Individual, Key, Params, State, Survivors, Task, Variation, as_key, require
 from jaxga.compilation import jit
-from jaxga.pedigree import Pedigree, ancestors, replay, slot_of
+from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.tree import take
 
@@ -55,11 +55,9 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
     """
     require(pedigree.survivors is not None, "the pedigree is empty: run at least one generation.")
     lineage = ancestors(algorithm, pedigree, slot)[::-1]
-    first = 0
-    if jax.eval_shape(algorithm.init, pedigree.key).parents is None:
-        first = 1  # founders have no parent to compare with
+    first = int(drawn_afresh(algorithm, pedigree))  # founders have no parent to compare with
     slots = [link.slot for link in lineage]  # of parents after generation 0, 1, ...
-    start = replay(algorithm, pedigree, first)
+    start = replay(algorithm, pedigree, pedigree.first + first)
     before = slots[first - 1] if first else slot_of(algorithm, lineage[0].index)
 
     def score(params: Params, slot: Any) -> jax.Array:
