@@ -7,7 +7,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from jaxga.base import (
     Algorithm,
@@ -34,7 +33,7 @@ from jaxga.base import (
 from jaxga.compilation import jit
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.selection import ranking, truncation
-from jaxga.tree import check_like, check_params, expand, iota, named_leaves, replicate, take, where
+from jaxga.tree import check_like, expand, iota, named_leaves, replicate, shape_of_params, take, where
 from jaxga.variation.checks import checked
 from jaxga.variation.crossover import Recombination
 from jaxga.variation.projection import Projection, project
@@ -133,14 +132,14 @@ def ga(
     averaged = recombination.size if recombination else 1
 
     def new_state(key: Key) -> State:
-        shape = jax.eval_shape(init, key)
-        check_params(shape)
+        shape = shape_of_params(init, key)
         first = founders(jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS), init, parents)
         if first is not None:
             first = _checked_founders(
                 first, jax.eval_shape(partial(replicate, times=parents), shape), name_of(founders)
             )
-        unknown = jnp.asarray(np.full(parents, np.nan, np.float32))  # of numpy: JAX need not hunt this NaN
+        with jax.debug_nans(False):  # this one is meant
+            unknown = jnp.full(parents, jnp.nan, jnp.float32)
         return State(
             key=key,
             generation=jnp.int32(0),
@@ -425,7 +424,7 @@ def _inherited(state: State) -> dict[str, jax.Array]:
     if state.parents is None:
         return {}
     leaves = named_leaves(state.parents.strategy).items()
-    return {name: jnp.mean(leaf) for name, leaf in leaves if LOGGED & set(name.split("/"))}
+    return {name: jnp.mean(leaf) for name, leaf in leaves if leaf.size and LOGGED & set(name.split("/"))}
 
 
 def candidate(algorithm: Algorithm, state: State, index: Any) -> Individual:

@@ -47,8 +47,9 @@ def require(condition: bool, message: str) -> None:
 def require_at_least(least: float, **numbers: Any) -> None:
     """Refuse a number below ``least``, named as its keyword. A traced one passes, so that a sweep may be a vmap."""
     for name, value in numbers.items():
-        traced = isinstance(value, Tracer)
-        require(traced or float(value) >= least, f"{name} is {value}, and must be {least:g} or more.")
+        if not isinstance(value, Tracer):
+            require(_is_number(value), f"{name} is {value!r}, and must be a number.")
+            require(float(value) >= least, f"{name} is {value}, and must be {least:g} or more.")
 
 
 def require_whole(least: int, **counts: Any) -> None:

@@ -202,7 +202,7 @@ def run_many(
     lanes = [(seed, *values) for values in swept for seed in range(seeds)]
     columns = {name: np.array(column) for name, column in zip(["seed", *sweep], zip(*lanes, strict=True), strict=True)}
     keys = jax.vmap(partial(jax.random.fold_in, root))(columns["seed"])
-    traced = {name: jnp.asarray(columns[name]) for name in sweep}
+    traced = {name: _as_single(columns[name]) for name in sweep}
     parts, begun = [], time.monotonic()
     for values in itertools.product(*grid.values()):
         fixed = dict(zip(grid, values, strict=True))
@@ -271,7 +271,9 @@ def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]
     _, rest = jax.lax.scan(step, state, numbers)
     if not first:
         return rest
-    return {name: jnp.append(first.get(name, jnp.full((), jnp.nan)), values) for name, values in rest.items()}
+    return {
+        name: jnp.append(first.get(name, jnp.full((), jnp.nan, jnp.float32)), values) for name, values in rest.items()
+    }
 
 
 def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:
@@ -289,6 +291,12 @@ def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) ->
                 f"first in generation {np.flatnonzero(lost.any(axis=0))[0]}: those runs learned nothing in it.",
                 RuntimeWarning, stacklevel=3,
             )  # fmt: skip
+
+
+def _as_single(values: np.ndarray) -> jax.Array:
+    """Numbers of a sweep in 32 bits, whether or not JAX computes in 64."""
+    kinds = {np.floating: jnp.float32, np.integer: jnp.int32}
+    return jnp.asarray(values, next((to for kind, to in kinds.items() if np.issubdtype(values.dtype, kind)), None))
 
 
 def _column(value: Any, rows: int) -> np.ndarray:

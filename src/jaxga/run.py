@@ -170,7 +170,7 @@ def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Arra
         return {}
     measure = partial(_measure, program.validate)
     params = take(state.parents, 0).params
-    nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan), jax.eval_shape(measure, params))
+    nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(measure, params))
     return jax.lax.cond(done % program.validate_every == 0, measure, lambda _: nothing, params)
 
 

@@ -62,7 +62,7 @@ def classification(
     require((batch or 0) <= total, f"batch is {batch}, and there are {total} training images: take fewer, or all.")
     mean, scale = (images.train_images.mean(), images.train_images.std()) if normalise else (0.0, 1.0)
     (inputs, labels), *unseen = (
-        (jnp.asarray((pixels - mean) / scale, dtype), jnp.asarray(answers)) for pixels, answers in parts
+        (jnp.asarray((pixels - mean) / scale, dtype), jnp.asarray(answers, jnp.int32)) for pixels, answers in parts
     )
     forward = applied(network, dtype)
 
@@ -80,7 +80,7 @@ def classification(
     def draw(key: Key) -> tuple[jax.Array, jax.Array]:
         if batch is None:
             return inputs, labels
-        chosen = jax.random.randint(key, (batch,), 0, total)
+        chosen = jax.random.randint(key, (batch,), 0, total, jnp.int32)
         return inputs[chosen], labels[chosen]
 
     def evaluate(key: Key, params: Params) -> Evaluation:
@@ -154,7 +154,7 @@ def _mean_in_blocks(
     def add(sums: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
         return sums + block(number), None
 
-    sums, _ = jax.lax.scan(add, jnp.zeros_like(block(jnp.int32(0))), jnp.arange(whole))
+    sums, _ = jax.lax.scan(add, jnp.zeros_like(block(jnp.int32(0))), jnp.arange(whole, dtype=jnp.int32))
     if total % BLOCK:
         rest = slice(whole * BLOCK, None)
         sums += scores(jax.random.fold_in(key, whole), params, inputs[rest], labels[rest])
