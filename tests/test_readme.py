@@ -18,11 +18,18 @@ def blocks(name):
 
 
 def test_the_example_of_the_readme(capsys):
-    (example,) = blocks("README.md")
+    example, _ = blocks("README.md")
     exec(example, {})
     shown = capsys.readouterr().out
     assert int(shown.split()[0]) == 64
     assert len([line for line in example.splitlines() if line.strip()]) <= 12
+
+
+def test_asking_and_telling_by_the_readme():
+    """Three weights of one walk to zero."""
+    names = {}
+    exec(blocks("README.md")[1], names)
+    assert -0.2 < float(names["state"].best_fitness) <= 0
 
 
 def test_the_mutation_of_contributing():

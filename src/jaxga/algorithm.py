@@ -65,7 +65,7 @@ def trained_founders(params: Params) -> Founders:
 
     >>> from jaxga.variation import absolute, gaussian
     >>> trained = jnp.array([1.0, 2.0, 3.0])
-    >>> algorithm = ga(jnp.zeros_like, gaussian(absolute(0.1)), parents=2, children=8,
+    >>> algorithm = ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8,
     ...                founders=trained_founders(trained))
     >>> algorithm.init(jax.random.key(0)).parents.params[1].tolist()
     [1.0, 2.0, 3.0]
