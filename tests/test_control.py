@@ -1,6 +1,7 @@
 """Episodes against numbers worked out by hand, and environments against references, step by step."""
 
 import sys
+from importlib.metadata import version
 
 import chex
 import jax
@@ -276,7 +277,15 @@ def test_bandit_tells_what_was_done_and_pays_by_chance():
     assert stats.kstest(np.ravel(chances), "uniform").pvalue > 1e-3
 
 
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Breakout-MinAtar"])
+CANNOT = r"^\S+ cannot be stepped by gymnax \S+ and JAX \S+ \(.+\): pip install 'gymnax>=1.0.1' 'jax<0.12'\.$"
+# gymnax 0.0.9 writes numbers into arrays of truth values, and asks for integers of 64 bits: JAX warns of both.
+OLD_GYMNAX = pytest.mark.filterwarnings(
+    "ignore:scatter inputs:FutureWarning", "ignore:Explicitly requested:UserWarning"
+)
+
+
+@OLD_GYMNAX
+@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "Freeway-MinAtar"])
 def test_gymnax_is_stepped_as_it_steps_itself(name):
     gymnax = pytest.importorskip("gymnax")
     environment = tasks.from_gymnax(name)
@@ -286,7 +295,9 @@ def test_gymnax_is_stepped_as_it_steps_itself(name):
     def choose(key):
         return jax.random.uniform(key, (1,)) if isinstance(actions, Box) else jax.random.randint(key, (), 0, actions)
 
-    state, theirs = jax.jit(environment.reset)(KEY)[0], jax.jit(made.reset_env)(KEY, params)[1]
+    state = jax.jit(environment.reset)(KEY)[0]
+    with jax.numpy_dtype_promotion("standard"):
+        theirs = jax.jit(made.reset_env)(KEY, params)[1]
     step, their_step = jax.jit(environment.step), jax.jit(made.step_env)
     for key in jax.random.split(KEY, 30):
         state, *own = step(key, state, choose(key))
@@ -341,6 +352,37 @@ def test_unknown_names_are_answered_with_near_ones():
         tasks.from_gymnax("Brekout")
     with pytest.raises(jaxga.InputError, match=r"Pendulum-v1 has no settings \['weight'\]: it has dt, g, l, m"):
         tasks.from_gymnax("Pendulum-v1", weight=3)
+
+
+@OLD_GYMNAX
+def test_environments_of_gymnax_keep_their_types():
+    """In every version of gymnax: those of a state, and of what a step shows, pays and ends."""
+    gymnax = pytest.importorskip("gymnax")
+    names = set(gymnax.registered_envs) - {"MNISTBandit-bsuite"}  # it downloads its images
+    if version("gymnax") == "0.0.9":
+        names -= {"SimpleBandit-bsuite"}
+        with pytest.raises(jaxga.InputError, match=CANNOT):  # that version mixes up its state
+            tasks.from_gymnax("SimpleBandit-bsuite")
+    for name in names:
+        environment = tasks.from_gymnax(name)
+        state, seen = jax.eval_shape(environment.reset, KEY)
+        action = jnp.zeros(len(environment.actions.low)) if isinstance(environment.actions, Box) else jnp.int32(0)
+        after, *of_step = jax.eval_shape(environment.step, KEY, state, action)
+        chex.assert_trees_all_equal_shapes_and_dtypes(state, after)
+        chex.assert_trees_all_equal_shapes_and_dtypes(of_step, [seen, jnp.float32(0), jnp.bool_(False)])
+        assert (seen.shape, seen.dtype) == (environment.observation, jnp.float32)
+
+
+def test_an_unknown_gymnax_is_refused_in_a_sentence(monkeypatch):
+    """One whose steps are told in other words than both of today."""
+    gymnax = pytest.importorskip("gymnax")
+    environment = type(gymnax.make("CartPole-v1")[0])
+    step = environment.step_env
+    monkeypatch.setattr(environment, "step_env", lambda *them: (*step(*them), "one more"))
+    with pytest.raises(
+        jaxga.InputError, match=r"^CartPole-v1 cannot be stepped by gymnax .+: pip install 'gymnax>=1.0.1'"
+    ):
+        tasks.from_gymnax("CartPole-v1")
 
 
 def test_without_gymnax_the_pip_line_is_named(monkeypatch):

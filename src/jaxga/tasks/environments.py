@@ -1,7 +1,9 @@
 """Environments for `jaxga.tasks.control`: CartPole, a bandit that changes with every episode, and those of gymnax."""
 
 import difflib
+from collections.abc import Callable
 from functools import partial
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import jax
@@ -92,12 +94,13 @@ def bandit(levers: int = 2, pulls: int = 20) -> Environment:
 def from_gymnax(name: str, **settings: Any) -> Environment:
     """An environment of gymnax: ``from_gymnax("Breakout-MinAtar")``.
 
-    It is stepped without gymnax's own restart, whose work would be thrown away. ``settings`` replace its parameters,
-    as ``max_steps_in_episode=100``.
+    It is stepped by ``step_env``, without gymnax's own restart, whose work would be thrown away. That returns the same
+    five values in gymnax 0.0.9, which is what JAX 0.12 gets, and in 1.0, where ``step`` returns six. ``settings``
+    replace its parameters, as ``max_steps_in_episode=100``.
 
     Raises:
-      InputError: where gymnax is not installed, or knows no such name or setting, or where an observation is not an
-        array.
+      InputError: where gymnax is not installed, or knows no such name or setting, or cannot step the environment with
+        this JAX, or where an observation is not an array.
     """
     try:
         import gymnax
@@ -121,11 +124,14 @@ def from_gymnax(name: str, **settings: Any) -> Environment:
         observation, state, reward, over, _ = made.step_env(key, state, action, params)
         return state, _float(observation), _float(reward).reshape(()), jnp.asarray(over, bool).reshape(())
 
+    def types_of_a_step() -> Any:
+        example = jax.eval_shape(partial(made.reset_env, params=params), jax.random.key(0))[1]
+        action = jnp.int32(0) if hasattr(space, "n") else jnp.zeros(space.shape)
+        return jax.eval_shape(raw_step, jax.random.key(0), example, action)[0]
+
     # Numbers of Python in a first state have no settled type: it takes those that a step makes.
     with standard():
-        example = jax.eval_shape(partial(made.reset_env, params=params), jax.random.key(0))[1]
-        action = jnp.zeros(space.shape, space.dtype)
-        types = jax.eval_shape(raw_step, jax.random.key(0), example, action)[0]
+        types = _of_gymnax(name, types_of_a_step)
 
     def settled(state: Any) -> Any:
         return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, like.dtype), state, types)
@@ -143,6 +149,17 @@ def from_gymnax(name: str, **settings: Any) -> Environment:
     require(hasattr(seen, "shape"), f"{name} has observations of several parts, which no network here reads.")
     actions = int(space.n) if hasattr(space, "n") else _box(space)
     return Environment(reset, step, tuple(seen.shape), actions, int(params.max_steps_in_episode))
+
+
+def _of_gymnax(name: str, traced: Callable[[], Any]) -> Any:
+    """What this returns; where this gymnax and this JAX do not go together, a sentence."""
+    try:
+        return traced()
+    except Exception as error:
+        versions = f"gymnax {version('gymnax')} and JAX {jax.__version__}"
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        message = f"{name} cannot be stepped by {versions} ({reason}): pip install 'gymnax>=1.0.1' 'jax<0.12'."
+        raise InputError(message) from error
 
 
 def _float(values: Any) -> jax.Array:
