@@ -5,7 +5,10 @@ XLA compiles without optimisation here, which halves the time of the suite. What
 optimisation too, by the subprocesses of test_experiments.py.
 """
 
+import gc
 import os
+import sys
+from collections.abc import Iterator
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
@@ -19,6 +22,21 @@ from jaxga import nn, tasks, variation
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 ONE = jax.local_devices()[:1]
 jax.local_devices = lambda *_, **__: ONE  # runs on one device: what is shared out takes longer to compile
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_programs() -> Iterator[None]:
+    """Drop what a test module compiled, when it is over.
+
+    A compiled program is several memory maps, of which Linux lets a process have 65,530 (vm.max_map_count). Without
+    this a suite in one process comes near that, and one map too many ends the process.
+    """
+    yield
+    ours = [vars(module) for name, module in sys.modules.items() if name.partition(".")[0] == "jaxga"]
+    for kept in (value for names in ours for value in names.values() if hasattr(value, "cache_clear")):
+        kept.cache_clear()
+    jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(scope="session")
