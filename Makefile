@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
-.PHONY: run test test-all check bench notebooks clean
+.PHONY: run test test-all versions check bench notebooks clean
 
 run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on two cores
 	@echo "Evolving networks that memorize 64 images of noise (about a minute on two cores) ..."
@@ -17,6 +17,9 @@ test: check ## The default suite
 
 test-all: check ## All tests, the slow ones too
 	$(BIN)/python -m pytest -q -n 2
+
+versions: $(VENV)/installed ## The default suite on the oldest and the newest of everything: docs/versions.md
+	$(BIN)/nox
 
 check: $(VENV)/installed ## Style and types
 	$(BIN)/ruff check .
