@@ -17,7 +17,7 @@ import jax
 import pytest
 
 import jaxga
-from jaxga import nn, tasks, variation
+from jaxga import compilation, nn, tasks, variation
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 ONE = jax.local_devices()[:1]
@@ -35,6 +35,7 @@ def forget_programs() -> Iterator[None]:
     ours = [vars(module) for name, module in sys.modules.items() if name.partition(".")[0] == "jaxga"]
     for kept in (value for names in ours for value in names.values() if hasattr(value, "cache_clear")):
         kept.cache_clear()
+    compilation._shared.clear()
     jax.clear_caches()
     gc.collect()
 
