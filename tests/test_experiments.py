@@ -78,7 +78,7 @@ def assert_same_run(one, other):
 
 def test_a_run_leaves_everything_behind(uninterrupted):
     out, shown = uninterrupted
-    files = {"config.json", "metrics.jsonl", "summary.json", "pedigree.npz", "memorization.png"}
+    files = {"config.json", "metrics.jsonl", "summary.json", "pedigree.npz", "memorization.png", ".lock"}
     assert {path.name for path in out.iterdir()} == files | {"checkpoints", "tensorboard"}
     summary = json.loads((out / "summary.json").read_text())
     assert {"name", "seed", "generations", "evaluations", "best_fitness", "wall_seconds", "evaluations_per_second",
@@ -381,8 +381,8 @@ def assert_quick(summary):
 
 
 def assert_few_programs(log):
-    """Compiling is what a quick run mostly does: a program of generations takes two seconds or more, others 0.05."""
-    assert 1 <= log.count("Finished XLA compilation of jit(program)") <= 4
+    """Compiling is what a quick run mostly does: a program of the run takes up to two seconds, others 0.05."""
+    assert 1 <= log.count("Finished XLA compilation of jit(program)") <= 8
     assert log.count("Finished XLA compilation") <= 150
 
 
