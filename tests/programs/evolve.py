@@ -81,8 +81,8 @@ def evaluator(make: Callable[[], tuple[jaxga.Task, jaxga.Algorithm]]) -> jaxga.e
     return jaxga.vmapped(algorithm, task, 2)
 
 
-# From one run to the next; the last bit of a deviation depends on how XLA orders its sum.
-UNLIKE = {"seconds", "evaluations_per_second", "workers", "std_fitness"}
+# From one topology to the next; the last bit of a mean over all children depends on how XLA orders its sum.
+UNLIKE = {"seconds", "evaluations_per_second", "workers", "mean_fitness", "std_fitness"}
 
 
 def digest(result: jaxga.Result) -> str:
