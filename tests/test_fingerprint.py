@@ -7,6 +7,7 @@ import pytest
 import jaxga
 from jaxga import nn, tasks
 from jaxga import variation as v
+from jaxga.algorithm import shape_of_survivors
 from jaxga.base import as_fitness, as_key
 from jaxga.evaluate.fingerprint import describe_run, fingerprint
 from jaxga.evaluate.workers import about
@@ -95,3 +96,12 @@ def test_sizes_stand_beside_the_programs():
     described = describe_run(*made(chunk=2))
     assert (described["parents"], described["children"], described["chunk"]) == (2, 8, 2)
     assert set(described["programs"]) == {"init", "score", "select", "advance"}
+
+
+@pytest.mark.parametrize("recombination", [None, v.average(3, v.by_rank)])
+def test_what_is_decided_has_the_shapes_that_are_known_beforehand(recombination):
+    algorithm, evaluator = made(recombination=recombination)
+    state = jax.eval_shape(algorithm.init, as_key(0))
+    found = jax.eval_shape(algorithm.select, state, evaluator.like(state)).survivors
+    due = shape_of_survivors(algorithm)
+    assert [(leaf.shape, leaf.dtype) for leaf in found] == [(leaf.shape, leaf.dtype) for leaf in due]

@@ -220,7 +220,7 @@ def ga(
         )
 
     sizes = parents, children, elites, reevaluate
-    return Algorithm(new_state, offspring, select, advance, *sizes, viable, Kept())
+    return Algorithm(new_state, offspring, select, advance, *sizes, viable, Kept(), averaged)
 
 
 def population(algorithm: Algorithm, state: State) -> Individual:
@@ -262,6 +262,16 @@ def state_with_parents(algorithm: Algorithm, key: Key) -> State:
 def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
     """Shapes and node types of a state that has parents."""
     return jax.eval_shape(partial(state_with_parents, algorithm), as_key(0) if key is None else key)
+
+
+def shape_of_survivors(algorithm: Algorithm) -> Survivors:
+    """Shapes of what fitness decides in a generation."""
+    table, line = (algorithm.parents, algorithm.averaged), (algorithm.parents,)
+    kinds: dict[str, Any] = {"indices": (table, jnp.int32), "share": (table, jnp.float32), "step": (table, jnp.float32)}
+    kinds |= {"fitness": (line, jnp.float32), "tiebreak": (line, jnp.float32)}
+    kinds |= {"best_fitness": ((), jnp.float32), "best_index": ((), jnp.int32)}
+    shapes: dict[str, Any] = {name: jax.ShapeDtypeStruct(*kind) for name, kind in kinds.items()}
+    return Survivors(**shapes)
 
 
 def _check_sizes(

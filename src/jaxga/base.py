@@ -307,6 +307,7 @@ class Algorithm(NamedTuple):
     reevaluate: bool  # are elites scored again every generation?
     viable: Callable[[Individual], Any] | None = None  # who is scored at all
     kept: Kept = Kept()
+    averaged: int = 1  # k
 
     @property
     def brood(self) -> int:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga._version import __version__
-from jaxga.algorithm import shape_of_state
+from jaxga.algorithm import shape_of_state, shape_of_survivors
 from jaxga.base import Algorithm, State, as_key
 from jaxga.compilation import wording
 
@@ -41,15 +41,26 @@ def describe_run(algorithm: Algorithm, evaluator: Any, start: Sequence[np.ndarra
 
 
 def fingerprint(algorithm: Algorithm, evaluator: Any) -> dict[str, str]:
-    """Hashes of what begins a run, scores a child, selects and advances: of programs as text, and of their data."""
-    state, inner = shape_of_state(algorithm), innermost(evaluator)
-    found = {"init": _hash([], algorithm.init, as_key(0)), "score": _score(algorithm, evaluator, inner, state)}
+    """Hashes of what begins a run, scores a child, advances and selects: of programs as text, and of their data.
+
+    What an evaluator on the host returns is known from its ``like``; without that, ``select`` is left out.
+    """
+    state = shape_of_state(algorithm)
+    found = worker_fingerprint(algorithm, evaluator)
     if hasattr(evaluator, "like") or not getattr(evaluator, "on_host", False):
         scores = evaluator.like(state) if hasattr(evaluator, "like") else jax.eval_shape(evaluator, state)
-        survivors = jax.eval_shape(algorithm.select, state, scores).survivors
         found["select"] = _hash([], algorithm.select, state, scores)
-        found["advance"] = _hash([], algorithm.advance, state, survivors)
     return found
+
+
+def worker_fingerprint(algorithm: Algorithm, evaluator: Any) -> dict[str, str]:
+    """The part of the `fingerprint` that a worker needs: it never selects."""
+    state, inner = shape_of_state(algorithm), innermost(evaluator)
+    return {
+        "init": _hash([], algorithm.init, as_key(0)),
+        "score": _score(algorithm, evaluator, inner, state),
+        "advance": _hash([], algorithm.advance, state, shape_of_survivors(algorithm)),
+    }
 
 
 def _score(algorithm: Algorithm, evaluator: Any, inner: Any, state: State) -> str:

@@ -37,7 +37,7 @@ from jaxga.base import (
 )
 from jaxga.compilation import jit
 from jaxga.devices import cores
-from jaxga.evaluate.fingerprint import fingerprint
+from jaxga.evaluate.fingerprint import worker_fingerprint
 from jaxga.evaluate.vmapped import join
 
 PULSE = 5.0  # seconds between two questions whether a worker is alive
@@ -68,7 +68,7 @@ class About(NamedTuple):
 
 
 def about(evaluator: Any) -> About:
-    programs = fingerprint(evaluator.algorithm, evaluator)
+    programs = worker_fingerprint(evaluator.algorithm, evaluator)
     return About(__version__, jax.__version__, " ".join(programs.values()))
 
 
