@@ -108,6 +108,13 @@ def test_ask_and_tell(algorithm):
     chex.assert_trees_all_close((state.parents, state.fitness), (expected.parents, expected.fitness), rtol=1e-6)
 
 
+def test_an_algorithm_that_is_changed_has_programs_of_its_own(algorithm):
+    twice = algorithm._replace(children=16)
+    state = algorithm.init(as_key(0))
+    assert jaxga.population(algorithm, state).params.shape == (8, 3)
+    assert jaxga.population(twice, state).params.shape == (16, 3)
+
+
 def test_best_ever_is_the_network_whose_score_is_the_best():
     """The best parent of averaged children is a mean that nobody scored."""
     result = run(make(recombination=v.average(4)), generations=6)
@@ -418,6 +425,11 @@ def test_programs_with_other_data_are_not_mistaken_for_one_another():
         for value in (1.0, 2.0):
             data = jnp.full(size, value)
             assert compilation.jit(lambda x, data=data: x + data)(jnp.float32(0))[0] == value
+    for place in (0, 450, 899):  # the largest that is part of a program
+        data = np.arange(900, dtype=np.float32)
+        data[place] = -1
+        found = compilation.jit(lambda x, data=data: x + jnp.asarray(data))(jnp.float32(0))
+        np.testing.assert_array_equal(found, data)
     for value in (1.0, 2.0):
         told = lambda x, value=value: np.float32(x + value)  # noqa: E731
         ask = compilation.jit(lambda x, told=told: jax.pure_callback(told, jax.ShapeDtypeStruct((), jnp.float32), x))

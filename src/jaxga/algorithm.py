@@ -237,7 +237,7 @@ def population(algorithm: Algorithm, state: State) -> Individual:
     >>> bool(state.best_fitness > -1)
     True
     """
-    build = algorithm.kept.get(population, lambda: jit(partial(_population, algorithm)))
+    build = algorithm.kept.get((population, algorithm), lambda: jit(partial(_population, algorithm)))
     return build(state)
 
 

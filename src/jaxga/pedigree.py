@@ -146,7 +146,7 @@ def _advance_all(algorithm: Algorithm, state: State, survivors: Survivors) -> St
 
 
 def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..., Any]:
-    return algorithm.kept.get(function, lambda: jit(partial(function, algorithm)))
+    return algorithm.kept.get((function, algorithm), lambda: jit(partial(function, algorithm)))
 
 
 def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> State:

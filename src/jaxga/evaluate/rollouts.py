@@ -73,8 +73,8 @@ class Programs(NamedTuple):
 
 def compiled(algorithm: Algorithm, game: Game) -> Programs:
     """The programs of an algorithm whose children play a game."""
-    name = compiled, game.act, game.draw, game.key
-    return algorithm.kept.get(name, lambda: _programs(algorithm, *name[1:]))
+    parts = game.act, game.draw, game.key
+    return algorithm.kept.get((compiled, algorithm, *parts), lambda: _programs(algorithm, *parts))
 
 
 def _programs(

@@ -226,7 +226,7 @@ def parts_of_child(algorithm: Algorithm) -> Parts:
     Raises:
       InputError: where running statistics (of a BatchNorm) would be mutated.
     """
-    return algorithm.kept.get(parts_of_child, lambda: _parts_of_child(algorithm))
+    return algorithm.kept.get((parts_of_child, algorithm), lambda: _parts_of_child(algorithm))
 
 
 def _parts_of_child(algorithm: Algorithm) -> Parts:
