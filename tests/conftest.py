@@ -7,6 +7,7 @@ optimisation too, by the subprocesses of test_experiments.py.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -55,3 +56,11 @@ def params(task):
 def algorithm(task) -> jaxga.Algorithm:
     """4 parents, 16 children, Gaussian, one elite."""
     return jaxga.ga(task.init, variation.gaussian(variation.relative(0.3)), parents=4, children=16, elites=1)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT does what it does on a terminal; whoever starts the tests in the background may have it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -195,6 +195,7 @@ def best_of(game, **options):
     return algorithm_of(game, v.low_rank(v.absolute(0.3)), elites=1, reevaluate=True, champion=validates, **options)
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_run_that_was_left_within_a_generation_goes_on_as_if_it_had_not(pole, tmp_path):
     algorithm = best_of(pole, founders=jaxga.random_founders)
 

@@ -152,6 +152,7 @@ def send(number):
     return lambda state, _: signal.raise_signal(number) if state.generation >= 3 else None
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_saves_and_then_raises(task, algorithm, tmp_path):
     """So a loop over seeds ends, and does not go on with the next one."""
     directory = open_directory(tmp_path)
@@ -175,6 +176,15 @@ def test_a_handler_of_the_users_own_is_called_after_saving(task, algorithm, tmp_
         signal.signal(signal.SIGTERM, before)
     assert result.stopped_because == "interrupted by SIGTERM"
     assert called == [(signal.SIGTERM, int(result.state.generation))]
+
+
+def test_a_signal_that_is_ignored_stays_so(task, algorithm):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        result = jaxga.run(algorithm, task, generations=6, hooks=[send(signal.SIGINT)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert result.stopped_because == "all 6 generations done"
 
 
 def test_a_signal_that_nobody_handles_ends_the_process_after_saving(tmp_path):

@@ -40,6 +40,8 @@ class Interrupt:
 
     def __enter__(self) -> "Interrupt":
         for number in HEARD:
+            if signal.getsignal(number) is signal.SIG_IGN:  # as under nohup: it would do nothing
+                continue
             try:
                 self._old[number] = signal.signal(number, self._ask)
             except ValueError:  # not the main thread: whoever owns it decides
