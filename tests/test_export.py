@@ -63,10 +63,10 @@ def shapes(tree):
 @pytest.mark.parametrize(
     ("network", "mutation", "recombination"),
     [
-        ("mlp", "gaussian", "selected"),
+        pytest.param("mlp", "gaussian", "selected", marks=pytest.mark.slow),
         ("mlp", "low rank", "averaged"),
         ("conv", "gaussian", "selected"),
-        ("conv", "low rank", "averaged"),
+        pytest.param("conv", "low rank", "averaged", marks=pytest.mark.slow),
     ],
 )
 def test_a_block_of_generations_is_lowered_for_accelerators(monkeypatch, network, mutation, recombination):
