@@ -78,7 +78,10 @@ CASES = {
     "roulette": chosen,
     **{f"play {name}": lambda name=name: played(name) for name in ENVIRONMENTS},
 }
-every = pytest.mark.parametrize("case", CASES)
+every = pytest.mark.parametrize(  # the default suite asks every third
+    "case",
+    [case if number % 3 == 0 else pytest.param(case, marks=pytest.mark.slow) for number, case in enumerate(CASES)],
+)
 
 
 @every

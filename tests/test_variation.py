@@ -122,6 +122,12 @@ def compiled(name):
 
 every = pytest.mark.parametrize("name", VARIATIONS)
 
+# Contracts that take long are kept by all, and the default suite asks every sixth.
+sixth = pytest.mark.parametrize(
+    "name",
+    [name if number % 6 == 0 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(VARIATIONS)],
+)
+
 
 @every
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -151,7 +157,7 @@ def test_jit_equals_eager_and_vmap_equals_a_loop(name):
     chex.assert_trees_all_close(apply(VARIATIONS[name], 0), make(0), rtol=1e-5, atol=1e-6)
 
 
-@every
+@sixth
 def test_leaves_without_numbers_change_nothing_for_the_others(name):
     if name == "fresh":
         return  # its leaves are those of its own init
@@ -162,14 +168,14 @@ def test_leaves_without_numbers_change_nothing_for_the_others(name):
     assert {leaf.removeprefix("b/"): values.shape for leaf, values in found.items()} == EMPTY
 
 
-@every
+@sixth
 def test_nothing_is_nan_on_the_way_and_every_step_works_without_jit(name):
     with jax.debug_nans(True), jax.disable_jit():
         child = apply(VARIATIONS[name], 0)
     chex.assert_trees_all_close(child, compiled(name)[0](0), rtol=1e-5, atol=1e-6)
 
 
-@every
+@sixth
 def test_the_same_child_in_double_precision(name):
     """Where JAX is set to 64 bits, parameters of 32 bits have the same children, bit for bit."""
     with jax.enable_x64(True):
@@ -178,7 +184,7 @@ def test_the_same_child_in_double_precision(name):
     chex.assert_trees_all_equal(child, compiled(name)[0](0))
 
 
-@every
+@sixth
 def test_parameters_may_be_in_double_precision(name):
     if name == "fresh":
         return  # its type is that of its own init
@@ -191,7 +197,7 @@ def test_parameters_may_be_in_double_precision(name):
     assert {leaf.dtype for leaf in jax.tree.leaves(child.params)} == {jnp.dtype(jnp.float64)}
 
 
-@every
+@sixth
 def test_parameters_of_numpy_have_a_strategy_too(name):
     arrays = make_params(0)
     expected = VARIATIONS[name].init(arrays)
