@@ -8,7 +8,7 @@ import pytest
 import scipy
 
 import jaxga
-from jaxga import data, memory, nn, tasks
+from jaxga import analysis, data, memory, nn, tasks
 from jaxga import variation as v
 
 KEY = jax.random.key(0)
@@ -132,3 +132,14 @@ def test_a_mixture_is_tested_as_its_first_part_that_can_be():
 def test_refusals(wrong, message):
     with pytest.raises(jaxga.InputError, match=message):
         wrong()
+
+
+def test_parts_of_a_mixture_and_questions_may_be_of_tasks_that_return_a_number():
+    """A bare fitness is one, wherever a task is asked."""
+    plain = jaxga.Task(lambda _: jnp.zeros(2), lambda _, w: -jnp.sum((w - 1) ** 2))
+    full = plain._replace(evaluate=lambda _, w: jaxga.Evaluation(-jnp.sum((w - 1) ** 2)))
+    score = tasks.mix({"a": (2.0, plain), "b": (1.0, full)}).evaluate(jax.random.key(0), jnp.array([1.0, 3.0]))
+    assert (float(score.fitness), float(score.metrics["score_a"])) == (-12, -4)
+    mutation = lambda size: v.gaussian(v.absolute(size))  # noqa: E731
+    one, other = (analysis.improvements(task, jnp.zeros(2), mutation, [0.1], samples=8) for task in (plain, full))
+    np.testing.assert_array_equal(one.changes, other.changes)

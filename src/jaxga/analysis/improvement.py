@@ -24,7 +24,7 @@ def _children(task: Task, mutation: Mutation, size: Any, params: Params, key: Ke
     keys = jax.random.split(key_children, count)
 
     def score(key: Key) -> jax.Array:
-        return task.evaluate(key_data, _child(mutation, size, params, key).params).fitness
+        return task.score(key_data, _child(mutation, size, params, key).params).fitness
 
     return jax.lax.map(score, keys, batch_size=min(CHUNK, count)), keys
 
@@ -37,7 +37,7 @@ def _child(mutation: Mutation, size: Any, params: Params, key: Key) -> Individua
 
 def _parent_fitness(task: Task, params: Params, key: Key) -> jax.Array:
     """On the same draw as `_children` with this key."""
-    return task.evaluate(jax.random.split(key)[0], params).fitness
+    return task.score(jax.random.split(key)[0], params).fitness
 
 
 class Improvements(NamedTuple):

@@ -12,7 +12,7 @@ from jaxga.base import Algorithm, Context, Individual, Key, Params, State, Survi
 from jaxga.compilation import jit
 from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
 from jaxga.report.plots import Curve, Histogram, plot_curves
-from jaxga.tree import take
+from jaxga.tree import iota, take
 
 CHUNK = 32  # networks scored at once
 
@@ -61,7 +61,7 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
     before = slots[first - 1] if first else slot_of(algorithm, lineage[0].index)
 
     def score(params: Params, slot: Any) -> jax.Array:
-        return full.evaluate(as_key(key), take(params, slot)).fitness
+        return full.score(as_key(key), take(params, slot)).fitness
 
     def step(state: State, row: tuple[Survivors, jax.Array]) -> tuple[State, jax.Array]:
         state = algorithm.advance(state, row[0])
@@ -129,9 +129,9 @@ def robustness(
 
         def child(key: Key) -> jax.Array:
             mutant = mutation.apply(key, parent, Context(jnp.int32(0), parent))
-            return task.evaluate(key_data, mutant.params).fitness
+            return task.score(key_data, mutant.params).fitness
 
-        fitness = task.evaluate(key_data, params).fitness
+        fitness = task.score(key_data, params).fitness
         return fitness, jax.lax.map(child, keys, batch_size=min(CHUNK, samples)) - fitness
 
     measured = jit(measure)
@@ -205,10 +205,10 @@ def diagnose(
     def score(state: State, index: jax.Array) -> jax.Array:
         slot, member = jnp.divmod(index, algorithm.brood)
         child = algorithm.offspring(state, slot, member)
-        before = full.evaluate(data, take(state.parents, slot).params).fitness
-        return full.evaluate(data, child.params).fitness - before
+        before = full.score(data, take(state.parents, slot).params).fitness
+        return full.score(data, child.params).fitness - before
 
-    everyone = jnp.arange(algorithm.children, dtype=jnp.int32)
+    everyone = iota(algorithm.children)
     changes = np.asarray(
         jit(lambda state: jax.lax.map(lambda i: score(state, i), everyone, batch_size=min(CHUNK, len(everyone))))(state)
     )

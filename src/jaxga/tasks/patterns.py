@@ -1,6 +1,7 @@
 """Small made-up data, each for one question: what must a memory be able to do?"""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -115,11 +116,12 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
     require(not any(task.paired for task in tasks), "mix takes no paired tasks: pair the mixture instead.")
     shapes = [jax.eval_shape(task.init, jax.random.key(0)) for task in tasks]
     for name, shape in zip(parts, shapes, strict=True):
-        check_like(shape, shapes[0], f"init of the part {name!r} of mix, whose parts share one network,")
+        who = f"init of the part {name!r} of mix, whose parts share one network,"
+        jax.eval_shape(partial(check_like, old=shapes[0], who=who), shape)
 
     def evaluate(key: Key, params: Params) -> Evaluation:
         keys = jax.random.split(key, len(parts))
-        scores = [task.evaluate(own, params) for own, task in zip(keys, tasks, strict=True)]
+        scores = [task.score(own, params) for own, task in zip(keys, tasks, strict=True)]
         weighted = [weight * score.fitness for (weight, _), score in zip(parts.values(), scores, strict=True)]
         logged = {f"score_{name}": score.fitness for name, score in zip(parts, scores, strict=True)}
         return Evaluation(sum(weighted), sum(score.tiebreak for score in scores), logged)
