@@ -69,20 +69,13 @@ def test_sampled_accuracy_is_the_mean_probability_of_the_label(digits, params):
     assert float(drawn.std()) > 0
 
 
-def test_validation_is_on_unseen_images(digits, params):
-    pixels = (digits.validation_images - digits.train_images.mean()) / digits.train_images.std()
-    logits = logits_of(params, pixels)
-    score = tasks.classification(NETWORK, digits).validate(params)
-    assert abs(float(score.fitness) - (logits.argmax(axis=1) == digits.validation_labels).mean()) < 1e-6
-    assert abs(float(score.metrics["loss"]) + log_likelihood(logits, digits.validation_labels).mean()) < 1e-5
-
-
-def test_the_test_is_on_its_own_images(digits, params):
-    pixels = (digits.test_images - digits.train_images.mean()) / digits.train_images.std()
-    logits = logits_of(params, pixels)
-    score = tasks.classification(NETWORK, digits).test(params)
-    assert abs(float(score.fitness) - (logits.argmax(axis=1) == digits.test_labels).mean()) < 1e-6
-    assert abs(float(score.metrics["loss"]) + log_likelihood(logits, digits.test_labels).mean()) < 1e-5
+@pytest.mark.parametrize(("part", "scored_by"), [("validation", "validate"), ("test", "test")])
+def test_validation_and_test_are_each_on_their_own_images(digits, params, part, scored_by):
+    images, labels = getattr(digits, f"{part}_images"), getattr(digits, f"{part}_labels")
+    logits = logits_of(params, (images - digits.train_images.mean()) / digits.train_images.std())
+    score = getattr(tasks.classification(NETWORK, digits), scored_by)(params)
+    assert abs(float(score.fitness) - (logits.argmax(axis=1) == labels).mean()) < 1e-6
+    assert abs(float(score.metrics["loss"]) + log_likelihood(logits, labels).mean()) < 1e-5
 
 
 def test_no_run_sees_the_test_images(digits, params):

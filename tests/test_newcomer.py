@@ -147,6 +147,14 @@ class Other(NamedTuple):
     algorithm: jaxga.Algorithm
     message: str
     task: jaxga.Task = SQUARE
+    instead_of: jaxga.Task = SQUARE
+
+
+DATA = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
+
+
+def line_of(data):
+    return jaxga.Task(three, lambda _, w: jnp.sum(data @ w))
 
 
 slow = pytest.mark.slow
@@ -164,14 +172,13 @@ slow = pytest.mark.slow
         pytest.param(
             Other(make(), "another variation, task or data", jaxga.Task(three, lambda _, w: -jnp.sum(w**4))), marks=slow
         ),
-        Other(make(), "another variation, task or data", jaxga.Task(three, lambda _, w: jnp.sum(DATA @ w))),
+        Other(make(), "another variation, task or data", line_of(DATA), line_of(2 * DATA)),
     ],
     ids=["step size", "noise", "children", "elites", "selection", "averaging", "task", "data"],
 )
 def test_another_algorithm_or_task_is_refused_in_a_directory(other, tmp_path, algorithm):
     """Else the pedigree would not lead to the parents."""
-    first = jaxga.Task(three, lambda _, w: jnp.sum((DATA + 1) @ w)) if "DATA" in repr(other.task) else SQUARE
-    first = jaxga.Task(three, lambda _, w: jnp.sum((2 * DATA) @ w)) if other.task is not SQUARE else SQUARE
+    first = other.instead_of
     run(algorithm, first, directory=tmp_path)
     before = (tmp_path / "pedigree.npz").read_bytes()
     refused(
@@ -182,9 +189,6 @@ def test_another_algorithm_or_task_is_refused_in_a_directory(other, tmp_path, al
     chex.assert_trees_all_equal(
         run(algorithm, first, generations=8, directory=tmp_path).state, run(algorithm, first, generations=8).state
     )
-
-
-DATA = np.random.default_rng(0).normal(size=(2000, 3)).astype(np.float32)
 
 
 @slow

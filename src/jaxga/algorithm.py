@@ -135,9 +135,8 @@ def ga(
         shape = shape_of_params(init, key)
         first = founders(jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS), init, parents)
         if first is not None:
-            first = _checked_founders(
-                first, jax.eval_shape(partial(replicate, times=parents), shape), name_of(founders)
-            )
+            due = jax.eval_shape(partial(replicate, times=parents), shape)
+            first = check_like(jax.tree.map(jnp.asarray, first), due, f"founders ({name_of(founders)})")
         with jax.debug_nans(False):  # this one is meant
             unknown = jnp.full(parents, jnp.nan, jnp.float32)
         return State(
@@ -237,19 +236,12 @@ def population(algorithm: Algorithm, state: State) -> Individual:
     >>> bool(state.best_fitness > -1)
     True
     """
-    build = algorithm.kept.get((population, algorithm), lambda: jit(partial(_population, algorithm)))
+    build = algorithm.remembered(population, lambda: jit(partial(_population, algorithm)))
     return build(state)
 
 
 def _population(algorithm: Algorithm, state: State) -> Individual:
     return jax.vmap(partial(candidate, algorithm, state))(iota(algorithm.children))
-
-
-def _checked_founders(founders: Params, due: Params, who: str) -> Params:
-    """Arrays of these founders, if they are like ``due``."""
-    founders = jax.tree.map(jnp.asarray, founders)
-    check_like(founders, due, f"founders ({who})")
-    return founders
 
 
 def state_with_parents(algorithm: Algorithm, key: Key) -> State:
@@ -259,9 +251,11 @@ def state_with_parents(algorithm: Algorithm, key: Key) -> State:
     return state._replace(parents=replicate(child._replace(params=dense(child.params)), algorithm.parents))
 
 
-def shape_of_state(algorithm: Algorithm, key: Key | None = None) -> State:
+def shape_of_state(algorithm: Algorithm) -> State:
     """Shapes and node types of a state that has parents."""
-    return jax.eval_shape(partial(state_with_parents, algorithm), as_key(0) if key is None else key)
+    return algorithm.remembered(
+        shape_of_state, lambda: jax.eval_shape(partial(state_with_parents, algorithm), as_key(0))
+    )
 
 
 def shape_of_survivors(algorithm: Algorithm) -> Survivors:

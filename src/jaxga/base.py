@@ -309,6 +309,10 @@ class Algorithm(NamedTuple):
     kept: Kept = Kept()
     averaged: int = 1  # k
 
+    def remembered(self, name: Any, make: Callable[[], Any]) -> Any:
+        """What ``make`` made of this algorithm under this name before, or makes now."""
+        return self.kept.get((name, self), make)
+
     @property
     def brood(self) -> int:
         """B, the children of one parent."""

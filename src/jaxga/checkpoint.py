@@ -20,7 +20,7 @@ import orbax.checkpoint as ocp
 from jaxga.base import THREEFRY, Individual, InputError, State, Survivors, require
 from jaxga.distributed import from_first
 from jaxga.pedigree import Start
-from jaxga.tree import in_one, in_parts, named_leaves
+from jaxga.tree import in_one, in_order, in_parts, named_leaves, numbered
 
 KEEP = 2
 
@@ -64,7 +64,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
     record: dict[str, Any] = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history}
     record["seconds"] = checkpoint.seconds
     if checkpoint.start:
-        record["start"] = {str(number): leaf for number, leaf in enumerate(checkpoint.start)}
+        record["start"] = numbered(checkpoint.start)
     with _quiet(), _manager(directory) as manager:
         if step in manager.all_steps():
             return
@@ -102,14 +102,13 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
             "on from the one before."
         ) from error
     record, state = found["record"], _as_state(found["state"])
-    start = record.get("start", {})
     return Checkpoint(
         state=state if like is None else _grafted(state, like, directory / str(step)),
         survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
         history={name: np.asarray(values) for name, values in record["history"].items()},
         config=found["config"],
         seconds=float(record["seconds"]),
-        start=tuple(np.asarray(start[str(number)]) for number in range(len(start))) or None,
+        start=in_order(jax.tree.map(np.asarray, record.get("start", {}))) or None,
     )
 
 
@@ -142,8 +141,8 @@ def found_by_first(directory: Path, like: State) -> Checkpoint | None:
 
 def _pack(saved: Checkpoint) -> bytes:
     state = [np.asarray(leaf) for leaf in jax.tree.leaves(_with_key(jax.random.key_data, saved.state))]
-    parts = {"state": dict(enumerate(state)), "survivors": saved.survivors._asdict(), "history": saved.history,
-             "start": dict(enumerate(saved.start or ()))}  # fmt: skip
+    parts = {"state": numbered(state), "survivors": saved.survivors._asdict(), "history": saved.history,
+             "start": numbered(saved.start or ())}  # fmt: skip
     arrays = in_one(parts)
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, config=json.dumps(saved.config), seconds=saved.seconds, **arrays)
@@ -153,14 +152,14 @@ def _pack(saved: Checkpoint) -> bytes:
 def _unpack(data: bytes, like: State) -> Checkpoint:
     with np.load(io.BytesIO(data), allow_pickle=False) as file:
         parts = in_parts(file)
-        state = jax.tree.unflatten(jax.tree.structure(like), list(parts["state"].values()))
+        state = jax.tree.unflatten(jax.tree.structure(like), in_order(parts["state"]))
         return Checkpoint(
             state=_with_key(_typed, jax.tree.map(jax.numpy.asarray, state)),
             survivors=Survivors(**jax.tree.map(np.asarray, parts["survivors"])),
             history=parts["history"],
             config=json.loads(str(file["config"])),
             seconds=float(file["seconds"]),
-            start=tuple(parts.get("start", {}).values()) or None,
+            start=in_order(parts.get("start", {})) or None,
         )
 
 

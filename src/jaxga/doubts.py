@@ -14,6 +14,7 @@ from jaxga.base import Algorithm, Evaluation, Info, Purpose, State, Task, as_key
 from jaxga.compilation import jit
 from jaxga.evaluate.fingerprint import innermost
 from jaxga.evaluate.vmapped import depends
+from jaxga.tree import iota
 
 EXACT = 2**24  # whole numbers up to here are float32 numbers; above, neighbours are the same one
 PATIENCE, FAR = 10, 2.0  # an elite is doubted that leads so many generations by so many standard deviations
@@ -101,7 +102,7 @@ def is_noisy(algorithm: Algorithm, task: Task) -> bool:
     def look(state: State) -> None:
         params = candidate(algorithm, state, 0).params
         score = lambda number: task.score(jax.random.fold_in(state.key, number), params).fitness  # noqa: E731
-        found.append(depends(score, jnp.arange(2)))
+        found.append(depends(score, iota(2)))
 
     jax.eval_shape(look, shape_of_state(algorithm))
     return found[0]

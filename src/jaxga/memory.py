@@ -29,7 +29,7 @@ from jaxga.base import (
 )
 from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
 from jaxga.noise import normal
-from jaxga.tree import Path, as_like, check_like, name_of, path_key, paths
+from jaxga.tree import Path, check_like, iota, name_of, path_key, paths
 from jaxga.variation import StepSize, absolute, mixture
 from jaxga.variation.checks import require_function, shown
 from jaxga.variation.mutation import checked_sizes
@@ -161,7 +161,7 @@ def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
 
 def _nearest(similar: jax.Array, number: int) -> list[tuple[jax.Array, jax.Array]]:
     """The nearest heads of every point, one after another: similarity ``[P]`` and which it is ``[P]``."""
-    every, found = jnp.arange(similar.shape[1], dtype=jnp.int32), []
+    every, found = iota(similar.shape[1]), []
     for _ in range(min(number, similar.shape[1])):
         most = jnp.max(similar, axis=1)
         head = jnp.min(jnp.where(similar == most[:, None], every, every[-1]), axis=1)
@@ -321,7 +321,7 @@ def gene(
         memory, label = _memory(parent.params)
         width = memory.shape[1]
         size_of = [_wide(size, width) for size in _memory(sizes)]
-        index = jnp.arange(width, dtype=jnp.int32)
+        index = iota(width)
         if heads is not None:
             index = _drawn(key_head, choose.weights(base_of(memory), choice), heads)
         old = Head(read_columns(memory, index), read_columns(label, index))
@@ -347,8 +347,7 @@ def _changed(kinds: Sequence[tuple[float, Change]], key: Key, old: Head, size: H
 
 def _one_changed(change: Change, head: Head, size: Head, noise: Head) -> Head:
     new = change(head, size, noise)
-    check_like(new, head, f"change {name_of(change)}")
-    return as_like(new, head)
+    return check_like(new, head, f"change {name_of(change)}")
 
 
 def typed(

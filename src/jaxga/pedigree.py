@@ -20,7 +20,7 @@ import numpy as np
 from jaxga.algorithm import candidate, shape_of_state
 from jaxga.base import Algorithm, Individual, InputError, State, Survivors, require
 from jaxga.compilation import jit
-from jaxga.tree import in_one, in_parts, take
+from jaxga.tree import in_one, in_order, in_parts, numbered, take
 
 Config = dict[str, Any]
 Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a state, its key as numbers
@@ -105,7 +105,7 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
             children=pedigree.children,
             allow_pickle=False,
             **table,
-            **in_one({"start": dict(enumerate(pedigree.start or ()))}),
+            **in_one({"start": numbered(pedigree.start or ())}),
         )
     temporary.replace(path)
     return path
@@ -137,8 +137,7 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
         f"pedigree {path} has the index {indices.max()}, and {children} children and {indices.shape[1]} parents have 0 "
         f"to {candidates - 1}: take it from its run again.",
     )
-    leaves = tuple(start[str(number)] for number in range(len(start))) or None
-    return Pedigree(key, Survivors(**table), config, children, leaves)
+    return Pedigree(key, Survivors(**table), config, children, in_order(start) or None)
 
 
 def _advance_all(algorithm: Algorithm, state: State, survivors: Survivors) -> State:
@@ -146,7 +145,7 @@ def _advance_all(algorithm: Algorithm, state: State, survivors: Survivors) -> St
 
 
 def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..., Any]:
-    return algorithm.kept.get((function, algorithm), lambda: jit(partial(function, algorithm)))
+    return algorithm.remembered(function, lambda: jit(partial(function, algorithm)))
 
 
 def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> State:

@@ -234,7 +234,7 @@ class _Sitting:
         directory = self.directory
         assert directory is not None
         directory.made_with(describe_run(self.algorithm, program.evaluator, self.start))
-        found = checkpoint.found_by_first(directory.checkpoints, shape_of_state(self.algorithm, self.root))
+        found = checkpoint.found_by_first(directory.checkpoints, shape_of_state(self.algorithm))
         message = f"{directory.path} holds a run already: open it with resume, or choose another."
         require(directory.resume or found is None, message)
         return found
@@ -334,7 +334,7 @@ def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> d
 
 def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
     mesh = getattr(program.evaluator, "mesh", None)
-    return program.algorithm.kept.get((function, program), lambda: jit(partial(function, program), mesh))
+    return program.algorithm.remembered((function, program), lambda: jit(partial(function, program), mesh))
 
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, Verdict]:
@@ -344,12 +344,13 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
         return state, infos, int(count), Verdict(int(verdict))
     if program.on_host:
         after, info, verdict = _compiled(_one, program)(state, program.evaluator(state))
-        if int(verdict) == Verdict.FINE and hasattr(program.evaluator, "hear"):
-            program.evaluator.hear(int(state.generation), take(info.survivors, 0))
     else:
         after, info, verdict = _compiled(_first, program)(state)
-    fine = int(verdict) == Verdict.FINE
-    return (after if fine else state), info, int(fine), Verdict(int(verdict))
+    verdict = Verdict(int(verdict))
+    fine = verdict is Verdict.FINE
+    if fine and hasattr(program.evaluator, "hear"):
+        program.evaluator.hear(int(state.generation), take(info.survivors, 0))
+    return (after if fine else state), info, int(fine), verdict
 
 
 def evaluator_of(

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from jaxga.base import Evaluation, Key, Selection, as_fitness, require, require_at_least, require_whole
+from jaxga.tree import iota
 
 
 def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
@@ -61,7 +62,7 @@ def linear_rank(pressure: Any = 1.5) -> Selection:
     def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
         key_rank, key_draw = jax.random.split(key)
         order, valid = _places(key_rank, evaluation)
-        place = jnp.arange(order.size, dtype=jnp.int32)
+        place = iota(order.size)
         part = place.astype(jnp.float32) / jnp.maximum(valid - 1, 1).astype(jnp.float32)  # 0 for the best, 1 the worst
         weights = pressure - (2 * pressure - 2) * part
         logits = jnp.log(jnp.where(place < valid, jnp.maximum(weights, 0), 0))

@@ -88,6 +88,16 @@ def in_parts(file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return parts
 
 
+def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
+    """Leaves by their number, to be saved as a part; `in_order` makes the sequence of them again."""
+    return {str(number): leaf for number, leaf in enumerate(leaves)}
+
+
+def in_order(part: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What `numbered` numbered, in whatever order it comes back."""
+    return tuple(part[str(number)] for number in range(len(part)))
+
+
 def named_leaves(tree: Any) -> dict[str, Any]:
     """Leaves by name: ``{"hidden/kernel": ...}``."""
     names = jax.tree.leaves(paths(tree))
@@ -168,8 +178,8 @@ def _check_leaf(leaf_name: str, leaf: Any) -> None:
     )
 
 
-def check_like(new: Any, old: Any, who: str) -> None:
-    """Refuse a tree ``new`` whose structure, shapes or dtypes are not those of ``old``. The message names ``who``.
+def check_like(new: Any, old: Any, who: str) -> Any:
+    """``new`` `as_like` ``old``; refused where its structure, shapes or dtypes are others. The message names ``who``.
 
     A node with a shape and a dtype counts as one array, so a `jaxga.lowrank.LowRank` does. A Python float fits a float
     leaf of any width. Only shapes are looked at, while a program is traced.
@@ -189,6 +199,7 @@ def check_like(new: Any, old: Any, who: str) -> None:
             f"{who} returned {place}{_type_name(leaf)}, and {_type_name(due)} was due: "
             "every leaf keeps its shape and its dtype.",
         )
+    return as_like(new, old)
 
 
 def as_like(new: Any, old: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, requir
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.selection import truncation
+from jaxga.tree import iota
 from jaxga.variation import stateless
 
 
@@ -87,7 +88,7 @@ def drift(
 
     def founders(key: Key, init: Any, number: int) -> Params:
         del key, init
-        return (jnp.arange(number, dtype=jnp.int32) < carriers).astype(jnp.float32)
+        return (iota(number) < carriers).astype(jnp.float32)
 
     algorithm = ga(
         lambda _: jnp.zeros((), jnp.float32),

@@ -12,7 +12,7 @@ from jaxga.base import Algorithm, Params, State, require, require_whole
 from jaxga.compilation import jit
 from jaxga.pedigree import Pedigree, drawn_afresh, replay
 from jaxga.report.plots import Curve, plot_curves
-from jaxga.tree import take
+from jaxga.tree import iota, take
 
 
 class Trace(NamedTuple):
@@ -108,7 +108,7 @@ def interference(
       samples: children of a parent, at most its brood.
     """
     require_whole(1, samples=samples)
-    members = jnp.arange(min(samples, algorithm.brood), dtype=jnp.int32)
+    members = iota(min(samples, algorithm.brood))
 
     def of_parent(state: State, slot: jax.Array) -> tuple[jax.Array, ...]:
         assert state.parents is not None
@@ -120,7 +120,7 @@ def interference(
         return known, forgot, jnp.mean(lost.any(axis=1)), jnp.mean(won.any(axis=1))
 
     def probe(state: State) -> tuple[jax.Array, ...]:
-        return jax.lax.map(lambda slot: of_parent(state, slot), jnp.arange(algorithm.parents, dtype=jnp.int32))
+        return jax.lax.map(lambda slot: of_parent(state, slot), iota(algorithm.parents))
 
     seen = trace(algorithm, pedigree, probe, every=every)
     return Interference(seen.generations, *seen.values)

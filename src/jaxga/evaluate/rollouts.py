@@ -74,7 +74,7 @@ class Programs(NamedTuple):
 def compiled(algorithm: Algorithm, game: Game) -> Programs:
     """The programs of an algorithm whose children play a game."""
     parts = game.act, game.draw, game.key
-    return algorithm.kept.get((compiled, algorithm, *parts), lambda: _programs(algorithm, *parts))
+    return algorithm.remembered((compiled, *parts), lambda: _programs(algorithm, *parts))
 
 
 def _programs(
@@ -305,6 +305,5 @@ def rollouts(
     threads = cores() if threads is None else threads
     require_whole(1, episodes=episodes, threads=threads)
     envs = max(4 * WIDTH, 8 * threads) if envs is None else envs
-    require_whole(1, envs=envs)
     arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen)
     return Rollouts(algorithm, game, arena, episodes, watch)

@@ -23,7 +23,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
-from jaxga.tree import iota, paths, size, take
+from jaxga.tree import iota, running_statistics, size, take
 
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
 LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
@@ -226,7 +226,7 @@ def parts_of_child(algorithm: Algorithm) -> Parts:
     Raises:
       InputError: where running statistics (of a BatchNorm) would be mutated.
     """
-    return algorithm.kept.get((parts_of_child, algorithm), lambda: _parts_of_child(algorithm))
+    return algorithm.remembered(parts_of_child, lambda: _parts_of_child(algorithm))
 
 
 def _parts_of_child(algorithm: Algorithm) -> Parts:
@@ -237,7 +237,7 @@ def _parts_of_child(algorithm: Algorithm) -> Parts:
         axes, shapes = _axes(child, iota(2)), jax.eval_shape(child, 0)
         numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
         whole = size(take(state.parents, 0).params)
-        statistics = _changed_statistics(axes, shapes)
+        statistics = running_statistics(map_axes(lambda axis, leaf: None if axis is None else leaf, axes, shapes))
         require(
             not statistics,
             f"params hold running statistics, and the variation changes them ({', '.join(statistics)}): keep them "
@@ -248,12 +248,6 @@ def _parts_of_child(algorithm: Algorithm) -> Parts:
 
     jax.eval_shape(look, shape_of_state(algorithm))
     return found[0]
-
-
-def _changed_statistics(axes: Any, params: Any) -> list[str]:
-    """The names of the running statistics among the leaves that are a child's own."""
-    names = map_axes(lambda axis, name: name if axis == 0 else None, axes, paths(params))
-    return ["/".join(name) for name in jax.tree.leaves(names) if "batch_stats" in name]
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:

@@ -163,7 +163,7 @@ class Parcel(NamedTuple):
         first = jax.jit(algorithm.init)(key)
         if self.leaves is None:
             return first
-        kind = jax.tree.structure(shape_of_state(algorithm, key).parents)
+        kind = jax.tree.structure(shape_of_state(algorithm).parents)
         parents = jax.tree.unflatten(kind, [jnp.asarray(leaf) for leaf in self.leaves])
         return first._replace(generation=jnp.int32(self.generation), parents=parents)
 

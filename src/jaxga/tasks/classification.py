@@ -12,6 +12,7 @@ from jaxga.base import Evaluation, Key, Params, Task, common, require, require_w
 from jaxga.data import Images
 from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right
+from jaxga.tree import iota
 
 WHOLE = 1000  # images are scored at once, if there are no more,
 BLOCK = 100  # and else so many at a time, so that what a network's layers make of them stays in a cache,
@@ -154,7 +155,7 @@ def _mean_in_blocks(
     def add(sums: jax.Array, number: jax.Array) -> tuple[jax.Array, None]:
         return sums + block(number), None
 
-    sums, _ = jax.lax.scan(add, jnp.zeros_like(block(jnp.int32(0))), jnp.arange(whole, dtype=jnp.int32))
+    sums, _ = jax.lax.scan(add, jnp.zeros_like(block(jnp.int32(0))), iota(whole))
     if total % BLOCK:
         rest = slice(whole * BLOCK, None)
         sums += scores(jax.random.fold_in(key, whole), params, inputs[rest], labels[rest])

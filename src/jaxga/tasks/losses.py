@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import Key
+from jaxga.tree import iota
 
 
 class Loss(NamedTuple):
@@ -47,7 +48,7 @@ def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 def _in_columns(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Logits as ``[C, P]``, as the networks of `jaxga.nn` make them: what is done to each example is then one pass."""
-    return logits.T, jnp.arange(logits.shape[-1], dtype=jnp.int32)[:, None]
+    return logits.T, iota(logits.shape[-1])[:, None]
 
 
 def _picked(columns: jax.Array, classes: jax.Array, labels: jax.Array) -> jax.Array:
@@ -72,7 +73,7 @@ def _wrong(key: Key, right: jax.Array) -> jax.Array:
 
 def _before_error(key: Key, right: jax.Array) -> jax.Array:
     del key
-    place = jnp.arange(right.size, dtype=jnp.int32)
+    place = iota(right.size)
     first = jnp.min(place, where=~right, initial=right.size)  # not a cumulative product, which a CPU is slow in
     return (place < first).astype(jnp.float32)
 

@@ -5,7 +5,7 @@ from typing import Any
 from jax.core import Tracer
 
 from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
-from jaxga.tree import as_like, check_like, name_of
+from jaxga.tree import check_like, name_of
 
 
 def shown(value: Any) -> str:
@@ -54,8 +54,7 @@ def checked(variation: Any, who: str) -> Variation:
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         child = variation.apply(key, parent, context)
         require(isinstance(child, Individual), f"{name} returned {shown(child)}, and an Individual was due.")
-        check_like(child.params, parent.params, name)
-        check_like(child.strategy, parent.strategy, f"the strategy of {name}")
-        return as_like(child, parent)
+        params = check_like(child.params, parent.params, name)
+        return Individual(params, check_like(child.strategy, parent.strategy, f"the strategy of {name}"))
 
     return Variation(variation.init, apply)

@@ -14,7 +14,7 @@ import numpy as np
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_whole
 from jaxga.lowrank import add_factors, dense, dense_leaf, is_low_rank
 from jaxga.noise import normal
-from jaxga.tree import as_like, check_like, key_tree, name_of, size
+from jaxga.tree import check_like, iota, key_tree, name_of, size
 from jaxga.variation.checks import require_function, spreads_over
 from jaxga.variation.step_size import StepSize, require_step_size
 
@@ -30,15 +30,9 @@ def stateless(function: Callable[[Key, Params], Params]) -> Variation:
 def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation:
     def apply(key: Key, individual: Individual, context: Context) -> Individual:
         del context
-        return individual._replace(params=_like(function(key, individual.params), individual.params, who))
+        return individual._replace(params=check_like(function(key, individual.params), individual.params, who))
 
     return Variation(lambda params: (), apply)
-
-
-def _like(new: Any, old: Any, who: str) -> Any:
-    """``new`` as arrays of the shapes and dtypes of ``old``, or the sentence that says what ``who`` did wrong."""
-    check_like(new, old, who)
-    return as_like(new, old)
 
 
 def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
@@ -51,7 +45,7 @@ def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> V
         sizes, strategy = step_size.apply(key_size, individual.strategy, context)
         sizes = checked_sizes(sizes, individual.params, f"step size {name_of(step_size.apply)}")
         moved = move(key_noise, individual.params, sizes)
-        return Individual(_like(moved, individual.params, f"mutation {name_of(move)}"), strategy)
+        return Individual(check_like(moved, individual.params, f"mutation {name_of(move)}"), strategy)
 
     return Variation(step_size.init, apply)
 
@@ -65,7 +59,7 @@ def checked_sizes(sizes: Any, params: Params, who: str) -> Any:
 
     whole = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params, is_leaf=is_low_rank)
     same = jax.tree.structure(sizes) == jax.tree.structure(whole)
-    return _like(sizes, jax.tree.map(broadcast, sizes, whole) if same else whole, who)
+    return check_like(sizes, jax.tree.map(broadcast, sizes, whole) if same else whole, who)
 
 
 def additive(noise: Noise, step_size: StepSize) -> Variation:
@@ -77,7 +71,7 @@ def additive(noise: Noise, step_size: StepSize) -> Variation:
         params = dense(params)
         keys = key_tree(key, params)
         drawn = jax.tree.map(lambda leaf_key, leaf: noise(leaf_key, leaf.shape, leaf.dtype), keys, params)
-        drawn = _like(drawn, params, f"noise {name_of(noise)}")
+        drawn = check_like(drawn, params, f"noise {name_of(noise)}")
         return jax.tree.map(lambda leaf, size, step: leaf + size * step, params, sizes, drawn)
 
     return scaled(step_size, move)
@@ -161,7 +155,7 @@ def row(step_size: StepSize) -> Variation:
             height = leaf.size // width
             index = jax.random.randint(jax.random.fold_in(key_row, number), (), 0, height, jnp.int32)
             noise = jax.random.normal(jax.random.fold_in(key_noise, number), (width,), leaf.dtype)
-            hit = (jnp.arange(height, dtype=jnp.int32) == index) & (chosen == place)
+            hit = (iota(height) == index) & (chosen == place)
             moved[number] = leaf + leaf_size * jnp.where(hit[:, None], noise, 0).reshape(leaf.shape)
         return treedef.unflatten(moved)
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import dense
-from jaxga.tree import as_like, check_like, key_tree, name_of
+from jaxga.tree import check_like, key_tree, name_of
 from jaxga.variation.checks import checked, require_function
 from jaxga.variation.mutation import scaled
 from jaxga.variation.step_size import StepSize, require_step_size
@@ -45,8 +45,7 @@ def project(projection: Projection, params: Params, before: Params, generation: 
     """The projection of every leaf, low-rank ones made dense."""
     free, before = dense(params), dense(before)
     found = jax.tree.map(lambda leaf, old: projection(leaf, old, generation), free, before)
-    check_like(found, free, f"projection {name_of(projection)}")
-    return as_like(found, free)
+    return check_like(found, free, f"projection {name_of(projection)}")
 
 
 def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:

@@ -77,7 +77,7 @@ def safe_gradient(
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         params = dense(parent.params)
         slopes = sensitivity(outputs, params)
-        check_like(slopes, params, f"sensitivity {name_of(sensitivity)}")
+        slopes = check_like(slopes, params, f"sensitivity {name_of(sensitivity)}")
         child = variation.apply(key, parent._replace(params=params), context)
 
         def move(new: jax.Array, old: jax.Array, slope: jax.Array) -> jax.Array:
