@@ -23,6 +23,7 @@ from benchmarks.timing import Timing, ceiling, in_turns
 from jaxga import compilation, data, nn, report, tasks, variation
 from jaxga.devices import AXIS, Devices, everywhere, mesh
 from jaxga.evaluate import Sharded
+from jaxga.interpret import by_parts
 from jaxga.lowrank import LowRank, is_low_rank, map_low_rank
 from jaxga.report.files import describe_machine
 
@@ -46,7 +47,7 @@ class Work:
 
     @property
     def network(self) -> nn.MLP | nn.ConvNet:
-        """With layers that know low-rank parameters."""
+        """Of `jaxga.nn`."""
         return nn.ConvNet(10, self.channels, hidden=self.hidden[0]) if self.channels else nn.MLP((*self.hidden, 10))
 
     @property
@@ -114,7 +115,7 @@ def policies(work: Work) -> dict[str, peers.Step]:
     across, share = mesh(), PartitionSpec(AXIS)
     axes = _of_child(jax.eval_shape(child, 0), None, 0)
     places = _of_child(jax.eval_shape(child, 0), PartitionSpec(), share)
-    act = jax.vmap(network.apply, in_axes=(axes, 0))
+    act = jax.vmap(by_parts(network.apply), in_axes=(axes, 0))
     act_low = jax.jit(jax.shard_map(act, mesh=across, in_specs=(places, share), out_specs=share, check_vma=False))
     low_rank = jax.jit(jax.vmap(child, out_axes=axes))(jnp.arange(work.children))
     low_rank, own = jax.device_put((low_rank, inputs), _shardings(across, (places, share)))

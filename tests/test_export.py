@@ -17,6 +17,7 @@ from jaxga import lowrank, nn
 from jaxga import variation as v
 from jaxga.algorithm import candidate, shape_of_state
 from jaxga.evaluate import Sharded
+from jaxga.interpret import by_parts
 from jaxga.run import BLOCK, Program, block
 
 IMAGES = np.random.default_rng(0).normal(size=(6, 13, 11, 3)).astype(np.float32)
@@ -116,20 +117,28 @@ def convolved(x, kernel, stride):
     return y
 
 
+@pytest.mark.parametrize("images", ["common", "own"])
 @pytest.mark.parametrize("kernel", ["dense", "low rank"])
 @pytest.mark.parametrize(("size", "stride", "channels"), [(4, 2, 3), (3, 2, 3), (3, 1, 16), (3, 2, 16)])
-def test_convolutions_by_products_are_convolutions(monkeypatch, size, stride, channels, kernel):
-    """Patches in whole blocks, patches pixel by pixel, and products for every position in the kernel."""
+def test_convolutions_by_products_are_convolutions(monkeypatch, size, stride, channels, kernel, images):
+    """Of three children: patches in whole blocks, patches pixel by pixel, and products for every position."""
     draw = np.random.default_rng(2).normal
-    x, base = draw(size=(2, 9, 8, channels)), draw(size=(size, size, channels, 5))
-    left, right = draw(size=(size * size * channels, 2)), draw(size=(2, 5))
+    x, base = draw(size=(3, 2, 9, 8, channels)), draw(size=(size, size, channels, 5))
+    left, right = draw(size=(3, size * size * channels, 2)), draw(size=(3, 2, 5))
+    x = x[:1].repeat(3, 0) if images == "common" else x
+    matrices = base + (left @ right).reshape(3, *base.shape)
     on_accelerator(monkeypatch)
-    if kernel == "dense":
-        found, matrix = nn.convolve(jnp.float32(x), jnp.float32(base), stride), base
-    else:
-        leaf = lowrank.LowRank(jnp.float32(base), jnp.float32(left), jnp.float32(right))
-        found, matrix = nn.convolve(jnp.float32(x), leaf, stride), base + (left @ right).reshape(base.shape)
-    np.testing.assert_allclose(found, convolved(x, matrix, stride), atol=1e-3)
+
+    def of_child(images, left, right, matrix):
+        leaf = lowrank.add_factors(jnp.float32(base), left, right) if kernel == "low rank" else matrix
+        convolve = partial(jax.lax.conv_general_dilated, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return by_parts(lambda kernel: convolve(images, kernel, (stride, stride), "VALID"))(leaf)
+
+    own = images == "own"
+    operands = x if own else x[0], left, right, matrices
+    found = jax.vmap(of_child, in_axes=(0 if own else None, 0, 0, 0))(*map(jnp.float32, operands))
+    for n in range(3):
+        np.testing.assert_allclose(found[n], convolved(x[n], matrices[n], stride), atol=1e-3)
 
 
 def said(network, params):

@@ -8,12 +8,13 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 FLOORS = [
     {"_version", "base", "signals"},
     {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
+    {"interpret"},
     {"nn", "variation", "selection", "stop", "compilation"},
     {"algorithm", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint", "doubts"},
     {"run"},
-    {"many", "analysis", "planning", "backend"},
+    {"many", "analysis", "planning", "backend", "explain"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",

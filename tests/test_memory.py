@@ -70,7 +70,7 @@ def test_columns_are_their_dense_matrix():
     expected = np.array(base)
     expected[:, 4], expected[:, 1] = [2, 5, 8], [1, 4, 7]
     chex.assert_trees_all_equal(leaf.dense(), expected)
-    chex.assert_trees_all_close(base + leaf.left @ leaf.right, expected, atol=1e-6)
+    chex.assert_trees_all_close(leaf.low_rank().dense(), expected, atol=1e-6)
     assert (leaf.shape, leaf.ndim, leaf.dtype) == ((3, 6), 2, jnp.float32)
     chex.assert_trees_all_equal(read_columns(leaf, jnp.array([[0, 4], [1, 5]])), expected[:, [[0, 4], [1, 5]]])
     further = write_columns(leaf, jnp.array([1]), jnp.zeros((3, 1)))
@@ -86,7 +86,7 @@ def test_selecting_keeps_columns_where_the_base_is_shared(chosen):
         found = select_leaf(jnp.bool_(chosen), new, old)
         assert isinstance(found, Columns)
         chex.assert_trees_all_equal(dense(found), dense(new if chosen else old))
-    low_rank = LowRank(base, jnp.ones((3, 1)), jnp.ones((1, 6)))
+    low_rank = LowRank(base, jnp.ones((1, 3, 1)), jnp.ones((1, 1, 6)))
     chex.assert_trees_all_equal(
         select_leaf(jnp.bool_(chosen), low_rank, one), low_rank.dense() if chosen else one.dense()
     )

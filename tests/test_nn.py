@@ -1,4 +1,4 @@
-"""Layers against JAX's own, and networks against their published sizes."""
+"""Networks against their published sizes."""
 
 import chex
 import jax
@@ -9,19 +9,6 @@ import pytest
 import jaxga
 from jaxga import nn, tasks, tree
 from jaxga import variation as v
-
-
-@pytest.mark.parametrize("padding", ["VALID", "SAME"])
-@pytest.mark.parametrize(("size", "stride"), [(3, 1), (4, 2), (3, 2), (4, 4)])
-@pytest.mark.parametrize("channels", [5, 16])
-def test_convolution_equals_lax(size, stride, padding, channels):
-    keys = jax.random.split(jax.random.key(0))
-    x = jax.random.normal(keys[0], (3, 13, 11, channels))
-    kernel = jax.random.normal(keys[1], (size, size, channels, 7))
-    expected = jax.lax.conv_general_dilated(
-        x, kernel, (stride, stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    chex.assert_trees_all_close(nn.convolve(x, kernel, stride, padding), expected, rtol=1e-4, atol=1e-4)
 
 
 def count(network, shape):
@@ -45,7 +32,7 @@ def test_biases_start_at_zero_and_kernels_at_their_scale():
 
 def test_an_image_smaller_than_the_kernel_is_named():
     with pytest.raises(jaxga.InputError, match="2 x 2 is smaller than the kernel, 3 x 3"):
-        nn.convolve(jnp.zeros((1, 2, 2, 3)), jnp.zeros((3, 3, 3, 1)), 1)
+        count(nn.ConvNet(2, (1,), (3,), (1,)), (2, 2, 3))
 
 
 @pytest.mark.parametrize("mutation", [v.gaussian(v.relative(0.1)), v.low_rank(v.relative(0.1))])

@@ -109,7 +109,10 @@ MATRIX = jnp.zeros((2, 3))
         ({**TREE, "b": list(TREE["b"])}, r"cut returned a tree .*\[\*, \*\]}, and .*\(\*, \*\)} was due"),
         (MATRIX, r"cut returned a tree \*, and {'a'"),
         (
-            {**TREE, "a": {"kernel": LowRank(MATRIX.T, jnp.zeros((3, 1)), jnp.zeros((1, 2))), "bias": jnp.zeros(3)}},
+            {
+                **TREE,
+                "a": {"kernel": LowRank(MATRIX.T, jnp.zeros((1, 3, 1)), jnp.zeros((1, 1, 2))), "bias": jnp.zeros(3)},
+            },
             r"leaf 'a/kernel' as float32\[3, 2\]",
         ),
     ],
@@ -128,7 +131,7 @@ def test_a_bare_array_that_is_not_like_its_parent():
     "kernel",
     [
         np.zeros((2, 3)),  # float64, which is float32 to JAX
-        LowRank(MATRIX, jnp.zeros((2, 1)), jnp.zeros((1, 3))),
+        LowRank(MATRIX, jnp.zeros((1, 2, 1)), jnp.zeros((1, 1, 3))),
         Columns(MATRIX, jnp.zeros(1, jnp.int32), jnp.zeros((2, 1))),
     ],
 )

@@ -48,6 +48,7 @@ from jaxga.evaluate import (
     validated,
     vmapped,
 )
+from jaxga.explain import Explanation, explain
 from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Ended, Result, run
@@ -59,6 +60,7 @@ __all__ = [
     "Algorithm",
     "Ended",
     "Evaluation",
+    "Explanation",
     "Game",
     "Individual",
     "InputError",
@@ -83,6 +85,7 @@ __all__ = [
     "common_founder",
     "data",
     "distributed",
+    "explain",
     "ga",
     "independent",
     "join_runs",

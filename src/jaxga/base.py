@@ -139,11 +139,13 @@ class Variation(NamedTuple):
     """Mutation or crossover, written for ONE individual.
 
     ``init: (params) -> strategy`` makes what an individual inherits beside its weights;
-    ``apply: (key, individual, context) -> individual`` makes a child.
+    ``apply: (key, individual, context) -> individual`` makes a child. It sees arrays, also where the individual is a
+    `low_rank` child of another variation, unless it takes such leaves ``in_parts`` (`jaxga.lowrank`).
     """
 
     init: Callable[[Params], Strategy]
     apply: Callable[[Key, Individual, Context], Individual]
+    in_parts: bool = False
 
 
 class Evaluation(NamedTuple):

@@ -1,17 +1,16 @@
-"""A matrix plus a low-rank step, kept apart: ``W + A B``.
+"""A weight as its parent's array plus a low-rank step, kept apart: ``W + A B``.
 
 A mutation of a matrix ``W [m, n]`` may be ``W + A B`` with ``A [m, r]`` and ``B [r, n]``. Drawing it costs
 ``r (m + n)`` random numbers instead of ``m n``, and ``x (W + A B) = x W + (x A) B``, where ``x W`` is one product for
-all children of a parent. A convolution kernel ``[h, w, c, n]`` is seen as the matrix ``[h w c, n]`` over patches.
+all children of a parent. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies. A kernel
+``[h, w, c, n]`` of a convolution is seen as the matrix ``[h w c, n]``.
 
-`LowRank` is a leaf, not a mode: layers of `jaxga.nn` use its factors, any other code sees the dense matrix: jnp
-functions, operators, methods. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies. `Columns`
-is its case for mutations that rewrite single units of a layer.
+Variations make such leaves. Tasks, models and other user code never meet them: `jaxga.interpret` computes what they
+would make of the array, from the parts. `Columns` is the case of mutations that rewrite single units of a layer.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -19,14 +18,22 @@ import jax
 import jax.numpy as jnp
 
 
-class _SeenAsDense(ABC):
-    """To any other code an array: the dense one."""
+@dataclass(frozen=True)
+class InParts:
+    """A leaf of a child that stands for an array, with the shape and dtype of its ``base``."""
 
     base: jax.Array
+    name = ""  # of the leaf, while a program is read
+    turned = False  # are its axes kept in another order? `jaxga.interpret.layout`
 
-    @abstractmethod
     def dense(self) -> jax.Array:
         """The array itself."""
+        raise NotImplementedError
+
+    @property
+    def rank(self) -> int:
+        """Of the step; 0 where there is none."""
+        return 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -40,77 +47,73 @@ class _SeenAsDense(ABC):
     def dtype(self) -> Any:
         return self.base.dtype
 
-    def __jax_array__(self) -> jax.Array:
-        return self.dense()
-
-    def __getattr__(self, name: str) -> Any:
-        """Whatever else an array has (``T``, ``reshape``, ``sum``, ...), the dense matrix has."""
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self.dense(), name)
-
-
-def _of_dense(name: str) -> Callable[..., Any]:
-    return lambda self, *operands: getattr(self.dense(), name)(*map(dense_leaf, operands))
-
-
-for _binary in ("add", "sub", "mul", "truediv", "pow", "matmul"):
-    setattr(_SeenAsDense, f"__{_binary}__", _of_dense(f"__{_binary}__"))
-    setattr(_SeenAsDense, f"__r{_binary}__", _of_dense(f"__r{_binary}__"))
-for _other in ("__neg__", "__abs__", "__getitem__"):
-    setattr(_SeenAsDense, _other, _of_dense(_other))
-
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class LowRank(_SeenAsDense):
-    """``base + left @ right``, of the shape and dtype of ``base``.
+class LowRank(InParts):
+    """``base + sum_r left[r] * right[r]``. Each axis belongs to one of the factors, and has size 1 in the other.
 
-    >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.ones((1, 3)))
-    >>> leaf.shape, float(leaf.sum()), float(jnp.sum(leaf**2 + 1)), float(jnp.asarray(leaf)[0, 0])
-    ((2, 3), 6.0, 12.0, 1.0)
+    >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))
+    >>> leaf.shape, leaf.rank, leaf.on_right, leaf.dense().tolist()
+    ((2, 3), 1, (False, True), [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
     """
 
-    base: jax.Array  # [..., n], seen as [m, n]
-    left: jax.Array  # [m, r]
-    right: jax.Array  # [r, n]
+    base: jax.Array  # [...]
+    left: jax.Array  # [r, ...]
+    right: jax.Array  # [r, ...]
+    name: str = field(default="", metadata={"static": True})
+
+    @property
+    def rank(self) -> int:
+        return self.left.shape[0]
+
+    @property
+    def on_right(self) -> tuple[bool, ...]:
+        """For each axis: does it belong to the right factor? One of size 1 counts as the left one's."""
+        return tuple(size > 1 for size in self.right.shape[1:])
 
     def dense(self) -> jax.Array:
-        """The matrix itself."""
-        return self.base + (self.left @ self.right).reshape(self.base.shape)
+        """The array itself."""
+        if self.rank == 0:
+            return self.base
+        left, right = (factor.reshape(self.rank, -1) for factor in (self.left, self.right))
+        if self.on_right[-1:] == (True,) and not any(self.on_right[:-1]):
+            return self.base + (left.T @ right).reshape(self.shape)
+        return self.base + jnp.sum(self.left * self.right, axis=0)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Columns(_SeenAsDense):
+class Columns(InParts):
     """``base`` with r of its columns written anew: a step of rank r, and exact. Of one written twice, the last counts.
 
     >>> leaf = Columns(jnp.zeros((2, 3)), jnp.array([1, 1]), jnp.array([[1.0, 2.0], [1.0, 3.0]]))
-    >>> leaf.dense().tolist(), leaf.right.tolist()
+    >>> leaf.dense().tolist(), leaf.low_rank().right[:, 0].tolist()
     ([[0.0, 2.0, 0.0], [0.0, 3.0, 0.0]], [[0.0, 1.0, 0.0], [0.0, 1.0, 0.0]])
     """
 
     base: jax.Array  # [m, n]
     index: jax.Array  # [r]
     value: jax.Array  # [m, r]
+    name: str = field(default="", metadata={"static": True})
+
+    @property
+    def rank(self) -> int:
+        return self.index.size
 
     @property
     def counts(self) -> jax.Array:
         """``[r]``: is it the last that is written to its column?"""
         return ~jnp.triu(self.index[:, None] == self.index, 1).any(axis=1)
 
-    @property
-    def left(self) -> jax.Array:
-        """``[m, r]``, of the same step as factors."""
-        return jnp.where(self.counts, self.value - self.base[:, self.index], 0)
-
-    @property
-    def right(self) -> jax.Array:
-        """``[r, n]``"""
-        return jax.nn.one_hot(self.index, self.base.shape[1], dtype=self.dtype)
+    def low_rank(self) -> LowRank:
+        """The same as base and factors."""
+        left = jnp.where(self.counts, self.value - self.base[:, self.index], 0)
+        right = jax.nn.one_hot(self.index, self.base.shape[1], dtype=self.dtype)
+        return LowRank(self.base, left.T[:, :, None], right[:, None, :], self.name)
 
     def dense(self) -> jax.Array:
-        """The matrix itself."""
+        """The array itself."""
         place = jnp.where(self.counts, self.index, self.base.shape[1])  # one past the end: dropped
         return self.base.at[:, place].set(self.value, mode="drop")
 
@@ -147,7 +150,7 @@ def written_over(leaf: Any, found: jax.Array, index: jax.Array) -> jax.Array:
 
 def is_low_rank(node: Any) -> bool:
     """For ``is_leaf``: stop at `LowRank` and `Columns` leaves."""
-    return isinstance(node, _SeenAsDense)
+    return isinstance(node, InParts)
 
 
 def dense_leaf(leaf: Any) -> Any:
@@ -160,78 +163,16 @@ def dense(tree: Any) -> Any:
     return map_low_rank(dense_leaf, tree)
 
 
-def matmul(x: jax.Array, kernel: Any) -> jax.Array:
-    """``x [..., m]`` times a kernel ``[m, n]``, dense or low-rank. The product with the base is shared by a brood."""
-    if not is_low_rank(kernel):
-        return x @ _matrix(kernel)
-    return _matmul(x, _matrix(kernel.base), kernel.left, kernel.right)
-
-
-def matmul_columns(x: jax.Array, kernel: Any) -> jax.Array:
-    """`matmul` of examples in columns: ``x [m, P]`` to ``[n, P]``.
-
-    What a population of narrow layers is fastest in on a CPU: everything beside the products runs along the examples.
-    """
-    if not is_low_rank(kernel):
-        return _matrix(kernel).T @ x
-    return _matmul_columns(x, _matrix(kernel.base), kernel.left, kernel.right)
-
-
-def _matrix(kernel: jax.Array) -> jax.Array:
-    return kernel.reshape(-1, kernel.shape[-1])
-
-
-def _by_parts(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
-    return x @ base + (x @ left) @ right
-
-
-def _by_building(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
-    return x @ (base + left @ right)
-
-
-def _columns_by_parts(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
-    x = jax.lax.optimization_barrier(x)
-    return base.T @ x + right.T @ (left.T @ x)
-
-
-def _columns_by_building(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
-    return (base.T + right.T @ left.T) @ x
-
-
-FEW_ROWS = 16  # building a kernel pays off where it costs less than its factors with so many rows
-
-
-def _of_brood(by_parts: Callable[..., jax.Array], by_building: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A product that knows what to do for a whole brood.
-
-    What goes into a later layer differs from child to child, so nothing is shared there. Where a kernel is narrow, the
-    thin products with its factors cost a good part of that with its base, and one with the dense kernel is cheaper.
-    """
-    product = jax.custom_batching.custom_vmap(by_parts)
-
-    @product.def_vmap
-    def rule(axis_size: int, in_batched: list[bool], *operands: jax.Array) -> tuple[jax.Array, bool]:
-        x, base = operands[:2]
-        m, n = base.shape[-2:]
-        rows = x.size // max(m, 1) // (axis_size if in_batched[0] else 1)
-        build = in_batched[0] and m * n < min(rows, FEW_ROWS) * (m + n)
-        axes = [0 if batched else None for batched in in_batched]
-        return jax.vmap(by_building if build else by_parts, in_axes=axes)(*operands), True
-
-    return product
-
-
-_matmul = _of_brood(_by_parts, _by_building)
-_matmul_columns = _of_brood(_columns_by_parts, _columns_by_building)
-
-
 def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
-    """Add a low-rank step: steps on steps keep the base and add up their ranks."""
-    if is_low_rank(leaf):
-        return LowRank(
-            leaf.base, jnp.concatenate([leaf.left, left], axis=1), jnp.concatenate([leaf.right, right], axis=0)
-        )
-    return LowRank(leaf, left, right)
+    """Add the step ``left [m, r] @ right [r, n]`` to a leaf ``[..., n]`` that is seen as a matrix ``[m, n]``.
+
+    Steps on steps keep the base and add up their ranks.
+    """
+    rank, shape = right.shape[0], leaf.shape
+    left, right = left.T.reshape(rank, *shape[:-1], 1), right.reshape(rank, *(1,) * (len(shape) - 1), -1)
+    if isinstance(leaf, LowRank) and (leaf.left.shape[1:], leaf.right.shape[1:]) == (left.shape[1:], right.shape[1:]):
+        return LowRank(leaf.base, jnp.concatenate([leaf.left, left]), jnp.concatenate([leaf.right, right]))
+    return LowRank(dense_leaf(leaf), left, right)
 
 
 def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
@@ -268,38 +209,38 @@ def map_low_rank(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
 
 class Factors(NamedTuple):
-    """A low-rank step by itself: ``left @ right``."""
+    """A low-rank step by itself: ``sum_r left[r] * right[r]``, as in `LowRank`."""
 
-    left: jax.Array  # [m, r]
-    right: jax.Array  # [r, n]
+    left: jax.Array
+    right: jax.Array
 
 
 def step_leaf(new: Any, old: jax.Array) -> Factors | jax.Array:
     """``new - old``: as `Factors` where it is a low-rank step from ``old``, else as an array."""
     if is_low_rank(new) and new.base is old:
-        return Factors(new.left, new.right)
+        found = new.low_rank() if isinstance(new, Columns) else new
+        return Factors(found.left, found.right)
     return dense_leaf(new) - old
 
 
 def square_norm(step: Factors | jax.Array) -> jax.Array:
     """Sum of squares of a step as made by `step_leaf`; of ``A B`` without building it: ``tr((A'A)(BB'))``."""
     if isinstance(step, Factors):
-        left, right = step
-        return jnp.sum((left.T @ left) * (right @ right.T))
+        left, right = (factor.reshape(len(factor), -1) for factor in step)
+        return jnp.sum((left @ left.T) * (right @ right.T))
     return jnp.sum(step * step)
 
 
 def scale_step(old: jax.Array, step: Factors | jax.Array, factor: jax.Array) -> Any:
     """``old + factor * step`` for a step as made by `step_leaf`."""
     if isinstance(step, Factors):
-        left, right = step
-        return LowRank(old, left * factor, right)
+        return LowRank(old, step.left * factor, step.right)
     return old + factor * step
 
 
 def add_weighted(total: jax.Array, weights: jax.Array, steps: Any) -> jax.Array:
     """``total + sum_c weights[c] * steps[c]``, steps with a leading axis; of factors one product, ``A diag(w) B``."""
     if isinstance(steps, Factors):
-        left, right = steps
-        return total + jnp.einsum("c,cmr,crn->mn", weights.astype(left.dtype), left, right).reshape(total.shape)
+        left, right = (factor.reshape(*factor.shape[:2], -1) for factor in steps)
+        return total + jnp.einsum("c,crm,crn->mn", weights.astype(left.dtype), left, right).reshape(total.shape)
     return total + jnp.tensordot(weights.astype(steps.dtype), steps, axes=1)

@@ -27,7 +27,8 @@ from jaxga.base import (
     require_at_least,
     require_whole,
 )
-from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, matmul, read_columns, write_columns, written_over
+from jaxga.interpret import by_parts, with_rule
+from jaxga.lowrank import Columns, base_of, dense_leaf, is_low_rank, read_columns, write_columns, written_over
 from jaxga.noise import normal
 from jaxga.tree import Path, check_like, iota, name_of, path_key, paths
 from jaxga.variation import StepSize, absolute, mixture
@@ -94,10 +95,14 @@ class PrototypeMemory(linen.Module):
         begin = linen.initializers.zeros if self.start == "zeros" else unit_columns
         memory = self.param("memory", begin, (x.shape[1], self.heads), jnp.float32)
         label = self.param("label", begin, (self.outputs, self.heads), jnp.float32)
+        column = _same
         if self.similarity == "cosine":
-            x, memory = _unit(x, axis=1), _each_column(_unit, memory)
-        label = label if say is None else _each_column(say, label)
-        return _hard(x, memory, label) if self.temperature is None else _soft(x, memory, label, self.temperature)
+            x, column = _unit(x, axis=1), _unit
+        if self.temperature is None:
+            functions = partial(partial, column=column, say=say or _same)
+            return with_rule(functions(_hard), functions(_hard_by_columns))(x, memory, label)
+        similar = with_rule(partial(_similarity, column), partial(_similarity_by_columns, column))(x, memory)
+        return _soft(similar, label if say is None else say(label), self.temperature)
 
 
 def projection(inputs: int, dimension: int, seed: int = 0) -> jax.Array:
@@ -125,6 +130,10 @@ def _unit(columns: jax.Array, axis: int = 0) -> jax.Array:
     return columns / jnp.where(length > 0, length, 1)
 
 
+def _same(columns: jax.Array) -> jax.Array:
+    return columns
+
+
 def _each_column(function: Callable[[jax.Array], jax.Array], leaf: Any) -> Any:
     """A function of columns ``[m, n]``; what is its base's is computed once for a brood."""
     if isinstance(leaf, Columns):
@@ -132,15 +141,31 @@ def _each_column(function: Callable[[jax.Array], jax.Array], leaf: Any) -> Any:
     return function(dense_leaf(leaf))
 
 
-def _hard(x: jax.Array, memory: Any, label: Any) -> Look:
+Function = Callable[[jax.Array], jax.Array]  # of columns [m, n]
+
+
+def _similarity(column: Function, x: jax.Array, memory: jax.Array) -> jax.Array:
+    return x @ column(memory)
+
+
+def _similarity_by_columns(column: Function, x: jax.Array, memory: Any) -> jax.Array:
+    return by_parts(lambda memory: x @ memory)(_each_column(column, memory))
+
+
+def _hard(x: jax.Array, memory: jax.Array, label: jax.Array, column: Function, say: Function) -> Look:
+    similar = _similarity(column, x, memory)
+    winner = _argmax(similar, 1)
+    return Look(say(label)[:, winner].T, jnp.max(similar, axis=1), winner)
+
+
+def _hard_by_columns(x: jax.Array, memory: Any, label: Any, column: Function, say: Function) -> Look:
     """The best of the heads that are the parent's is found once a brood, and then compared with those that are new.
 
     One of the parent's r + 1 best is none of r rewritten ones.
     """
     if not isinstance(memory, Columns):
-        similar = x @ dense_leaf(memory)
-        winner = _argmax(similar, 1)
-        return Look(read_columns(label, winner).T, jnp.max(similar, axis=1), winner)
+        return _hard(x, dense_leaf(memory), dense_leaf(label), column, say)
+    memory, label = _each_column(column, memory), _each_column(say, label)
     heads, rewritten = memory.shape[1], memory.index.size
     similar = x @ memory.base
     parents = [Look(base_of(label)[:, head], most, head) for most, head in _nearest(similar, rewritten + 1)]
@@ -174,11 +199,10 @@ def _chosen(condition: jax.Array, one: Look, other: Look) -> Look:
     return Look(*(jnp.where(condition, *pair) for pair in zip(one, other, strict=True)))
 
 
-def _soft(x: jax.Array, memory: Any, label: Any, temperature: float) -> Look:
+def _soft(similar: jax.Array, label: jax.Array, temperature: float) -> Look:
     require_at_least(0, temperature=temperature)
-    similar = matmul(x, memory)
     weights = jax.nn.softmax(similar / temperature, axis=1)
-    return Look(weights @ dense_leaf(label).T, jnp.max(similar, axis=1), _argmax(similar, 1))
+    return Look(weights @ label.T, jnp.max(similar, axis=1), _argmax(similar, 1))
 
 
 class Head(NamedTuple):
@@ -205,7 +229,7 @@ def _stateless(weights: Callable[[jax.Array], jax.Array]) -> Choice:
 
 def in_use(memory: jax.Array) -> jax.Array:
     """Bool ``[H]``: a head that is nothing but zeros is free."""
-    return (dense_leaf(memory) != 0).any(axis=0)
+    return (memory != 0).any(axis=0)
 
 
 def _or_any(mask: jax.Array) -> jax.Array:
@@ -333,7 +357,7 @@ def gene(
             new = Head(write_columns(memory, index, new.memory), write_columns(label, index, new.label))
         return Individual(_with_memory(parent.params, new), {"step": step, "choice": choice})
 
-    return Variation(init, apply)
+    return Variation(init, apply, in_parts=True)
 
 
 def _changed(kinds: Sequence[tuple[float, Change]], key: Key, old: Head, size: Head, noise: Head) -> Head:
@@ -413,7 +437,7 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
     winner = cast(Look, network.apply(individual.params, x, method="look")).winner
     found = {
         "usage": jnp.sum(jax.nn.one_hot(winner, network.heads, dtype=jnp.float32), axis=0),
-        "norm": jnp.linalg.norm(dense_leaf(_memory(individual.params).memory), axis=0),
+        "norm": jnp.linalg.norm(_memory(individual.params).memory, axis=0),
     }
     step = individual.strategy.get("step") if isinstance(individual.strategy, dict) else None
     if isinstance(step, dict) and "step_size" in step:

@@ -98,10 +98,10 @@ def in_order(part: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(part[str(number)] for number in range(len(part)))
 
 
-def named_leaves(tree: Any) -> dict[str, Any]:
+def named_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
     """Leaves by name: ``{"hidden/kernel": ...}``."""
-    names = jax.tree.leaves(paths(tree))
-    return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree), strict=True)}
+    names = jax.tree.leaves(paths(tree, is_leaf))
+    return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree, is_leaf), strict=True)}
 
 
 def size(tree: Any) -> int:
@@ -242,8 +242,7 @@ def _type_name(leaf: Any) -> str:
 
 def _named(tree: Any) -> dict[str, Any]:
     """Leaves by name, low-rank ones in one piece."""
-    names = jax.tree.leaves(paths(tree, _is_array))
-    return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree, is_leaf=_is_array), strict=True)}
+    return named_leaves(tree, _is_array)
 
 
 def _difference(new: Any, old: Any) -> str:

@@ -31,6 +31,7 @@ from jaxga.base import (
 )
 from jaxga.devices import cores
 from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
+from jaxga.interpret import by_parts
 from jaxga.tree import expand, iota
 
 WIDTH = 32  # observations that are answered at once, at most
@@ -74,10 +75,10 @@ class Programs(NamedTuple):
 def compiled(algorithm: Algorithm, game: Game) -> Programs:
     """The programs of an algorithm whose children play a game."""
     parts = game.act, game.draw, game.key
-    return algorithm.remembered((compiled, *parts), lambda: _programs(algorithm, *parts))
+    return algorithm.remembered((compiled, *parts), lambda: programs_of(algorithm, *parts))
 
 
-def _programs(
+def programs_of(
     algorithm: Algorithm,
     act: Callable[[Params, jax.Array], jax.Array],
     draw: Callable[[Key], jax.Array],
@@ -104,11 +105,11 @@ def _programs(
 
     def ask_brood(brood: Params, chosen: jax.Array, observations: jax.Array) -> jax.Array:
         some = map_axes(lambda axis, leaf: leaf if axis is None else leaf[chosen], axes, brood)
-        one = lambda params, observation: act(params, observation[None])[0]  # noqa: E731
+        one = lambda params, observation: by_parts(act)(params, observation[None])[0]  # noqa: E731
         return jax.vmap(one, in_axes=(axes, 0))(some, observations)
 
     def viable(state: State, indices: jax.Array) -> jax.Array:
-        rule = algorithm.viable or (lambda _: jnp.bool_(True))
+        rule = by_parts(algorithm.viable or (lambda _: jnp.bool_(True)))
         slots, members = jnp.divmod(indices, algorithm.brood)
         return jax.vmap(lambda *place: rule(algorithm.offspring(state, *place)))(slots, members)
 

@@ -23,6 +23,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
+from jaxga.interpret import by_parts
 from jaxga.tree import iota, running_statistics, size, take
 
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
@@ -135,7 +136,7 @@ class Vmapped:
             score_all = jax.vmap(score, in_axes=(0, axes))
             if self.algorithm.viable is None:
                 return score_all(members[number], some)
-            alive = jax.vmap(self.algorithm.viable, in_axes=(axes,))(some)
+            alive = jax.vmap(by_parts(self.algorithm.viable), in_axes=(axes,))(some)
             return _of_viable(alive, score_all, members[number], some)
 
         return _loop(score_chunk, len(members), state.generation)
@@ -163,10 +164,11 @@ class Vmapped:
     def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
         """Score one individual on the draw that its index is due; of a paired task, against its parent."""
         key = self.task.key(generation_key(state, Purpose.EVALUATION), index)
-        score = self.task.score(key, individual.params)
+        of_params = by_parts(partial(self.task.score, key))
+        score = of_params(individual.params)
         if not self.task.paired or parent is None:
             return score
-        before = self.task.score(key, parent.params)
+        before = of_params(parent.params)
         return score._replace(fitness=score.fitness - before.fitness)
 
 

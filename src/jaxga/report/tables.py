@@ -1,5 +1,6 @@
 """Tables on the terminal."""
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,25 @@ from rich.table import Table
 
 def print_table(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     """Print dicts as rows; columns are the keys of the first, numbers stand right."""
-    table = Table(title=title or None, title_justify="left")
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(_table(rows, title))
+
+
+def text_table(rows: Sequence[dict[str, Any]]) -> str:
+    """The same as text, as wide as it has to be."""
+    console = Console(file=io.StringIO(), width=1000)
+    with console.capture() as captured:
+        console.print(_table(rows, "", box=None))
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def _table(rows: Sequence[dict[str, Any]], title: str, **options: Any) -> Table:
+    table = Table(title=title or None, title_justify="left", **options)
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", no_wrap=True)
     for row in rows:
         table.add_row(*(_text(row[name]) for name in rows[0]))
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
+    return table
 
 
 def _text(value: Any) -> str:

@@ -1,10 +1,13 @@
 """What the functions of this package refuse, each in one sentence that names who got what."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from jax.core import Tracer
 
 from jaxga.base import Context, Individual, Key, Variation, require, require_at_least
+from jaxga.interpret import by_parts
 from jaxga.tree import check_like, name_of
 
 
@@ -38,6 +41,16 @@ def require_probability(probability: Any) -> None:
     require(traced or probability <= 1, f"probability is {probability}, and must be 1 or less.")
 
 
+def seeing_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function(key, tree, *others)`` of a tree with leaves in parts; what it leaves in parts stays so."""
+
+    @wraps(function)
+    def call(key: Key, tree: Any, *others: Any) -> Any:
+        return by_parts(lambda tree, key, *others: function(key, tree, *others), keep=True)(tree, key, *others)
+
+    return call
+
+
 def checked(variation: Any, who: str) -> Variation:
     """A part of the variation ``who``, which refuses a child that is not like its parent in structure and shapes.
 
@@ -50,11 +63,12 @@ def checked(variation: Any, who: str) -> Variation:
         "stateless(function) makes one of a function of (key, params).",
     )
     name = f"variation {name_of(variation.apply)}"
+    of_arrays = variation.apply if variation.in_parts else seeing_arrays(variation.apply)
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
-        child = variation.apply(key, parent, context)
+        child = of_arrays(key, parent, context)
         require(isinstance(child, Individual), f"{name} returned {shown(child)}, and an Individual was due.")
         params = check_like(child.params, parent.params, name)
         return Individual(params, check_like(child.strategy, parent.strategy, f"the strategy of {name}"))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)

@@ -36,7 +36,7 @@ def chain(*variations: Variation) -> Variation:
             strategies.append(child.strategy)
         return Individual(params, tuple(strategies))
 
-    return Variation(lambda params: tuple(variation.init(params) for variation in variations), apply)
+    return Variation(lambda params: tuple(variation.init(params) for variation in variations), apply, in_parts=True)
 
 
 def masked(variation: Variation, mask: Any) -> Variation:
@@ -64,7 +64,7 @@ def masked(variation: Variation, mask: Any) -> Variation:
         params = jax.tree.map(lambda take, new, old: new if take else old, chosen, child.params, parent.params)
         return child._replace(params=params)
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def one_at_a_time(variation: Variation, per: Group) -> Variation:
@@ -86,7 +86,7 @@ def one_at_a_time(variation: Variation, per: Group) -> Variation:
         child = variation.apply(key_child, parent, context)
         return child._replace(params=select(chosen, child.params, parent.params))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def with_probability(probability: Any, variation: Variation) -> Variation:
@@ -99,7 +99,7 @@ def with_probability(probability: Any, variation: Variation) -> Variation:
         child = variation.apply(key_child, parent, context)
         return select(jax.random.bernoulli(key_choice, jnp.asarray(probability, jnp.float32)), child, parent)
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def mixture(
@@ -148,7 +148,7 @@ def mixture(
             params = select(drawn == number, child.params, params)
         return Individual(params, {"parts": tuple(strategies), **frequency})
 
-    return Variation(init, apply)
+    return Variation(init, apply, in_parts=True)
 
 
 def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
@@ -176,7 +176,7 @@ def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
         path = jax.tree.map(lambda part, new, old: memory * part + (1 - memory) * (new - old), path, moved, params)
         return Individual(moved, {"inner": child.strategy, "path": path})
 
-    return Variation(init, apply)
+    return Variation(init, apply, in_parts=True)
 
 
 def proportional(variation: Variation) -> Variation:
@@ -197,7 +197,7 @@ def proportional(variation: Variation) -> Variation:
         ]
         return child._replace(params=treedef.unflatten(news))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def normalised(variation: Variation, length: Any, per: Group = individual) -> Variation:
@@ -228,4 +228,4 @@ def normalised(variation: Variation, length: Any, per: Group = individual) -> Va
         ]
         return child._replace(params=treedef.unflatten(news))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)

@@ -64,7 +64,7 @@ def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
         params = jax.tree.map(lambda path, mine, theirs: cross(key, path, mine, theirs), paths(own), own, mate)
         return parent._replace(params=params)
 
-    return Variation(lambda params: (), apply)
+    return Variation(lambda params: (), apply, in_parts=True)
 
 
 class Recombination(NamedTuple):

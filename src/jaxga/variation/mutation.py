@@ -15,7 +15,7 @@ from jaxga.base import Context, Individual, Key, Params, Variation, require, req
 from jaxga.lowrank import add_factors, dense, dense_leaf, is_low_rank
 from jaxga.noise import normal
 from jaxga.tree import check_like, iota, key_tree, name_of, size
-from jaxga.variation.checks import require_function, spreads_over
+from jaxga.variation.checks import require_function, seeing_arrays, spreads_over
 from jaxga.variation.step_size import StepSize, require_step_size
 
 Noise = Callable[[Key, tuple[int, ...], Any], jax.Array]  # (key, shape, dtype) -> unit variance
@@ -24,7 +24,7 @@ Noise = Callable[[Key, tuple[int, ...], Any], jax.Array]  # (key, shape, dtype) 
 def stateless(function: Callable[[Key, Params], Params]) -> Variation:
     """A mutation that inherits nothing, from ``(key, params) -> params`` of the same structure, shapes and dtypes."""
     require_function("the argument of stateless", function, "(key, params) that returns params")
-    return _stateless(function, f"mutation {name_of(function)}")
+    return _stateless(seeing_arrays(function), f"mutation {name_of(function)}")
 
 
 def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation:
@@ -32,13 +32,18 @@ def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation
         del context
         return individual._replace(params=check_like(function(key, individual.params), individual.params, who))
 
-    return Variation(lambda params: (), apply)
+    return Variation(lambda params: (), apply, in_parts=True)
 
 
 def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
     """A mutation from ``move: (key, params, sizes) -> params``, its sizes from ``step_size``."""
     require_step_size(step_size, "scaled")
     require_function("move", move, "(key, params, sizes) that returns params")
+    return moved_by(step_size, seeing_arrays(move))
+
+
+def moved_by(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
+    """`scaled` for a ``move`` that takes leaves in parts."""
 
     def apply(key: Key, individual: Individual, context: Context) -> Individual:
         key_size, key_noise = jax.random.split(key)
@@ -47,7 +52,7 @@ def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> V
         moved = move(key_noise, individual.params, sizes)
         return Individual(check_like(moved, individual.params, f"mutation {name_of(move)}"), strategy)
 
-    return Variation(step_size.init, apply)
+    return Variation(step_size.init, apply, in_parts=True)
 
 
 def checked_sizes(sizes: Any, params: Params, who: str) -> Any:
@@ -74,7 +79,7 @@ def additive(noise: Noise, step_size: StepSize) -> Variation:
         drawn = check_like(drawn, params, f"noise {name_of(noise)}")
         return jax.tree.map(lambda leaf, size, step: leaf + size * step, params, sizes, drawn)
 
-    return scaled(step_size, move)
+    return moved_by(step_size, move)
 
 
 def gaussian(step_size: StepSize) -> Variation:
@@ -132,7 +137,7 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
             offset += leaf.size
         return treedef.unflatten(moved)
 
-    return scaled(step_size, move)
+    return moved_by(step_size, move)
 
 
 def row(step_size: StepSize) -> Variation:
@@ -159,7 +164,7 @@ def row(step_size: StepSize) -> Variation:
             moved[number] = leaf + leaf_size * jnp.where(hit[:, None], noise, 0).reshape(leaf.shape)
         return treedef.unflatten(moved)
 
-    return scaled(step_size, move)
+    return moved_by(step_size, move)
 
 
 def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
@@ -198,7 +203,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
         pieces = jnp.split(noise, ends[:-1])
         return treedef.unflatten(map(move_leaf, leaves, treedef.flatten_up_to(sizes), pieces))
 
-    return scaled(step_size, move)
+    return moved_by(step_size, move)
 
 
 def fresh(init: Callable[[Key], Params]) -> Variation:

@@ -13,7 +13,7 @@ from jaxga.base import Context, Individual, Key, Params, Variation, require, req
 from jaxga.lowrank import dense
 from jaxga.tree import check_like, key_tree, name_of
 from jaxga.variation.checks import checked, require_function
-from jaxga.variation.mutation import scaled
+from jaxga.variation.mutation import moved_by
 from jaxga.variation.step_size import StepSize, require_step_size
 
 Projection = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (leaf, that of its parent, generation) -> leaf
@@ -38,7 +38,7 @@ def projected(variation: Variation, projection: Projection) -> Variation:
         child = variation.apply(key, parent, context)
         return child._replace(params=project(projection, child.params, parent.params, context.generation))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def project(projection: Projection, params: Params, before: Params, generation: jax.Array) -> Params:
@@ -110,7 +110,7 @@ def rotation(angle: StepSize) -> Variation:
         params = dense(params)
         return jax.tree.map(_turn, key_tree(key, params), params, sizes)
 
-    return scaled(angle, move)
+    return moved_by(angle, move)
 
 
 def _turn(key: Key, leaf: jax.Array, size: jax.Array) -> jax.Array:

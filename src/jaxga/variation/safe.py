@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least, require_whole
+from jaxga.interpret import by_parts
 from jaxga.lowrank import dense, scale_step, step_leaf
 from jaxga.tree import check_like, name_of
 from jaxga.variation.checks import checked, require_function
@@ -86,7 +87,7 @@ def safe_gradient(
 
         return child._replace(params=jax.tree.map(move, dense(child.params), params, slopes))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)
 
 
 def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterations: int = 12) -> Variation:
@@ -105,7 +106,7 @@ def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterat
         child = variation.apply(key, parent._replace(params=params), context)
         olds, treedef = jax.tree.flatten(params)
         steps = [step_leaf(new, old) for new, old in zip(treedef.flatten_up_to(child.params), olds, strict=True)]
-        before = outputs(params)
+        before = by_parts(outputs)(params)
 
         def stretched(log_factor: jax.Array) -> Params:
             factor = jnp.exp2(log_factor)
@@ -115,10 +116,10 @@ def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterat
         def halve(ends: tuple[jax.Array, jax.Array], _: None) -> tuple[tuple[jax.Array, jax.Array], None]:
             low, high = ends
             middle = (low + high) / 2
-            too_far = jnp.sqrt(jnp.mean((outputs(stretched(middle)) - before) ** 2)) > divergence
+            too_far = jnp.sqrt(jnp.mean((by_parts(outputs)(stretched(middle)) - before) ** 2)) > divergence
             return (jnp.where(too_far, low, middle), jnp.where(too_far, middle, high)), None
 
         (low, high), _ = jax.lax.scan(halve, (jnp.float32(-12), jnp.float32(12)), None, length=iterations)
         return child._replace(params=stretched((low + high) / 2))
 
-    return Variation(variation.init, apply)
+    return Variation(variation.init, apply, in_parts=True)

@@ -1,0 +1,116 @@
+"""Which weights of a child stay in parts while it is scored, which are built, and for which operation."""
+
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from jaxga.algorithm import shape_of_state
+from jaxga.base import Algorithm, Game, InputError, State, Task
+from jaxga.evaluate.rollouts import programs_of
+from jaxga.evaluate.vmapped import vmapped
+from jaxga.interpret.walk import Built, report
+from jaxga.lowrank import InParts, is_low_rank
+from jaxga.report.tables import text_table
+from jaxga.tree import named_leaves
+
+
+class Leaf(NamedTuple):
+    """One leaf of a child, and what becomes of it."""
+
+    name: str
+    shape: tuple[int, ...]
+    rank: int | None  # of the child's step; None where the variation makes an array of it
+    built: tuple[Built, ...]  # the operations that need the array
+
+    @property
+    def in_parts(self) -> bool:
+        """Is it never built?"""
+        return self.rank is not None and not self.built
+
+
+class Explanation(NamedTuple):
+    """See `explain`; ``print(explanation)`` shows a table."""
+
+    leaves: tuple[Leaf, ...]
+
+    def __str__(self) -> str:
+        rows = []
+        for leaf in self.leaves:
+            child = "an array" if leaf.rank is None else f"rank {leaf.rank}"
+            first = {"leaf": leaf.name, "shape": " x ".join(map(str, leaf.shape)), "a child's": child}
+            for number, built in enumerate(leaf.built or (None,)):
+                rows.append(
+                    (first if number == 0 else dict.fromkeys(first, "")) | {"while it is scored": _said(leaf, built)}
+                )
+        return text_table(rows)
+
+
+def _ask(algorithm: Algorithm, game: Game, state: State) -> None:
+    """Trace how children are asked for their actions."""
+    if game.observation is None:
+        raise InputError("the game does not say what it shows: give Game(observation=...).")
+    programs = programs_of(algorithm, game.act, game.draw, game.key)
+    rows = np.zeros(programs.rows, np.int32)
+    seen = jax.ShapeDtypeStruct((len(rows), *game.observation.shape), game.observation.dtype)
+    jax.eval_shape(programs.ask_brood, jax.eval_shape(programs.brood, state, 0), rows, seen)
+
+
+def _said(leaf: Leaf, built: Built | None) -> str:
+    if built is None:
+        return "" if leaf.rank is None else "in parts"
+    why = f"built, which is cheaper here, for {built.operation}" if built.cheaper else f"built for {built.operation}"
+    return f"{why} ({built.place})" if built.place else why
+
+
+def explain(algorithm: Algorithm, task: Task | Game) -> Explanation:
+    """Which weights of a child stay in parts while it is scored, and which are built as arrays, and why.
+
+    A weight that is built costs each child as much as the whole product would. Nothing is computed: the program of the
+    task is read, as it is when children are scored.
+
+    Args:
+      algorithm: for its offspring.
+      task: a `Task`, or a `Game` that says what it shows (`Game.observation`).
+
+    Returns:
+      An `Explanation`; print it.
+
+    Raises:
+      InputError: for a game that does not say what it shows.
+
+    >>> import jax.numpy as jnp
+    >>> import jaxga
+    >>> from jaxga.variation import low_rank, relative
+    >>> x = jnp.ones((32, 100))
+    >>> task = jaxga.Task(
+    ...     lambda key: {"first": jnp.ones((100, 50)), "second": jnp.ones((50, 40))},
+    ...     lambda key, w: -jnp.mean(x @ w["first"] @ jnp.tanh(w["second"])),
+    ... )
+    >>> for leaf in explain(jaxga.ga(task.init, low_rank(relative(0.1)), parents=1, children=8), task).leaves:
+    ...     print(leaf.name, leaf.in_parts, [built.operation for built in leaf.built])
+    first True []
+    second False ['tanh']
+    """
+    state = shape_of_state(algorithm)
+    told: list[Built] = []
+    token = report.set(told)
+    try:
+        if isinstance(task, Game):
+            _ask(algorithm, task, state)
+        else:
+            jax.eval_shape(vmapped(algorithm, task).children, state)
+    finally:
+        report.reset(token)
+    child = jax.eval_shape(lambda state: algorithm.offspring(state, 0, 0).params, state)
+    built = dict.fromkeys(told)
+    leaves = [
+        Leaf(
+            name,
+            tuple(np.shape(leaf)),
+            leaf.rank if isinstance(leaf, InParts) else None,
+            tuple(each for each in built if name in each.name.split(" + ")),
+        )
+        for name, leaf in named_leaves(child, is_low_rank).items()
+    ]
+    return Explanation(tuple(leaves))

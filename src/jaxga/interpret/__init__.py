@@ -1,0 +1,78 @@
+"""What user code makes of a child, computed from its weights in parts.
+
+``by_parts(function)(params)`` equals ``function`` of the dense params. The function is traced once with an array for
+every leaf, so it never meets anything else, and its program is done with `jaxga.lowrank` leaves in their place.
+Products, convolutions, lookups, and what only rearranges a weight, go on in parts. Whatever has no rule gets the array.
+
+A function with a better way to use a leaf in parts says so by `with_rule`.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import configured
+from jaxga.interpret import convolution, layout, products, rearrange, ruled  # noqa: F401  each brings its rules
+from jaxga.interpret.jaxprs import trace
+from jaxga.interpret.ruled import with_rule
+from jaxga.interpret.walk import array, run
+from jaxga.lowrank import InParts, LowRank, dense, is_low_rank
+from jaxga.tree import paths
+
+__all__ = ["by_parts", "with_rule"]
+
+
+def by_parts(function: Callable[..., Any], keep: bool = False) -> Callable[..., Any]:
+    """``(params, *others) -> function(dense params, *others)``, computed without building low-rank leaves where it can.
+
+    With ``keep`` leaves that come out in parts stay so: for functions from params to params, which are simply called
+    where no leaf is in parts. Under ``jax.disable_jit()`` the function is called with the arrays, so that it may be
+    debugged.
+
+    >>> leaf = LowRank(jnp.ones((2, 3)), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))
+    >>> by_parts(lambda w: jnp.ones(2) @ w)(leaf).tolist()
+    [4.0, 4.0, 4.0]
+    >>> by_parts(lambda w: (jnp.sum(w > 1), 2 * w), keep=True)(leaf)[1].left.tolist()
+    [[[2.0], [2.0]]]
+    """
+
+    @wraps(function)
+    def call(params: Any, *others: Any) -> Any:
+        if configured("disable_jit"):
+            return function(dense(params), *others)
+        leaves, treedef = jax.tree.flatten(params, is_low_rank)
+        if keep and not any(map(is_low_rank, leaves)):
+            return function(params, *others)
+        rest, others_treedef = jax.tree.flatten(others)
+
+        def plain(*arrays: Any) -> Any:
+            weights, others = arrays[: len(leaves)], arrays[len(leaves) :]
+            return function(treedef.unflatten(weights), *others_treedef.unflatten(others))
+
+        closed, out = trace(plain, *(leaf.base if isinstance(leaf, InParts) else leaf for leaf in leaves), *rest)
+        names = ["/".join(path) for path in jax.tree.leaves(paths(params, is_low_rank))]
+        weights = [_weight(leaf, name) for leaf, name in zip(leaves, names, strict=True)]
+        found = run(closed, *weights, *rest)
+        return out.unflatten([_leaf(value) if keep else array(value) for value in found])
+
+    return call
+
+
+def _weight(leaf: Any, name: str) -> Any:
+    """A leaf of params as the walk knows it: an array of floats is a weight whose step has rank 0."""
+    if isinstance(leaf, InParts):
+        return replace(leaf, name=name)
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+        return leaf
+    return LowRank(leaf, jnp.zeros((0, *leaf.shape), leaf.dtype), jnp.zeros((0,) + (1,) * leaf.ndim, leaf.dtype), name)
+
+
+def _leaf(value: Any) -> Any:
+    """Back as a leaf of params."""
+    if isinstance(value, LowRank) and value.rank == 0:
+        return value.base
+    return replace(value, name="") if isinstance(value, InParts) and not value.turned else array(value)

@@ -1,0 +1,70 @@
+"""Functions that know a better way to use a leaf in parts than what their operations do with it."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from typing import Any
+
+import jax
+from jax.core import eval_jaxpr
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+
+from jaxga.interpret import jaxprs
+from jaxga.interpret.walk import array, rule
+from jaxga.lowrank import InParts
+
+ruled = Primitive("ruled")
+ruled.multiple_results = True
+
+
+def with_rule(function: Callable[..., Any], of_parts: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``; of leaves in parts `jaxga.interpret.by_parts` asks ``of_parts`` instead.
+
+    Both get the same arguments and return the same. In those of ``of_parts`` a weight may be a `jaxga.lowrank.Columns`
+    or `jaxga.lowrank.LowRank`. Within a ``vmap`` or a derivative, inside of the function that is read, it is not asked.
+    """
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        leaves, treedef = jax.tree.flatten(arguments)
+        closed, out = jaxprs.trace(lambda *leaves: function(*treedef.unflatten(leaves)), *leaves)
+
+        def by_rule(*values: Any) -> list[Any]:
+            return jax.tree.leaves(of_parts(*treedef.unflatten(values)))
+
+        body, consts = jaxprs.parts_of(closed)
+        return out.unflatten(ruled.bind(*consts, *leaves, body=body, rule=by_rule, consts=len(consts)))
+
+    return call
+
+
+def _as_function(*values: Any, body: Any, rule: Any, consts: int) -> list[Any]:
+    del rule
+    return eval_jaxpr(body, values[:consts], *values[consts:])
+
+
+def _batched(values: Any, dimensions: Any, **params: Any) -> Any:
+    out = jax.vmap(partial(_as_function, **params), dimensions)(*values)
+    return out, [0] * len(out)
+
+
+def _with_derivative(primals: Any, tangents: Any, **params: Any) -> Any:
+    tangents = tuple(ad.instantiate_zeros(tangent) for tangent in tangents)
+    return jax.jvp(partial(_as_function, **params), tuple(primals), tangents)
+
+
+ruled.def_impl(_as_function)
+ruled.def_abstract_eval(lambda *_, body, **__: [var.aval for var in body.outvars])
+batching.primitive_batchers[ruled] = _batched
+ad.primitive_jvps[ruled] = _with_derivative
+mlir.register_lowering(ruled, mlir.lower_fun(_as_function, multiple_results=True))
+
+
+@rule("ruled", columns=True)
+def _ask(eqn: Any, *values: Any) -> Any:
+    values = values[eqn.params["consts"] :]
+    in_parts = [isinstance(value, InParts) and value.rank > 0 for value in values]
+    if not any(in_parts):
+        return NotImplemented
+    arguments = [value if parts else array(value) for value, parts in zip(values, in_parts, strict=True)]
+    return [array(found) for found in eqn.params["rule"](*arguments)]

@@ -1,0 +1,221 @@
+"""Walk through a program with weights in parts.
+
+A program is a list of operations (a jaxpr). Each of them is done on arrays as JAX would, unless one of its operands is
+in parts (`jaxga.lowrank.InParts`, or `Turned`) and a rule knows what to do with these. A rule that cannot help returns
+``NotImplemented``, and the operation gets the arrays.
+"""
+
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax import lax
+
+from jaxga.interpret import jaxprs
+from jaxga.lowrank import Columns, InParts, LowRank
+
+
+class Built(NamedTuple):
+    """A weight that is built as an array, and the operation that it is built for."""
+
+    name: str  # of the leaf
+    operation: str
+    place: str  # in the user's code
+    cheaper: bool = False  # by choice: building it costs less than its parts would
+
+
+in_rows: ContextVar[bool] = ContextVar("in_rows", default=False)  # is nothing to be `Turned`?
+report: ContextVar[list[Built] | None] = ContextVar("report", default=None)  # for `jaxga.explain`
+
+Rule = Callable[..., Any]  # (eqn, *operands) -> what the operation returns
+RULES: dict[str, dict[bool, Rule]] = {}  # by name, and by whether one of the operands is `Turned`
+
+
+def rule(*names: str, turned: bool = False, weights: bool = True, columns: bool = False) -> Callable[[Rule], Rule]:
+    """The rule for operations of these names on ``weights``, on values that are ``turned``, or on both.
+
+    Unless it takes ``columns`` as they are, it gets them as `LowRank`.
+    """
+
+    def register(function: Rule) -> Rule:
+        def of_factors(eqn: Any, *values: Any) -> Any:
+            return function(eqn, *(value.low_rank() if isinstance(value, Columns) else value for value in values))
+
+        for name in names:
+            kinds = (True,) * turned + (False,) * weights
+            RULES.setdefault(name, {}).update(dict.fromkeys(kinds, function if columns else of_factors))
+        return function
+
+    return register
+
+
+def run(closed: Any, *values: Any) -> list[Any]:
+    """What a program returns for arrays and weights in parts; some of it may be in parts."""
+    jaxpr, consts = jaxprs.parts_of(closed)
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *values), strict=True))
+    for eqn in jaxpr.eqns:
+        inputs = [jaxprs.value_of(atom, known) for atom in eqn.invars]
+        known.update(zip(eqn.outvars, step(eqn, inputs), strict=True))
+    return [jaxprs.value_of(atom, known) for atom in jaxpr.outvars]
+
+
+def run_dense(eqn: Any, closed: Any, *values: Any) -> list[Any]:
+    """The same, all of it as arrays, for the operation that has this program inside."""
+    return [built(eqn, value) for value in run(closed, *values)]
+
+
+def step(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
+    """One operation."""
+    for turned in (True, False):
+        if any(isinstance(value, InParts) and value.turned is turned for value in inputs):
+            found = RULES.get(eqn.primitive.name, {}).get(turned)
+            out = NotImplemented if found is None else found(eqn, *inputs)
+            if out is not NotImplemented:
+                return out if eqn.primitive.multiple_results else [out]
+            inputs = [array(value) if turned and is_turned(value) else value for value in inputs]
+    return jaxprs.bind(eqn, *(built(eqn, value) for value in inputs))
+
+
+def is_turned(value: Any) -> bool:
+    return isinstance(value, InParts) and value.turned
+
+
+def array(value: Any) -> Any:
+    """A value as a plain array."""
+    return value.dense() if isinstance(value, InParts) else value
+
+
+def built(eqn: Any, value: Any) -> Any:
+    """A value as the plain array that this operation needs."""
+    note_built(eqn, value)
+    return array(value)
+
+
+def note_built(eqn: Any, value: Any, cheaper: bool = False) -> None:
+    """Tell whoever asks that this weight is built as an array for this operation."""
+    told = report.get()
+    if told is not None and isinstance(value, InParts) and value.rank and not value.turned:
+        told.append(Built(value.name, eqn.primitive.name, jaxprs.place_of(eqn), cheaper))
+
+
+def flat(values: Sequence[Any], function: Callable[..., Any]) -> tuple[list[jax.Array], Callable[..., Any]]:
+    """Values as arrays, and the function of those arrays."""
+    leaves, treedef = jax.tree.flatten(list(values))
+    return leaves, lambda *leaves: function(*treedef.unflatten(leaves))
+
+
+# --- functions in functions --------------------------------------------------------------------------------------
+
+
+@rule("jit", "pjit", "closed_call", "core_call", turned=True, columns=True)
+def _call(eqn: Any, *values: Any) -> Any:
+    body = jaxprs.call_of(eqn)
+    return NotImplemented if body is None else run(body, *values)
+
+
+@rule("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", turned=True, columns=True)
+def _custom_derivative(eqn: Any, *values: Any) -> Any:
+    body = jaxprs.derivative_of(eqn)
+    if body is None:
+        return NotImplemented
+    leaves, here = flat(values, lambda *values: [_no_weight(value) for value in run(body, *values)])
+    _, theirs = flat(values, lambda *values: jaxprs.bind(eqn, *map(array, values)))
+    function = jax.custom_jvp(here)
+
+    @function.defjvp
+    def derivative(primals: Any, tangents: Any) -> Any:
+        found = jax.jvp(theirs, primals, tangents)
+        return tuple(
+            jax.tree.map(_in_order_of, jax.eval_shape(here, *primals), some, is_leaf=is_turned) for some in found
+        )
+
+    return function(*leaves)
+
+
+def _no_weight(value: Any) -> Any:
+    return value if is_turned(value) else array(value)
+
+
+def _in_order_of(value: Any, whole: jax.Array) -> Any:
+    return replace(value, base=value.like(whole)) if is_turned(value) else whole
+
+
+@rule("remat2", "checkpoint", "remat", turned=True, columns=True)
+def _remat(eqn: Any, *values: Any) -> Any:
+    found = jaxprs.remat_of(eqn)
+    if found is None:
+        return NotImplemented
+    leaves, function = flat(values, partial(run_dense, eqn, found.body))
+    if found.barrier:
+        leaves = lax.optimization_barrier(leaves)
+    return jax.checkpoint(function, **found.options)(*leaves)
+
+
+@rule("scan", turned=True, columns=True)
+def _scan(eqn: Any, *values: Any) -> Any:
+    found = jaxprs.scan_of(eqn)
+    if found is None:
+        return NotImplemented
+    carries = found.constants + found.carries
+    constants, carry = values[: found.constants], [built(eqn, value) for value in values[found.constants : carries]]
+    stacks = [stack if isinstance(stack, LowRank) else built(eqn, stack) for stack in values[carries:]]
+
+    # The state of a recurrent layer would be turned to and fro at every step.
+    recurrent = in_rows.get() or any(np.ndim(value) > 1 for value in carry)
+
+    def body(carry: Any, xs: Any) -> Any:
+        token = in_rows.set(recurrent)
+        try:
+            out = run_dense(eqn, found.body, *constants, *carry, *map(_layer, stacks, xs))
+        finally:
+            in_rows.reset(token)
+        return out[: found.carries], out[found.carries :]
+
+    carry, outputs = lax.scan(body, carry, [_scanned(stack) for stack in stacks], **found.options)
+    return [*carry, *outputs]
+
+
+def _scanned(stack: Any) -> Any:
+    """Of a stack of weights the base, and the factor that has the layers; the other factor is that of all layers."""
+    if not isinstance(stack, LowRank):
+        return stack
+    own = stack.right if stack.on_right[0] else stack.left
+    return stack.base, own.swapaxes(0, 1) if own.shape[1] == stack.shape[0] else own[None].repeat(stack.shape[0], 0)
+
+
+def _layer(stack: Any, x: Any) -> Any:
+    if not isinstance(stack, LowRank):
+        return x
+    base, own = x
+    other = (stack.left if stack.on_right[0] else stack.right)[:, 0]
+    return LowRank(base, *((other, own) if stack.on_right[0] else (own, other)), stack.name)
+
+
+@rule("while", turned=True, columns=True)
+def _while(eqn: Any, *values: Any) -> Any:
+    found = jaxprs.while_of(eqn)
+    if found is None:
+        return NotImplemented
+    first, second = found.of_condition, found.of_condition + found.of_body
+    of_condition, of_body, carry = values[:first], values[first:second], values[second:]
+    return lax.while_loop(
+        lambda carry: run_dense(eqn, found.condition, *of_condition, *carry)[0],
+        lambda carry: run_dense(eqn, found.body, *of_body, *carry),
+        [built(eqn, value) for value in carry],
+    )
+
+
+@rule("cond", turned=True, columns=True)
+def _cond(eqn: Any, index: Any, *values: Any) -> Any:
+    found = jaxprs.cond_of(eqn)
+    if found is None:
+        return NotImplemented
+    branches = [partial(run_dense, eqn, branch, *values) for branch in found.branches]
+    if found.platforms is None:
+        return lax.switch(index, branches)
+    pairs = zip(found.platforms, branches, strict=True)
+    return lax.platform_dependent(**{name: branch for names, branch in pairs for name in names or ("default",)})
