@@ -38,4 +38,5 @@ def test_a_generation_costs_no_more(name, mutation, operations, megabytes):
     """(c) with fewer images, which it meets in blocks all the same."""
     work = WORKS[name]
     found = cost(dataclasses.replace(work, examples=min(work.examples, 2000)), mutation)
-    assert found == pytest.approx((operations, megabytes), rel=0.1)
+    assert found[0] == pytest.approx(operations, rel=0.1)
+    assert found[1] <= 1.1 * megabytes

@@ -76,6 +76,7 @@ def test_workers_that_act_otherwise_are_not_taken_for_equal():
     assert about(plays[0]) != about(plays[1])
 
 
+@pytest.mark.slow
 def test_evaluators_know_the_shapes_of_what_they_return():
     env = game(lambda act: act)
     mutation, options = v.gaussian(v.absolute(0.1)), {"parents": 2, "children": 4, "elites": 1, "reevaluate": True}

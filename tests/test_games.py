@@ -161,6 +161,7 @@ def test_what_was_on_the_screen_before_the_start_is_black(game):
     assert all(frames[-1] for frames in shown)
 
 
+@pytest.mark.slow
 def test_sticky_actions_and_games_with_a_memory_get_fresh_environments():
     sticky = tasks.atari("Frostbite", small(18), max_steps=STEPS, sticky=0.25)
     assert sticky.starts is None
@@ -196,6 +197,7 @@ def best_of(game, **options):
 
 
 @pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.slow
 def test_a_run_that_was_left_within_a_generation_goes_on_as_if_it_had_not(pole, tmp_path):
     algorithm = best_of(pole, founders=jaxga.random_founders)
 

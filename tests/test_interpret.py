@@ -550,8 +550,13 @@ def made(name, mutation=None, **options):
     return jaxga.ga(model.init, mutation, **{"parents": 2, "children": 8} | options), task
 
 
-@every_model
-def test_models_evolve_resume_and_replay(name, tmp_path):
+WHOLE_RUNS = {"flax perceptron, many examples", "flax convolutions", "flax LSTM", "rearranged"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in WHOLE_RUNS else [pytest.mark.slow]) for name in MODELS]
+)
+def test_models_evolve_resume_and_replay_on_any_number_of_devices(name, tmp_path):
     algorithm, task = made(name)
     run = partial(jaxga.run, algorithm, task, key=1, chunk=2)
     whole = run(generations=3, directory=tmp_path / "whole")
@@ -559,9 +564,11 @@ def test_models_evolve_resume_and_replay(name, tmp_path):
     chex.assert_trees_all_equal(run(generations=3, directory=tmp_path / "parts").state, whole.state)
     again = jaxga.pedigree.replay(algorithm, whole.pedigree)
     chex.assert_trees_all_equal(again.parents, whole.state.parents)
-    scores = jax.jit(jaxga.vmapped(algorithm, task, 4))(algorithm.init(jax.random.key(5))).fitness
-    children = jaxga.population(algorithm, algorithm.init(jax.random.key(5)))
-    assert_close(scores, jax.jit(jax.vmap(partial(task.evaluate, None)))(children.params))
+    state, evaluator = algorithm.init(jax.random.key(5)), jaxga.vmapped(algorithm, task, 2)
+    one = jax.jit(evaluator)(state).fitness
+    four = jax.jit(jaxga.sharded(evaluator, jax.devices()[:4]))(state).fitness
+    np.testing.assert_array_equal(one, four)
+    assert_close(one, jax.jit(jax.vmap(partial(task.evaluate, None)))(jaxga.population(algorithm, state).params))
 
 
 def test_explain_names_what_forces_a_weight_to_be_built():

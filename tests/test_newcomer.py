@@ -510,6 +510,7 @@ def test_an_elite_that_was_lucky_is_said():
 # What a hunter of bugs needs.
 
 
+@pytest.mark.slow
 def test_jax_debug_nans_finds_the_operation_in_the_users_function(algorithm):
     def score(_, w):
         return jnp.log(jnp.min(w) - 0.9) - jnp.sum(w)  # NaN once a weight is below 0.9
@@ -525,6 +526,7 @@ def test_jax_debug_nans_finds_the_operation_in_the_users_function(algorithm):
             run(algorithm, jaxga.Task(three, score), generations=20)
 
 
+@pytest.mark.slow
 def test_a_run_without_jit_is_the_same():
     algorithm = make(v.low_rank(v.multiplicative(v.absolute(0.1))), elites=1)
     expected = run(algorithm, generations=2)

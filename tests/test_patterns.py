@@ -95,6 +95,7 @@ def test_no_two_prototypes_solve_the_ring_and_four_do():
         assert int(tasks.labelled(net, inputs, labels, loss=tasks.errors).evaluate(KEY, params).fitness) == 0
 
 
+@pytest.mark.slow
 def test_a_mixture_adds_up_and_tells_its_parts():
     images = tasks.count_ones(40, 10, size=2)
     both = tasks.mix(
@@ -110,6 +111,7 @@ def test_a_mixture_adds_up_and_tells_its_parts():
     assert both.test is None  # count_ones has no test images
 
 
+@pytest.mark.slow
 def test_a_mixture_is_tested_as_its_first_part_that_can_be():
     digits = tasks.classification(nn.MLP((10,)), data.digits())
     noise = tasks.memorization(nn.MLP((10,)), points=8, shape=(8, 8, 1))

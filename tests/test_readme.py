@@ -7,6 +7,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+import jaxga
 from jaxga import variation
 from jaxga.base import Context, Individual
 
@@ -30,6 +31,21 @@ def test_asking_and_telling_by_the_readme():
     names = {}
     exec(blocks("README.md")[1], names)
     assert -0.2 < float(names["state"].best_fitness) <= 0
+
+
+def test_models_of_every_library_evolve_by_the_same_lines():
+    """docs/models.md: one block makes the data, most of the others make a task."""
+    first, *others, _ = blocks("docs/models.md")
+    names = {}
+    exec(first, names)
+    best = [float(names["result"].state.best_fitness)]
+    for block in others:
+        exec(block, names)
+        task, size = names["task"], variation.relative(0.1)
+        algorithm = jaxga.ga(task.init, variation.low_rank(size), parents=4, children=64)
+        best.append(float(jaxga.run(algorithm, task, key=0, generations=5).state.best_fitness))
+    assert len(best) == 5
+    assert all(-0.5 < fitness < 0 for fitness in best)
 
 
 def test_the_mutation_of_contributing():

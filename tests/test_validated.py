@@ -56,6 +56,7 @@ def test_survivors_are_those_of_the_paper_in_every_generation():
     assert 0 < kept < 12  # the old elite stayed sometimes, and not always
 
 
+@pytest.mark.slow
 def test_a_validated_elite_is_no_lucky_one():
     """A bandit whose arms differ little and pay with much noise: the best of many single draws is mostly luck."""
     task = jaxga.Task(

@@ -122,11 +122,15 @@ def compiled(name):
 
 every = pytest.mark.parametrize("name", VARIATIONS)
 
-# Contracts that take long are kept by all, and the default suite asks every sixth.
-sixth = pytest.mark.parametrize(
-    "name",
-    [name if number % 6 == 0 else pytest.param(name, marks=pytest.mark.slow) for number, name in enumerate(VARIATIONS)],
-)
+
+def some(step):
+    """Contracts that take long are kept by all, and the default suite asks every third or sixth variation."""
+    slow = pytest.mark.slow
+    names = [pytest.param(name, marks=[slow] if number % step else []) for number, name in enumerate(VARIATIONS)]
+    return pytest.mark.parametrize("name", names)
+
+
+third, sixth = some(3), some(6)
 
 
 @every
@@ -149,7 +153,7 @@ def test_same_key_same_child_other_key_other_child_one_trace(name):
     assert len(traces) == 1
 
 
-@every
+@third
 def test_jit_equals_eager_and_vmap_equals_a_loop(name):
     make, _ = compiled(name)
     together = jax.jit(jax.vmap(lambda seed: apply(VARIATIONS[name], seed)))(jnp.arange(2))
