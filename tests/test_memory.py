@@ -12,6 +12,7 @@ import jaxga
 from jaxga import analysis, memory, tasks
 from jaxga import variation as v
 from jaxga.base import Context, Individual
+from jaxga.interpret import by_parts
 from jaxga.lowrank import Columns, LowRank, dense, read_columns, select_leaf, write_columns
 
 KEY = jax.random.key(0)
@@ -145,8 +146,9 @@ def test_a_child_that_shares_with_its_parent_sees_what_the_dense_one_sees(name, 
         individual = Individual(parent, GENES[name].init(parent))
         child = GENES[name].apply(key, individual, Context(jnp.int32(0), individual)).params
         assert any(isinstance(leaf, Columns) for leaf in head(child))
-        found = net.apply(child, X, method="classify")
-        return net.apply(child, X, method="look"), net.apply(dense(child), X, method="look"), found
+        look = lambda params: net.apply(params, X, method="look")  # noqa: E731
+        classify = lambda params: net.apply(params, X, method="classify")  # noqa: E731
+        return by_parts(look)(child), look(dense(child)), by_parts(classify)(child)
 
     brood = jax.jit(jax.vmap(both, in_axes=(None, 0)))
     for begin in ("zeros", "random"):
