@@ -102,7 +102,7 @@ def _product(
     def thin(x: jax.Array, *factors: jax.Array) -> jax.Array:
         one, other = factors[first], factors[second]
         between = [name for name in dict.fromkeys(names_x + own[first]) if name in out or name in own[second]]
-        if w.rank == 1 and not in_columns and not summed & set(own[second]):  # a product that goes into what comes next
+        if w.rank == 1 and not summed & set(own[second]):  # a product that goes into what comes next
             kept = [name for name in out if name in between]
             t = jnp.einsum(x, names_x, one[0], own[first], kept, **options)
             t = t.reshape([size[name] if name in kept else 1 for name in out])
@@ -117,8 +117,11 @@ def _product(
         return y + thin(x, *factors).astype(y.dtype)
 
     def by_building(x: jax.Array, base: jax.Array, *factors: jax.Array) -> jax.Array:
-        step = jnp.einsum(factors[0], [rank, *own[0]], factors[1], [rank, *own[1]], names_w)
-        return whole(x, base + step)
+        if not in_columns:
+            step = jnp.einsum(factors[0], [rank, *own[0]], factors[1], [rank, *own[1]], names_w)
+            return whole(x, base + step)
+        step = jnp.einsum(factors[0], [rank, *own[0]], factors[1], [rank, *own[1]], names_w[::-1])
+        return jnp.matmul(base.T + step, x if names_x[0] in summed else x.T, **options)
 
     def many(number: int, batched: list[bool], x: jax.Array, base: jax.Array, *factors: jax.Array) -> jax.Array:
         rows = x.size // (number if batched[0] else 1) // max(math.prod(size[name] for name in summed), 1)
