@@ -31,7 +31,20 @@ ENVIRONMENTS = {
     "newest": ("3.13", ["jax>=0.12"]),
 }
 
-CORE = "algorithm", "control", "evaluate", "export", "interpret", "lowrank", "nn", "noise", "run", "selection", "tree", "validated"
+CORE = [
+    "algorithm",
+    "control",
+    "evaluate",
+    "export",
+    "interpret",
+    "lowrank",
+    "nn",
+    "noise",
+    "run",
+    "selection",
+    "tree",
+    "validated",
+]
 
 # Pythons that pyenv has, but not under their own names.
 homes = [str(home) for home in Path("~/.pyenv/versions").expanduser().glob("3.*/bin")]
