@@ -13,6 +13,7 @@ In both tasks children are of low rank, and all of them are averaged by rank, as
 import hashlib
 import importlib
 import inspect
+import math
 import pydoc_data.topics
 import time
 from collections.abc import Callable, Iterator
@@ -52,8 +53,8 @@ END = 0  # the token that ends a string, and that stands before it
 # What suits each task, where an option is not given.
 DEFAULTS: dict[str, dict[str, Any]] = {
     "text": {
-        "context": 64, "batch": 1, "children": 512, "sigma": 0.02, "stretch": 1.2, "adam": 400, "generations": 500,
-        "anneal": 500,
+        "context": 64, "batch": 1, "children": 512, "sigma": 0.02, "stretch": 1.2, "adam": 1000, "generations": 1000,
+        "anneal": 1000,
     },
     "brackets": {
         "context": 13, "batch": 64, "children": 128, "sigma": 0.02, "stretch": 1.5, "adam": 1000, "generations": 100,
@@ -88,8 +89,8 @@ class Args:
     stretch: float | None = None
     """Length of the averaged step in steps of one child, as far as those are independent."""
     adam: int | None = None
-    """Steps of Adam: on the text to compare with, 400 by default, where 0 leaves it out; on brackets before evolution
-    begins, 1,000 by default."""
+    """Steps of Adam, 1,000 by default: on the text to compare with, where 0 leaves it out; on brackets before evolution
+    begins."""
     rate: float = 1e-3
     """Of Adam."""
     kinds: int = 2
@@ -232,14 +233,14 @@ def _digest(text: str) -> bytes:
 def guesses(tokens: np.ndarray) -> dict[str, float]:
     """Nats a character of who knows nothing, who knows how frequent characters are, and how frequent pairs of them.
 
-    >>> [round(value / np.log(2), 3) for value in guesses(np.array([0, 1] * 500)).values()]
+    >>> [round(value / math.log(2), 3) for value in guesses(np.array([0, 1] * 500)).values()]
     [6.585, 1.0, 0.0]
     """
     size = len(ALPHABET)
     pairs = np.bincount(tokens[:-1].astype(int) * size + tokens[1:], minlength=size**2).reshape(size, size)
     singles = np.bincount(tokens, minlength=size)
     both, before = _entropy(pairs.ravel()), _entropy(pairs.sum(axis=1))
-    return {"uniform guess": float(np.log(size)), "single characters": _entropy(singles), "pairs": both - before}
+    return {"uniform guess": math.log(size), "single characters": _entropy(singles), "pairs": both - before}
 
 
 def _entropy(counts: np.ndarray) -> float:
@@ -338,12 +339,12 @@ def valid(tokens: jax.Array, kinds: int) -> jax.Array:
     return fine & ended & (depth == 0) & (tokens[0] != END)
 
 
-def writer(net: Transformer, count: int) -> Callable[[jax.Array, Any], jax.Array]:
-    """``(key, params) -> tokens [count, context]``: strings that the network writes, a token after the other."""
+def writer(net: Transformer) -> Callable[[jax.Array, Any, int], jax.Array]:
+    """``(key, params, count) -> tokens [count, context]``: strings that the network writes, token after token."""
     one_by_one = net.clone(decode=True)
-    shapes = jax.eval_shape(one_by_one.init, jax.random.key(0), jnp.zeros((count, net.context), jnp.int32))["cache"]
+    shapes = jax.eval_shape(one_by_one.init, jax.random.key(0), jnp.zeros((1, net.context), jnp.int32))["cache"]
 
-    def write(key: jax.Array, params: Any) -> jax.Array:
+    def write(key: jax.Array, params: Any, count: int) -> jax.Array:
         def step(carry: Any, place: jax.Array) -> Any:
             seen, tokens = carry
             variables = {**params, "cache": seen}
@@ -354,7 +355,7 @@ def writer(net: Transformer, count: int) -> Callable[[jax.Array, Any], jax.Array
             tokens = jnp.argmax(drawn, axis=-1).astype(jnp.int32)
             return (changed["cache"], tokens), tokens
 
-        nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        nothing = jax.tree.map(lambda leaf: jnp.zeros(((count,) * leaf.ndim)[:1] + leaf.shape[1:], leaf.dtype), shapes)
         start = nothing, jnp.full(count, END, jnp.int32)
         return jax.lax.scan(step, start, iota(net.context))[1].T
 
@@ -367,12 +368,8 @@ def brackets_task(args: Args) -> jaxga.Task:
     jaxga.require(args.invalid <= 1, f"invalid is {args.invalid}, and must be 1 or less.")
     require_whole(1, kinds=args.kinds)
     jaxga.require(args.kinds <= 3, f"kinds is {args.kinds}, and must be 3 or less.")
-    net, kinds, context, batch = (
-        network(args, 1 + 2 * args.kinds),
-        args.kinds,
-        settled(args.context),
-        settled(args.batch),
-    )
+    net, kinds = network(args, 1 + 2 * args.kinds), args.kinds
+    context, batch = settled(args.context), settled(args.batch)
     require_whole(1, batch=batch)
     require_whole(3, context=context)
     require_whole(2, shortest=args.shortest)
@@ -394,28 +391,28 @@ def brackets_task(args: Args) -> jaxga.Task:
         inside = iota(context) <= jax.vmap(length_of)(tokens)[:, None]
         return jnp.sum(jnp.where(inside, each, 0)) / jnp.sum(inside.astype(jnp.float32))
 
+    write = writer(net)
+
     def judged(tokens: jax.Array) -> dict[str, jax.Array]:
         fine, length = jax.vmap(partial(valid, kinds=kinds))(tokens), jax.vmap(length_of)(tokens)
         found = {"counted": fine & (length >= args.shortest), "valid": fine, "length": length}
         return {name: jnp.mean(each.astype(jnp.float32)) for name, each in found.items()}
 
-    def measure(count: int, seed: int) -> Callable[[Any], jaxga.Evaluation]:
-        write = writer(net, count)
+    def validate(params: Any) -> jaxga.Evaluation:
+        found = judged(write(jax.random.key(1), params, STRINGS))
+        return jaxga.Evaluation(found["counted"], metrics=found)
 
-        def measured(params: Any) -> jaxga.Evaluation:
-            key_write, key_strings = jax.random.split(jax.random.key(seed))
-            found = judged(write(key_write, params))
-            return jaxga.Evaluation(found["counted"], metrics={**found, "nats": mean_nats(key_strings, params, count)})
+    def test(params: Any) -> jaxga.Evaluation:
+        key_write, key_strings = jax.random.split(jax.random.key(2))
+        found = judged(write(key_write, params, TESTED))
+        return jaxga.Evaluation(found["counted"], metrics={**found, "nats": mean_nats(key_strings, params, TESTED)})
 
-        return measured
-
-    write = writer(net, batch)
     return jaxga.Task(
         lambda key: net.init(key, jnp.zeros((1, context), jnp.int32)),
-        lambda key, params: jaxga.Evaluation(judged(write(key, params))["counted"]),
+        lambda key, params: jaxga.Evaluation(judged(write(key, params, batch))["counted"]),
         loss=lambda key, params: mean_nats(key, params, STUDIED),
-        validate=measure(STRINGS, 1),
-        test=measure(TESTED, 2),
+        validate=validate,
+        test=test,
     )
 
 
@@ -522,7 +519,7 @@ def show_text(args: Args, task: jaxga.Task, results: list[jaxga.Result], path: P
         rows.append(row("Adam", float(judge(adam.params).metrics["nats"]), settled(args.adam), adam.seconds))
         lines["Adam"] = rows[-1]["nats"]
     count = len(text.train)
-    title = f"{count:,} characters to learn from; of held-out ones each costs: {results[-1].stopped_because}"
+    title = f"Cost of a held-out character: {results[-1].stopped_because}"
     report.print_table(rows, title)
     plot(results, "validation_nats", lines, "nats a character, held out", path, "Predicting documentation")
     return {"nats": float(np.median(reached)), "characters": count, "all": rows}
@@ -531,7 +528,7 @@ def show_text(args: Args, task: jaxga.Task, results: list[jaxga.Result], path: P
 def row(name: str, found: float, steps: Any = "", seconds: Any = "") -> dict[str, Any]:
     """Of the table: nats and bits a character."""
     taken = round(seconds, 1) if seconds else ""
-    return {"": name, "nats": found, "bits": found / float(np.log(2)), "steps": steps, "seconds": taken}
+    return {"": name, "nats": found, "bits": found / math.log(2), "steps": steps, "seconds": taken}
 
 
 def show_brackets(
@@ -549,11 +546,10 @@ def show_brackets(
     for number, result in enumerate(results):
         name = f"after evolution, seed {args.seed + number}"
         rows.append(judged(name, result.best.params, result.generations, result.seconds))
-    title = f"{TESTED:,} strings written, of which those of {args.shortest} brackets or more may count"
-    report.print_table(rows, f"{title}: {results[-1].stopped_because}")
+    title = f"Valid strings of {args.shortest} brackets or more count"
+    report.print_table(rows, f"{title}, {TESTED:,} written: {results[-1].stopped_because}")
     before, after = rows[0]["counted"], [line["counted"] for line in rows[1:]]
-    ylabel = f"part of the strings that counts: valid, and {args.shortest} brackets or more"
-    plot(results, "validation_counted", {"before": before}, ylabel, path, "Writing brackets that match")
+    plot(results, "validation_counted", {"before": before}, "part that counts", path, title)
     return {"counted_before": before, "counted_after": float(np.median(after)), "all": rows}
 
 

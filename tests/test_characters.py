@@ -166,7 +166,7 @@ def test_strings_are_written_with_the_chances_that_the_network_gives(characters,
     """One token at a time from what was kept, or the whole string at once: the same logits, so the same draws."""
     net = characters.network(tiny("brackets", kinds=2), 5)
     params = jax.jit(net.init)(KEY, jnp.zeros((1, 8), jnp.int32))
-    tokens = jax.jit(characters.writer(net, 32))(jax.random.key(1), params)
+    tokens = jax.jit(characters.writer(net), static_argnums=2)(jax.random.key(1), params, 32)
     read = jnp.pad(tokens[:, :-1], ((0, 0), (1, 0)))
     logits = jax.jit(net.apply)(params, read)
     noise = [jax.random.gumbel(jax.random.fold_in(jax.random.key(1), place), (32, 5)) for place in range(8)]

@@ -357,6 +357,7 @@ def test_several_seeds_share_one_picture(tmp_path):
 
 # What memorization leaves behind is tested above; sweeps and tables are many such runs.
 SLOW = {
+    "characters",
     "memorization",
     "memorization_sweep",
     "memory_study",
