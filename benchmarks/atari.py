@@ -75,13 +75,12 @@ def main(args: Args) -> None:
 def generation(rollouts: Rollouts, state: jaxga.State) -> float:
     """Steps a second of a generation."""
     begun = time.monotonic()
-    scores = rollouts.children(state)
+    scores = rollouts.children(state.source)
     return int(scores.metrics[jaxga.PLAYED]) / (time.monotonic() - begun)
 
 
 def together(rollouts: Rollouts, state: jaxga.State) -> float:
     """Steps a second of one network's episodes from all starts, as many as are played at once."""
-    assert state.parents is not None
     params = jax.tree.map(lambda leaf: leaf[0], state.parents.params)
     starts = np.arange(rollouts.arena.envs)
     begun = time.monotonic()

@@ -27,8 +27,9 @@ import numpy as np
 
 import jaxga
 from jaxga import distributed, nn, report, tasks, variation
+from jaxga.evaluate.cluster import LOOPBACK
+from jaxga.evaluate.pool import Pool
 from jaxga.evaluate.vmapped import parts_of_child
-from jaxga.evaluate.workers import LOOPBACK, Pool
 from jaxga.report.files import describe_machine
 
 CHILDREN, PARENTS = 1024, 8
@@ -185,7 +186,7 @@ def chaos(args: Args) -> list[dict[str, Any]]:
 
 def alike(one: jaxga.Result, other: jaxga.Result) -> bool:
     """The same survivors, and the same parents to the last bit?"""
-    trees = [(result.pedigree.survivors, result.state.parents) for result in (one, other)]
+    trees = [(result.pedigree.recipes, result.state.parents) for result in (one, other)]
     pairs = zip(*map(jax.tree.leaves, trees), strict=True)
     return all(np.array_equal(here, there) for here, there in pairs)
 

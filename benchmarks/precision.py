@@ -38,7 +38,9 @@ def order(classify: dict[str, jaxga.Task], mutation: str, sigma: float, parent: 
     for name, task in classify.items():
         algorithm = jaxga.ga(task.init, make(variation.relative(sigma)), parents=1, children=children)
         state = jax.jit(algorithm.init)(jax.random.key(0))
-        state = state._replace(parents=state.parents._replace(params=replicate(parent, 1)))
+        state = state._replace(
+            source=state.source._replace(parents=state.parents._replace(params=replicate(parent, 1)))
+        )
         evaluator = jaxga.sharded(jaxga.vmapped(algorithm, task))
         score = compilation.jit(evaluator, evaluator.mesh)
         steps[name] = lambda score=score, state=state: score(state)

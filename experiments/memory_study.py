@@ -305,22 +305,21 @@ def normalisation(args: Args, out: Path) -> list[dict[str, Any]]:
     return [dict(zip(names, middle, strict=True))]
 
 
-def best_parent(state: jaxga.State) -> Any:
+def best_parent(state: jaxga.State | jaxga.Source) -> Any:
     """Its parameters."""
-    assert state.parents is not None
     return take(state.parents.params, 0)
 
 
-def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, state: jaxga.State) -> tuple[jax.Array, jax.Array]:
+def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, source: jaxga.Source) -> tuple[jax.Array, jax.Array]:
     """Fitness of the best parent, and what it loses by one mutation, on average over 256."""
-    own = jaxga.Individual(best_parent(state), change.init(best_parent(state)))
+    own = jaxga.Individual(best_parent(source), change.init(best_parent(source)))
 
     def mutant(key: jax.Array) -> jax.Array:
-        child = change.apply(key, own, Context(state.generation, own))
-        return task.evaluate(state.key, child.params).fitness
+        child = change.apply(key, own, Context(source.generation, own))
+        return task.evaluate(source.key, child.params).fitness
 
-    fitness = task.evaluate(state.key, own.params).fitness
-    keys = jax.random.split(jax.random.fold_in(state.key, state.generation), 256)
+    fitness = task.evaluate(source.key, own.params).fitness
+    keys = jax.random.split(jax.random.fold_in(source.key, source.generation), 256)
     return fitness, fitness - jnp.mean(jax.vmap(mutant)(keys))
 
 

@@ -96,7 +96,6 @@ NETWORKS = {"memory": with_memory, "layers": with_layers}
 
 def noise_known(network: linen.Module, result: jaxga.Result, shape: tuple[int, ...]) -> int:
     """Points of noise that the best parent at the end has right."""
-    assert result.state.parents is not None
     points, labels = tasks.noise(POINTS, shape, 10)
     logits = cast(jax.Array, network.apply(take(result.state.parents.params, 0), points))
     return int(tasks.right(logits, labels).sum())

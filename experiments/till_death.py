@@ -201,9 +201,8 @@ def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, pa
     net, (points, labels) = network(args), tasks.noise(args.points, (args.dimension,), 10)
     every = max(results[0].pedigree.generations // 400, 1)
 
-    def owners(state: jaxga.State) -> Any:
-        assert state.parents is not None
-        look = cast(memory.Look, net.apply(take(state.parents.params, 0), points, method="look"))
+    def owners(source: jaxga.Source) -> Any:
+        look = cast(memory.Look, net.apply(take(source.parents.params, 0), points, method="look"))
         return look.winner, tasks.right(look.logits, labels)
 
     seen = analysis.trace(algorithm, results[0].pedigree, owners, every=every)

@@ -54,7 +54,7 @@ def test_same_survivors_as_a_numpy_reference_for_fifty_generations(parents, elit
         fitness = random.normal(size=12).astype(np.float32) + np.float32(0.02 * generation)
         expected, kept = reference_truncation(fitness.tolist(), kept, parents, elites)
         state, info = update(state, Evaluation(jnp.asarray(fitness)))
-        assert info.survivors.indices[:, 0].tolist() == expected
+        assert info.recipe.indices[:, 0].tolist() == expected
         assert state.fitness.tolist() == kept
 
 
@@ -64,10 +64,10 @@ def test_survivors_are_the_children_that_were_scored():
     children = children_of(algorithm, state)
     after, _ = algorithm.update(state, Evaluation(jnp.arange(8.0)))
     chex.assert_trees_all_close(after.parents, tree.take(children, jnp.array([7, 6])), rtol=1e-6)
-    assert int(after.best_index) == 7
+    assert int(after.best.index) == 7
     after, info = algorithm.update(after, Evaluation(-jnp.arange(8.0)))
-    assert info.survivors.indices[0, 0] == 8  # the elite, parent 0, kept as it is
-    assert (int(after.best_generation), int(after.best_index), float(after.best_fitness)) == (0, 7, 7.0)
+    assert info.recipe.indices[0, 0] == 8  # the elite, parent 0, kept as it is
+    assert (int(after.best.generation), int(after.best.index), float(after.best_fitness)) == (0, 7, 7.0)
 
 
 def test_neighbours_do_not_move_each_other():
@@ -76,7 +76,7 @@ def test_neighbours_do_not_move_each_other():
     def children(variation):
         algorithm = jaxga.ga(vector, variation, parents=2, children=8)
         state = algorithm.init(jax.random.key(0))
-        return children_of(algorithm, state._replace(parents=state.parents._replace(params=far_apart))).params
+        return children_of(algorithm, state.with_source(parents=state.parents._replace(params=far_apart))).params
 
     mutated, crossed = children(GAUSSIAN), children(v.chain(v.uniform_crossover(), GAUSSIAN))
     assert (jnp.abs(mutated[:4]) < 10).all()
@@ -91,7 +91,7 @@ def test_siblings_and_generations_differ():
     state = algorithm.init(jax.random.key(0))
     children = children_of(algorithm, state).params
     assert len(np.unique(children[:, 0])) == 8
-    assert not (children == children_of(algorithm, state._replace(generation=jnp.int32(1))).params).any()
+    assert not (children == children_of(algorithm, state.with_source(generation=jnp.int32(1))).params).any()
 
 
 @pytest.mark.parametrize("num", range(2, 6))
@@ -99,7 +99,9 @@ def test_a_mate_is_another_parent(num):
     seen = jaxga.Variation(lambda _: (), lambda *arguments: arguments[2].mate)
     algorithm = jaxga.ga(vector, seen, parents=num, children=8 * num)
     state = algorithm.init(jax.random.key(0))
-    state = state._replace(parents=state.parents._replace(params=jnp.arange(num, dtype=jnp.float32)))
+    state = state._replace(
+        source=state.source._replace(parents=state.parents._replace(params=jnp.arange(num, dtype=jnp.float32)))
+    )
     mates = np.asarray(children_of(algorithm, state).params).reshape(num, 8)
     assert all(slot not in row for slot, row in enumerate(mates))
     assert len(np.unique(mates)) == num
@@ -110,7 +112,7 @@ def test_founders():
     assert (common.parents.params[0] == common.parents.params[1]).all()
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=2, children=8, elites=1, founders=jaxga.random_founders)
     state = algorithm.init(jax.random.key(0))
-    assert state.parents is None
+    assert state.founding
     first = children_of(algorithm, state)
     assert jnp.std(first.params) > 0.5  # initialisations, not mutations of one
     state, _ = algorithm.update(state, Evaluation(jnp.arange(8.0)))
@@ -142,7 +144,7 @@ def run_noisy(reevaluate, generations=40):
     for generation in range(generations):
         noise = jax.random.normal(jax.random.key(generation), (16 + reevaluate,))
         state, info = update(state, Evaluation(noise))
-        first.append(int(info.survivors.indices[0, 0]))
+        first.append(int(info.recipe.indices[0, 0]))
     return float(state.fitness[0]), first
 
 
@@ -186,16 +188,18 @@ def by_definition(state, children, chosen, weights, scale, brood):
 @pytest.mark.parametrize("mutation", [v.gaussian(v.absolute(0.1)), v.low_rank(v.multiplicative(v.absolute(0.1), 1.3))])
 @pytest.mark.parametrize("weights", [v.equal, v.by_rank, v.by_fitness, v.by_centred_rank])
 def test_an_average_is_its_definition(parents, mutation, weights, monkeypatch):
-    monkeypatch.setattr("jaxga.algorithm.RECOMBINATION_CHUNK", 3)  # so that chunks do not divide evenly
+    monkeypatch.setattr("jaxga.heredity.CHUNK", 3)  # so that chunks do not divide evenly
     k, scale = 4, 2.0
     algorithm = jaxga.ga(matrix, mutation, parents=parents, children=12, recombination=v.average(k, weights, scale))
     state = algorithm.init(jax.random.key(0))
-    state = state._replace(parents=jax.tree.map(lambda leaf: leaf.at[-1].multiply(2), state.parents))
+    state = state._replace(
+        source=state.source._replace(parents=jax.tree.map(lambda leaf: leaf.at[-1].multiply(2), state.parents))
+    )
     children = children_of(algorithm, state)
     fitness = jax.random.normal(jax.random.key(1), (12,))
     after, info = jax.jit(algorithm.update)(state, Evaluation(fitness))
     order = np.argsort(-np.asarray(fitness))[: k * parents].reshape(k, parents).T
-    assert info.survivors.indices.tolist() == order.tolist()
+    assert info.recipe.indices.tolist() == order.tolist()
     for slot, chosen in enumerate(order):
         expected = by_definition(state, children, chosen, weights(fitness[chosen]), scale, algorithm.brood)
         chex.assert_trees_all_close(tree.take(after.parents, slot), expected, rtol=1e-4, atol=1e-5)
@@ -210,7 +214,7 @@ def test_a_projection_has_the_last_word_on_an_average():
         return jaxga.ga(matrix, mutation, parents=2, children=8, recombination=recombination, warmup=warmup)
 
     free, decayed, kept = make(None), make(v.decay(lambda generation: 0.5 / (1 + generation))), make(v.keep_norm)
-    state = free.init(jax.random.key(0))._replace(generation=jnp.int32(1))
+    state = free.init(jax.random.key(0)).with_source(generation=jnp.int32(1))
     fitness = Evaluation(jnp.arange(8.0))
 
     def kernels(algorithm):
@@ -273,7 +277,7 @@ def test_elites_are_not_chosen_twice():
     for select in (lambda key, evaluation, num: selection.truncation(key, evaluation, num), selection.roulette):
         algorithm = jaxga.ga(vector, GAUSSIAN, parents=2, children=4, elites=1, selection=select)
         _, info = algorithm.update(algorithm.init(jax.random.key(0)), Evaluation(jnp.array([0.0, 1.0, 2.0, 9.0])))
-        assert len(set(info.survivors.indices[:, 0].tolist())) == 2
+        assert len(set(info.recipe.indices[:, 0].tolist())) == 2
 
 
 def test_a_kept_elite_takes_its_share_of_an_average():
@@ -291,7 +295,7 @@ def test_nan_never_survives_and_is_counted():
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=2, children=4)
     fitness = jnp.array([jnp.nan, -5.0, jnp.nan, -7.0])
     _, info = algorithm.update(algorithm.init(jax.random.key(0)), Evaluation(fitness))
-    assert info.survivors.indices[:, 0].tolist() == [1, 3]
+    assert info.recipe.indices[:, 0].tolist() == [1, 3]
     assert info.metrics["nan"] == 2
     assert info.metrics["mean_fitness"] == -6.0
 
@@ -300,7 +304,7 @@ def test_tiebreak_orders_equal_fitness():
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=2, children=4)
     evaluation = Evaluation(jnp.array([1.0, 1.0, 1.0, 0.0]), jnp.array([0.0, 2.0, 1.0, 9.0]))
     _, info = algorithm.update(algorithm.init(jax.random.key(0)), evaluation)
-    assert info.survivors.indices[:, 0].tolist() == [1, 2]
+    assert info.recipe.indices[:, 0].tolist() == [1, 2]
 
 
 def test_metrics_are_those_of_the_best_that_was_scored():
@@ -309,7 +313,7 @@ def test_metrics_are_those_of_the_best_that_was_scored():
     state, info = algorithm.update(state, Evaluation(jnp.array([0.0, 9.0, 1.0, 2.0]), metrics={"x": jnp.arange(4)}))
     assert info.metrics["x"] == 1
     state, info = algorithm.update(state, Evaluation(jnp.array([0.0, 3.0, 4.0, 2.0]), metrics={"x": jnp.arange(4)}))
-    assert info.survivors.indices[0, 0] == 4  # the elite kept its score
+    assert info.recipe.indices[0, 0] == 4  # the elite kept its score
     assert (float(info.metrics["fitness"]), int(info.metrics["x"])) == (9.0, 2)
     assert "step_size" in "".join(info.metrics)
 

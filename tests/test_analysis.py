@@ -281,4 +281,4 @@ def test_refuses_what_cannot_work(learned):
     with pytest.raises(jaxga.InputError, match="sizes is empty"):
         analysis.oracle_schedule(task, gaussian, [], generations=3)
     with pytest.raises(jaxga.InputError, match="pedigree is empty"):
-        analysis.lineage_effects(algorithm, result.pedigree._replace(survivors=None), task)
+        analysis.lineage_effects(algorithm, result.pedigree._replace(recipes=None), task)

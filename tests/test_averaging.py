@@ -46,7 +46,7 @@ def test_after_so_many_generations_a_counter_is_as_high(parents, children, avera
         fitness = jax.random.normal(jax.random.key(generation), (children,), jnp.float32)
         lots = lots_of(algorithm, state)
         state, info = update(state, Evaluation(fitness))
-        strategy, best = state.parents.strategy, info.survivors.indices[:, 0]
+        strategy, best = state.parents.strategy, info.recipe.indices[:, 0]
         assert best[0] == fitness.argmax()
         assert strategy["age"].tolist() == [generation + 1] * parents
         assert strategy["lot"].tolist() == lots[best].tolist()
@@ -57,9 +57,13 @@ def test_a_parent_that_is_kept_as_the_best_gives_what_it_had_itself():
     recombination = v.average(2)
     algorithm = jaxga.ga(vector, COUNTER, parents=1, children=4, elites=1, reevaluate=True, recombination=recombination)
     state, _ = algorithm.update(algorithm.init(KEY), Evaluation(jnp.arange(5.0)))
-    state = state._replace(parents=state.parents._replace(strategy={**state.parents.strategy, "age": jnp.array([41])}))
+    state = state._replace(
+        source=state.source._replace(
+            parents=state.parents._replace(strategy={**state.parents.strategy, "age": jnp.array([41])})
+        )
+    )
     after, info = algorithm.update(state, Evaluation(jnp.array([0.0, 0.0, 5.0, 0.0, 9.0])))
-    assert info.survivors.indices.tolist() == [[4, 2]]
+    assert info.recipe.indices.tolist() == [[4, 2]]
     assert after.parents.strategy["age"].tolist() == [41]
     assert after.parents.strategy["lot"].tolist() == state.parents.strategy["lot"].tolist()
 

@@ -102,7 +102,7 @@ def test_many_processes_make_no_difference(alone, processes, cores):
 @pytest.fixture(scope="module")
 def parental():
     """One process on one device, where scores come from the parent."""
-    return answers(start(1, "--parental", "--generations", "6"))[0]["digest"]
+    return answers(start(1, "--made", "parental", "--generations", "6"))[0]["digest"]
 
 
 @pytest.mark.slow
@@ -112,7 +112,7 @@ def parental():
     ids=["four devices", "two processes", "two processes of two devices", "Ray"],
 )
 def test_scores_that_come_from_the_parent_make_no_difference(parental, processes, more):
-    found = answers(start(processes, "--parental", "--generations", "6", *more))
+    found = answers(start(processes, "--made", "parental", "--generations", "6", *more))
     assert {answer["digest"] for answer in found} == {parental}
 
 

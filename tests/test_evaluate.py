@@ -47,7 +47,7 @@ def test_independent_draws_differ_and_common_draws_do_not():
         algorithm = jaxga.ga(lottery.init, v.gaussian(v.absolute(0.1)), parents=2, children=8)
         assert (len(np.unique(scores(algorithm, lottery).fitness)) == 8) is different
         state = algorithm.init(jax.random.key(0))
-        later = scores(algorithm, lottery, state=state._replace(generation=jnp.int32(1))).fitness
+        later = scores(algorithm, lottery, state=state.with_source(generation=jnp.int32(1))).fitness
         assert not (later == scores(algorithm, lottery, state=state).fitness).any()
 
 
@@ -65,13 +65,15 @@ def test_common_draws_take_the_luck_out_of_a_comparison():
         )
         algorithm = jaxga.ga(lottery.init, v.gaussian(v.absolute(0.0)), parents=2, children=2)  # their equals
         state = jax.jit(algorithm.init)(jax.random.key(0))
-        state = state._replace(parents=state.parents._replace(params=jnp.asarray([a, b], jnp.float32)))
+        state = state._replace(
+            source=state.source._replace(parents=state.parents._replace(params=jnp.asarray([a, b], jnp.float32)))
+        )
         scored = jaxga.vmapped(algorithm, lottery)
 
         @jax.jit
         @jax.vmap
         def rounds(number, state=state, scored=scored):
-            return scored(state._replace(generation=number)).fitness
+            return scored(state.with_source(generation=number)).fitness
 
         scores = np.asarray(rounds(generations))
         assert (scores[0] == scores[1]).all()  # the same key, the same again
@@ -142,7 +144,7 @@ def test_one_trace_for_a_configuration(task, algorithm):
     count = []
     run = jax.jit(lambda evaluator, state: count.append(1) or evaluator(state), static_argnums=0)
     state = algorithm.init(jax.random.key(0))
-    run(evaluator, state), run(same, state._replace(generation=jnp.int32(5)))
+    run(evaluator, state), run(same, state.with_source(generation=jnp.int32(5)))
     assert len(count) == 1
 
 

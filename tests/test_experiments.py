@@ -68,7 +68,7 @@ def uninterrupted(tmp_path_factory):
 def assert_same_run(one, other):
     first, second = (checkpoint.restore(out / "checkpoints") for out in (one, other))
     chex.assert_trees_all_equal(first.state, second.state)
-    chex.assert_trees_all_equal(first.survivors, second.survivors)
+    chex.assert_trees_all_equal(first.recipes, second.recipes)
     timed = {"seconds", "evaluations_per_second"}
     lines = [(out / "metrics.jsonl").read_text().splitlines() for out in (one, other)]
     records = [[json.loads(line) for line in run] for run in lines]
@@ -101,7 +101,8 @@ saved = pedigree.load({str(out / "pedigree.npz")!r})
 names = memorization.Args.__dataclass_fields__
 arguments = {{k: tuple(x) if isinstance(x, list) else x for k, x in saved.config["arguments"].items() if k in names}}
 task, algorithm = memorization.make(memorization.Args(**arguments))
-chex.assert_trees_all_equal(pedigree.replay(algorithm, saved), checkpoint.restore({str(out / "checkpoints")!r}).state)
+state = checkpoint.restore({str(out / "checkpoints")!r}).state
+chex.assert_trees_all_equal(pedigree.replay(algorithm, saved), state.source)
 """
     command = [sys.executable, "-c", code]
     process = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=200)

@@ -15,7 +15,7 @@ from jax import export
 import jaxga
 from jaxga import lowrank, nn
 from jaxga import variation as v
-from jaxga.algorithm import candidate, shape_of_state
+from jaxga.algorithm import candidate, shape_of_source
 from jaxga.evaluate import Sharded
 from jaxga.interpret import by_parts
 from jaxga.run import BLOCK, Program, block
@@ -53,7 +53,7 @@ def as_accelerator(monkeypatch):
 
 def lowered(program, *platforms):
     """A block of generations, as `jaxga.run` would dispatch it."""
-    state, limit = shape_of_state(program.algorithm), jax.ShapeDtypeStruct((), jnp.int32)
+    state, limit = shape_of_source(program.algorithm), jax.ShapeDtypeStruct((), jnp.int32)
     return export.export(jax.jit(partial(block, program)), platforms=platforms)(state, limit)
 
 
@@ -76,7 +76,7 @@ def test_a_block_of_generations_is_lowered_for_accelerators(monkeypatch, network
     found = lowered(Program(algorithm, jaxga.vmapped(algorithm, task)), *ACCELERATORS)
     assert found.platforms == ACCELERATORS
     state, info, *_ = jax.tree.unflatten(found.out_tree, found.out_avals)
-    assert shapes(state) == shapes(shape_of_state(algorithm))
+    assert shapes(state) == shapes(shape_of_source(algorithm))
     assert info.metrics["nan"].shape == (BLOCK,)
     # A convolution of many kernels would be a grouped one, which is slow there.
     assert "stablehlo.convolution" not in found.mlir_module()

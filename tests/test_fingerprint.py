@@ -7,10 +7,9 @@ import pytest
 import jaxga
 from jaxga import nn, tasks
 from jaxga import variation as v
-from jaxga.algorithm import shape_of_survivors
 from jaxga.base import as_fitness, as_key
 from jaxga.evaluate.fingerprint import describe_run, fingerprint
-from jaxga.evaluate.workers import about
+from jaxga.evaluate.wire import about
 
 
 def three(_):
@@ -85,9 +84,8 @@ def test_evaluators_know_the_shapes_of_what_they_return():
     _, plain = made(chunk=2, elites=1, reevaluate=True)
     checked = jaxga.validated(made(chunk=2, champion=jaxga.best_validated, elites=1, reevaluate=True)[1], 3, 2)
     for evaluator in (plays, jaxga.validated(plays, 3, 2), plain, jaxga.sharded(plain, jax.devices()[:2]), checked):
-        whose = evaluator.algorithm if hasattr(evaluator, "algorithm") else evaluator.evaluator.algorithm
-        state = whose.init(as_key(0))
-        found, due = as_fitness(evaluator(state)), evaluator.like(state)
+        source = evaluator.algorithm.init(as_key(0)).source
+        found, due = as_fitness(evaluator(source)), evaluator.like(source)
         assert jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), found) == jax.tree.map(
             lambda leaf: (leaf.shape, leaf.dtype), due
         )
@@ -97,12 +95,3 @@ def test_sizes_stand_beside_the_programs():
     described = describe_run(*made(chunk=2))
     assert (described["parents"], described["children"], described["chunk"]) == (2, 8, 2)
     assert set(described["programs"]) == {"init", "score", "select", "advance"}
-
-
-@pytest.mark.parametrize("recombination", [None, v.average(3, v.by_rank)])
-def test_what_is_decided_has_the_shapes_that_are_known_beforehand(recombination):
-    algorithm, evaluator = made(recombination=recombination)
-    state = jax.eval_shape(algorithm.init, as_key(0))
-    found = jax.eval_shape(algorithm.select, state, evaluator.like(state)).survivors
-    due = shape_of_survivors(algorithm)
-    assert [(leaf.shape, leaf.dtype) for leaf in found] == [(leaf.shape, leaf.dtype) for leaf in due]

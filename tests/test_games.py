@@ -221,7 +221,7 @@ def test_a_run_that_was_left_within_a_generation_goes_on_as_if_it_had_not(pole, 
     assert 0 < int(left.state.generation) < 3
     resumed = go(tmp_path / "left", resume=True)
     chex.assert_trees_all_equal(whole.state, resumed.state)
-    chex.assert_trees_all_equal(whole.pedigree.survivors, resumed.pedigree.survivors)
+    chex.assert_trees_all_equal(whole.pedigree.recipes, resumed.pedigree.recipes)
     for name in ("agent_steps", "elite_mean", "candidates_mean"):
         np.testing.assert_array_equal(whole.history[name], resumed.history[name])
     chex.assert_trees_all_equal(

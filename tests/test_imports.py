@@ -9,7 +9,9 @@ FLOORS = [
     {"_version", "base", "signals"},
     {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
     {"interpret"},
-    {"nn", "variation", "selection", "stop", "compilation"},
+    {"nn", "variation", "stop", "compilation", "measures"},
+    {"selection", "heredity"},
+    {"scores"},
     {"algorithm", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines"},
     {"checkpoint", "doubts"},
@@ -20,7 +22,7 @@ HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboard
          "orbax": "checkpoint.py", "filelock": "report/files.py",
          "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
          "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
-         "mujoco": "tasks/ant.py", "ray": "evaluate/workers.py"}  # fmt: skip
+         "mujoco": "tasks/ant.py", "ray": "evaluate/cluster.py"}  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

@@ -218,9 +218,9 @@ def test_a_run_goes_on_from_the_state_of_another(tmp_path):
     assert (int(new.state.generation), new.generations) == (11, 6)
     chex.assert_trees_all_equal(run(make(mutation, elites=1), state=old.state, generations=3).state.parents,
                                 run(make(mutation, elites=1), generations=8).state.parents)  # fmt: skip
-    chex.assert_trees_all_equal(pedigree.replay(other, new.pedigree), new.state)
+    chex.assert_trees_all_equal(pedigree.replay(other, new.pedigree), new.state.source)
     file = pedigree.save(new.pedigree, tmp_path / "pedigree.npz")
-    chex.assert_trees_all_equal(pedigree.replay(other, pedigree.load(file)), new.state)
+    chex.assert_trees_all_equal(pedigree.replay(other, pedigree.load(file)), new.state.source)
     assert [link.generation for link in pedigree.ancestors(other, new.pedigree)] == [10, 9, 8, 7, 6, 5]
     assert analysis.trace(other, new.pedigree, lambda state: state.generation, every=3).generations.tolist() == [8, 11]
     assert analysis.trace(other, new.pedigree, lambda state: state.generation, every=3).values.tolist() == [8, 11]
@@ -228,7 +228,7 @@ def test_a_run_goes_on_from_the_state_of_another(tmp_path):
     for generations in (2, 6):
         half = run(other, state=old.state, generations=generations, directory=tmp_path / "run")
     chex.assert_trees_all_equal(half.state, new.state)
-    chex.assert_trees_all_equal(pedigree.replay(other, half.pedigree), new.state)
+    chex.assert_trees_all_equal(pedigree.replay(other, half.pedigree), new.state.source)
     refused(
         lambda: run(other, generations=8, directory=tmp_path / "run"), r"another algorithm or task \(state .* there"
     )
@@ -344,7 +344,7 @@ def test_running_statistics_do_not_mutate_unnoticed():
 
 def test_a_pedigree_with_an_index_that_nobody_has_is_refused(algorithm, tmp_path):
     record = run(algorithm).pedigree
-    record.survivors.indices[2, 0, 0] = 10
+    record.recipes.indices[2, 0, 0] = 10
     file = pedigree.save(record, tmp_path / "pedigree.npz")
     refused(lambda: pedigree.load(file), r"has the index 10, and 8 children and 2 parents have 0 to 9")
     with np.load(file) as found:
@@ -532,7 +532,7 @@ def test_a_run_without_jit_is_the_same():
     expected = run(algorithm, generations=2)
     with jax.disable_jit():
         plain = run(algorithm, generations=2)
-    np.testing.assert_array_equal(plain.pedigree.survivors.indices, expected.pedigree.survivors.indices)
+    np.testing.assert_array_equal(plain.pedigree.recipes.indices, expected.pedigree.recipes.indices)
     chex.assert_trees_all_close(plain.state.parents, expected.state.parents, rtol=1e-6)
 
 
@@ -544,7 +544,7 @@ def test_a_run_is_the_same_with_64_bits():
         algorithm = jaxga.ga(task.init, mutation, parents=2, children=8, elites=1,
                              selection=jaxga.selection.tournament(3))  # fmt: skip
         result = run(algorithm, task, 4)
-        return result.pedigree.survivors.indices, jax.tree.leaves(result.state.parents.params)
+        return result.pedigree.recipes.indices, jax.tree.leaves(result.state.parents.params)
 
     expected = survivors()
     with jax.enable_x64(True):

@@ -70,7 +70,7 @@ def run(evaluator, generations=6, **options):
 
 
 def same(one, other):
-    chex.assert_trees_all_equal(one.pedigree.survivors, other.pedigree.survivors)
+    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
     chex.assert_trees_all_equal(one.state.parents, other.state.parents)
 
 
@@ -227,7 +227,7 @@ def test_an_elite_is_validated_by_workers(hired):
     evaluator = hired(made)
     validate = partial(validated, candidates=3, episodes=4)
     one, other = (jaxga.run(evaluator.algorithm, validate(by), generations=5) for by in (evaluator, made()))
-    chex.assert_trees_all_equal(one.pedigree.survivors, other.pedigree.survivors)
+    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
 
 
 @pytest.mark.slow

@@ -76,7 +76,7 @@ def test_resumed_equals_never_stopped(task, tmp_path, founders, mutation):
     directory = open_directory(tmp_path / "half", resume=True)
     resumed = jaxga.run(algorithm, task, 5, generations=20, directory=directory)
     chex.assert_trees_all_equal(whole.state, resumed.state)
-    chex.assert_trees_all_equal(whole.pedigree.survivors, resumed.pedigree.survivors)
+    chex.assert_trees_all_equal(whole.pedigree.recipes, resumed.pedigree.recipes)
     equal_histories(whole.history, resumed.history)
     lines = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "half")]
     for one, other in zip(*lines, strict=True):
@@ -88,9 +88,9 @@ def test_a_resumed_run_does_only_what_is_left(task, algorithm, tmp_path, monkeyp
     """After 500 generations, three more are dispatched and advanced, and the 500 are not done again."""
     advanced, dispatched = [], []
 
-    def advance(state, survivors):
+    def advance(source, recipe):
         jax.debug.callback(lambda: advanced.append(1))  # when it is computed, not when it is traced
-        return algorithm.advance(state, survivors)
+        return algorithm.advance(source, recipe)
 
     def dispatch(program, state, limit):
         dispatched.append(limit)

@@ -61,7 +61,7 @@ def test_scores_that_come_from_the_parent_are_those_of_one_device():
             one, jax.device_get(jax.jit(jaxga.sharded(evaluator, jax.devices()[:count]))(state))
         )
     runs = [jaxga.run(algorithm, task, generations=5, chunk=2, devices=jax.devices()[:count]) for count in (1, 3)]
-    chex.assert_trees_all_equal(*(result.pedigree.survivors for result in runs))
+    chex.assert_trees_all_equal(*(result.pedigree.recipes for result in runs))
     np.testing.assert_array_equal(*(result.history["body_1"] for result in runs))
 
 
@@ -95,7 +95,7 @@ def test_a_run_is_the_same_on_any_number_of_devices(task, founders):
                          recombination=v.average(4, v.by_rank))  # fmt: skip
     one, three = (jaxga.run(algorithm, task, 3, generations=12, devices=jax.devices()[:n]) for n in (1, 3))
     chex.assert_trees_all_equal(one.state, three.state)
-    chex.assert_trees_all_equal(one.pedigree.survivors, three.pedigree.survivors)
+    chex.assert_trees_all_equal(one.pedigree.recipes, three.pedigree.recipes)
 
 
 def test_a_run_goes_on_with_another_number_of_devices(task, algorithm, tmp_path):

@@ -48,7 +48,7 @@ def test_survivors_are_those_of_the_paper_in_every_generation():
         means = np.array(evaluation.metrics["elite_mean"])
         survivors, tried = by_the_paper(np.array(evaluation.fitness[:CHILDREN]), means)
         assert np.flatnonzero(~np.isnan(means)).tolist() == sorted(tried)
-        assert info.survivors.indices[:, 0].tolist() == survivors
+        assert info.recipe.indices[:, 0].tolist() == survivors
         assert np.isnan(evaluation.fitness[CHILDREN:]).all()
         kept += survivors[0] == CHILDREN
         assert float(info.metrics["elite_mean"]) == means[survivors[0]]
@@ -110,4 +110,4 @@ def test_validation_in_bad_input():
         jaxga.validated(plain, 1, 5)
     with pytest.raises(jaxga.InputError, match="episodes is 1, and must be 2 or more"):
         jaxga.validated(plain, 5, 1)
-    assert ga.elites == 1
+    assert ga.selection.elites == (0,)

@@ -48,11 +48,11 @@ def test_lethal_children_are_neither_scored_nor_chosen():
     assert np.isneginf(scores.fitness).tolist() == (~alive).tolist()
     assert len(scored) == alive.sum()  # nothing was computed for the others
     assert all(w[0] < 0.1 for w in scored)
-    info = algorithm.select(state, scores)
+    _, info = algorithm.select(state, scores)
     assert int(info.metrics["evaluations"]) == alive.sum()
     assert int(info.metrics["lethal"]) == 16 - alive.sum()
     assert np.isfinite(info.metrics["mean_fitness"])
-    assert alive[np.asarray(info.survivors.indices).ravel()].all()
+    assert alive[np.asarray(info.recipe.indices).ravel()].all()
 
 
 def test_scores_of_the_others_are_the_same_in_any_chunk():
@@ -79,7 +79,8 @@ def test_a_run_stays_within_the_rule():
 def test_where_all_children_are_lethal_their_parents_stay():
     task = sphere()
     algorithm = make(task, below(-10.0))
-    state = algorithm.init(KEY)._replace(fitness=jnp.array([4.0, 3.0]))
+    state = algorithm.init(KEY)
+    state = state._replace(scores=state.scores._replace(fitness=jnp.array([4.0, 3.0])))
     after, info = algorithm.update(state, jaxga.vmapped(algorithm, task)(state))
     chex.assert_trees_all_equal(after.parents, state.parents)
     assert set(np.asarray(after.fitness).tolist()) <= {4.0, 3.0}

@@ -17,7 +17,7 @@ from jaxga import (
     variation,
 )
 from jaxga._version import __version__
-from jaxga.algorithm import common_founder, ga, population, random_founders, trained_founders
+from jaxga.algorithm import common_founder, ga, population, random_founders, trained_founders, uniform_mate
 from jaxga.base import (
     PLAYED,
     STEPS,
@@ -26,6 +26,9 @@ from jaxga.base import (
     Game,
     Individual,
     InputError,
+    Recipe,
+    Selection,
+    Source,
     State,
     Task,
     Variation,
@@ -37,6 +40,7 @@ from jaxga.base import (
 from jaxga.compilation import keep_programs
 from jaxga.devices import use_cores
 from jaxga.evaluate import (
+    Evaluator,
     Pool,
     Rollouts,
     Vmapped,
@@ -60,6 +64,7 @@ __all__ = [
     "Algorithm",
     "Ended",
     "Evaluation",
+    "Evaluator",
     "Explanation",
     "Game",
     "Individual",
@@ -67,9 +72,12 @@ __all__ = [
     "Interrupted",
     "Plan",
     "Pool",
+    "Recipe",
     "Result",
     "Rollouts",
     "Runs",
+    "Selection",
+    "Source",
     "State",
     "Task",
     "Variation",
@@ -111,6 +119,7 @@ __all__ = [
     "stop",
     "tasks",
     "trained_founders",
+    "uniform_mate",
     "use_cores",
     "validated",
     "variation",

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import jax
 
-from jaxga.evaluate import Pool, Rollouts, over_hosts, pool
+from jaxga.evaluate import Evaluator, Rollouts, over_hosts, pool
 from jaxga.run import Result
 
 Backend = Literal["local", "devices", "hosts", "ray"]
@@ -33,7 +33,7 @@ def of_games(backend: Backend, make: Callable[[], Rollouts], plays: Rollouts, wo
     return pool(make, workers=workers) if backend == "ray" else over_hosts(plays)
 
 
-def dollars(per_hour: float | None, results: Sequence[Result], evaluator: Any = None) -> dict[str, float]:
+def dollars(per_hour: float | None, results: Sequence[Result], evaluator: Evaluator | None = None) -> dict[str, float]:
     """``{"dollars": ...}`` that runs cost at so much for a node and hour; nothing where no price is known.
 
     The nodes of a pool count as long as they had a worker in this sitting; of many processes each is a node.
@@ -41,5 +41,6 @@ def dollars(per_hour: float | None, results: Sequence[Result], evaluator: Any = 
     if per_hour is None:
         return {}
     alone = sum(result.seconds for result in results) * jax.process_count()
-    seconds = evaluator.tally.node_seconds if isinstance(evaluator, Pool) else alone
+    known = None if evaluator is None else evaluator.node_seconds()
+    seconds = alone if known is None else known
     return {"dollars": round(seconds / 3600 * per_hour, 4)}

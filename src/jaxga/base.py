@@ -1,10 +1,10 @@
 """The types that every other module speaks. Nothing here computes.
 
-Letters for shapes, used everywhere: T parents, N children, B = N / T children of one parent (a brood), k
-children averaged into one parent, G generations. ``[]`` is a scalar.
+Letters for shapes, used everywhere: T parents, N children, P pairs that breed (every parent, if nothing else is said),
+B = N / P children of one pair (a brood), k children averaged into one parent, G generations. ``[]`` is a scalar.
 
-The one idea: **a child is a pure function of (key of the generation, parents, index of the child)**. A state holds
-the parents alone; whoever needs child ``i`` builds it from the state and ``i``.
+The one idea: **a child is a pure function of (key of the generation, parents, index of the child)**. These make up a
+`Source`; whoever needs child ``i`` builds it from the source and ``i``.
 """
 
 import functools
@@ -12,6 +12,7 @@ import inspect
 import operator
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import PurePath
 from typing import Any, NamedTuple
@@ -170,11 +171,21 @@ def independent(key: Key, index: jax.Array) -> Key:
     return jax.random.fold_in(key, index)
 
 
+class Trial(NamedTuple):
+    """Under what circumstances one individual is scored: for tasks that ask for more than a key."""
+
+    key: Key  # [] of the draw, as `Task.key` chose it
+    generation: Any = 0  # [] int32
+    index: Any = 0  # [] int32, of the individual
+    parent: Params | None = None  # None of a founder that was drawn afresh, and outside of a run
+
+
 class Task(NamedTuple):
     """What is to be solved.
 
     ``init: (key) -> params`` makes a fresh network. ``evaluate: (key, params) -> Evaluation`` scores ONE individual
-    and is pure. ``key: (key of the generation, index of the child) -> key`` is `common` or `independent`.
+    and is pure; with ``with_trial`` it is ``(trial, params) -> Evaluation``, where a `Trial` knows the generation, the
+    index and the parent, too. ``key: (key of the generation, index of the child) -> key`` is `common` or `independent`.
     ``loss: (key, params) -> []`` is what gradient descent would minimise, where there is such a thing.
     ``validate: (params) -> Evaluation`` tells whether anything general was learned; it is logged and never selected by,
     but a run may stop at it, and settings are tuned by it. ``test: (params) -> Evaluation`` is the same on data that
@@ -183,21 +194,35 @@ class Task(NamedTuple):
     """
 
     init: Callable[[Key], Params]
-    evaluate: Callable[[Key, Params], Evaluation]
+    evaluate: Callable[[Any, Params], Evaluation]
     key: Callable[[Key, jax.Array], Key] = common
     loss: Callable[[Key, Params], jax.Array] | None = None
     validate: Callable[[Params], Evaluation] | None = None
-    paired: bool = False  # see `paired`
     chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
     test: Callable[[Params], Evaluation] | None = None
+    with_trial: bool = False  # does evaluate take a Trial instead of a key?
+    comparable: bool = True  # do scores of two generations mean the same, so that an elite may keep its own?
 
-    def score(self, key: Key, params: Params) -> Evaluation:
+    def score(self, draw: Key | Trial, params: Params) -> Evaluation:
         """What ``evaluate`` says of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.
 
         Raises:
           InputError: where it returned anything but an `Evaluation` of one individual or a number.
         """
-        return as_evaluation(self.evaluate(key, params), f"evaluate ({name_of(self.evaluate)})")
+        trial = draw if isinstance(draw, Trial) else Trial(draw)
+        score = self.evaluate(trial if self.with_trial else trial.key, params)
+        return as_evaluation(score, f"evaluate ({name_of(self.evaluate)})")
+
+    def against_parent(self) -> "Task":
+        """See `paired`."""
+
+        def evaluate(trial: Trial, params: Params) -> Evaluation:
+            score = self.score(trial, params)
+            if trial.parent is None:
+                return score
+            return score._replace(fitness=score.fitness - self.score(trial, trial.parent).fitness)
+
+        return self._replace(evaluate=evaluate, with_trial=True, comparable=False)
 
 
 class Game(NamedTuple):
@@ -217,46 +242,110 @@ class Game(NamedTuple):
     unseen: int = 0  # frames of the stack that are black at the start
     key: Callable[[Key, jax.Array], Key] = independent
     observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
+    comparable: bool = True  # do scores of two generations mean the same? Not those against a parent, see `paired`
+
+    def against_parent(self) -> "Game":
+        """See `paired`."""
+        return self._replace(comparable=False)
 
 
-def paired(task: Task) -> Task:
-    """Fitness is the improvement of a child over its own parent on the same draw.
+def paired(problem: Any) -> Any:
+    """Fitness is the improvement of a child over its own parent on the same draw, of a `Task` or a `Game`.
 
     A child that met easy data is then not taken for a good one. With ``key=common`` a parent is scored once a chunk of
-    its children, with ``key=independent`` once a child. Founders that are drawn afresh have no parent, and keep their
-    score.
+    its children (a game is played once a start), with ``key=independent`` once a child. Founders that are drawn afresh
+    have no parent, and keep their score.
     """
-    return task._replace(paired=True)
+    return problem.against_parent()
 
 
-class Survivors(NamedTuple):
-    """All that fitness decided about the next generation: which children, with which weights, make the next parents.
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Source:
+    """What makes the children of a generation, and all that another machine needs to make them.
 
-    Parent t of the next generation is ``sum_j share[t, j] * (parent of child j) + step[t, j] * (child j - its parent)``
-    over the children ``indices[t]``; with k = 1 it is the child itself. An index ``N + s`` is parent s kept as it is.
-    A pedigree is the list of these, so that a replay needs no fitness.
+    Child ``i`` is a function of the source and ``i``. T slots hold the parents; P pairs of slots breed, and each pair
+    has B = N / P children.
     """
 
-    indices: jax.Array  # [T, k] int32, best first
-    share: jax.Array  # [T, k] sums to 1 along k
-    step: jax.Array  # [T, k]
-    fitness: jax.Array  # [T] of the new parents; NaN where several children were averaged
-    tiebreak: jax.Array  # [T]
-    best_fitness: jax.Array  # [] of the best child of this generation
-    best_index: jax.Array  # [] int32
+    key: Key  # [] the root key of the run, never changed
+    generation: jax.Array  # [] int32
+    parents: Individual  # [T], one in each slot
+    pairs: jax.Array  # [P, 2] int32: the slot that breeds, and the slot of its mate; -1: drawn for every child
+    founding: bool = field(default=False, metadata={"static": True})  # children are drawn afresh, not from parents
+
+    def _replace(self, **changes: Any) -> "Source":
+        return replace(self, **changes)
+
+
+class Recipe(NamedTuple):
+    """All that fitness decided about the next generation: it leads from one source to the next, without a fitness.
+
+    The next parent in slot t is ``sum_j share[t, j] * (parent of child j) + step[t, j] * (child j - its parent)`` over
+    the children ``indices[t]``. Where ``step`` is None it is the child ``indices[t, 0]`` itself. An index ``N + s`` is
+    whoever is in slot s now, kept as it is. A pedigree is the list of recipes.
+    """
+
+    indices: jax.Array  # [T, k] int32
+    share: jax.Array | None = None  # [T, k] sums to 1 along k
+    step: jax.Array | None = None  # [T, k]; 0 keeps the weights of the parents, and takes what children inherit beside
+    pairs: jax.Array | None = None  # [P, 2] who breeds next, see `Source`; None: every slot, with mates that are drawn
+
+
+class Best(NamedTuple):
+    """The best child so far."""
+
+    fitness: jax.Array  # []
+    generation: jax.Array  # [] int32; -1 before the first
+    index: jax.Array  # [] int32, of the child in that generation
 
 
 class State(NamedTuple):
-    """What a run carries from one generation to the next. Everything random is derived from ``key`` by ``fold_in``."""
+    """What a run carries from one generation to the next."""
 
-    key: Key  # [] the root key, never changed
-    generation: jax.Array  # [] int32
-    parents: Individual | None  # [T], best first; None before founders that are drawn afresh
-    fitness: jax.Array  # [T]
-    tiebreak: jax.Array  # [T]
-    best_fitness: jax.Array  # [] best so far
-    best_generation: jax.Array  # [] int32, the generation whose child that was; -1 before the first
-    best_index: jax.Array  # [] int32, the index of that child
+    source: Source  # what makes children
+    scores: Evaluation  # [T] of the parents; NaN where nobody scored that individual, such as a mean of children
+    remembered: Any  # by the selection, beside the scores
+    best: Best  # what is logged
+
+    def with_source(self, **changes: Any) -> "State":
+        """The same state with another key, generation, parents or pairs: ``state.with_source(parents=...)``."""
+        return self._replace(source=self.source._replace(**changes))
+
+    @property
+    def key(self) -> Key:
+        """The root key."""
+        return self.source.key
+
+    @property
+    def generation(self) -> jax.Array:
+        """The number of this generation, int32 ``[]``."""
+        return self.source.generation
+
+    @property
+    def parents(self) -> Individual:
+        """The individuals ``[T]`` that are held, one in each slot."""
+        return self.source.parents
+
+    @property
+    def pairs(self) -> jax.Array:
+        """Which slots breed, ``[P, 2]``, see `Source`."""
+        return self.source.pairs
+
+    @property
+    def founding(self) -> bool:
+        """Are the children of this generation drawn afresh?"""
+        return self.source.founding
+
+    @property
+    def fitness(self) -> jax.Array:
+        """Of the parents ``[T]``."""
+        return self.scores.fitness
+
+    @property
+    def best_fitness(self) -> jax.Array:
+        """Of the best child so far, ``[]``."""
+        return self.best.fitness
 
 
 class Verdict(IntEnum):
@@ -268,11 +357,38 @@ class Verdict(IntEnum):
 
 
 class Info(NamedTuple):
-    """What one generation leaves behind: the survivors, numbers to be logged, and a `Verdict`."""
+    """What one generation leaves behind."""
 
-    survivors: Survivors
-    metrics: dict[str, jax.Array]
-    verdict: jax.Array  # [] int32
+    recipe: Recipe
+    fitness: jax.Array  # [T] of the next parents; NaN where nobody scored that individual
+    best_index: jax.Array  # [] int32: the best of this generation, a child or (from N on) a parent
+    metrics: dict[str, jax.Array]  # to be logged
+    verdict: jax.Array  # [] int32, a `Verdict`
+
+
+class Scored(NamedTuple):
+    """What a selection sees of a generation: C = N + E candidates, the children and then the elites."""
+
+    evaluation: Evaluation  # [C]; elites that are not scored again have the scores that they were chosen with
+    index: jax.Array  # [C] int32: child i, or N + s for whoever is in slot s
+    slot: jax.Array  # [C] int32: of the parent; of an elite its own
+    order: jax.Array  # [C] int32: positions among the candidates, best first; ties are broken by a fair draw
+    parents: Evaluation  # [T]: the scores of all that are held
+    generation: jax.Array  # [] int32
+
+
+class Selection(NamedTuple):
+    """Who is held next and who breeds: ``init`` makes what it remembers, ``apply`` decides.
+
+    ``init: (T, like) -> remembered``, where ``like`` has the shapes of the scores of one generation, metrics too.
+    ``apply: (key, Scored, remembered) -> (Recipe, remembered, metrics to be logged)``. Each slot gets one index (or k
+    that are averaged). A slot keeps its meaning: nothing sorts them.
+    """
+
+    init: Callable[[int, Evaluation], Any]
+    apply: Callable[[Key, Scored, Any], tuple[Recipe, Any, dict[str, jax.Array]]]
+    elites: tuple[int, ...] = ()  # the slots that compete with the children
+    reevaluate: bool = False  # are elites scored again every generation?
 
 
 class Kept:
@@ -294,22 +410,18 @@ class Kept:
 
 
 class Algorithm(NamedTuple):
-    """An evolutionary algorithm: four pure functions and four sizes.
+    """An evolutionary algorithm: four pure functions, a selection and three sizes."""
 
-    ``update`` is the whole selection step, for whoever has an Evaluation: `select`, then `advance`.
-    """
-
-    init: Callable[[Key], State]
-    offspring: Callable[[State, Any, Any], Individual]  # (state, slot [], member []): child slot * brood + member
-    select: Callable[[State, Evaluation], Info]
-    advance: Callable[[State, Survivors], State]
+    init: Callable[..., State]  # (key, like=None): ``like`` has the shapes of the scores, where a selection needs them
+    offspring: Callable[[Any, Any, Any], Individual]  # (Source, pair [], member []): child pair * brood + member
+    select: Callable[[State, Evaluation], tuple[State, Info]]  # all of the next state but its source
+    advance: Callable[[Any, Recipe], Source]
+    selection: Selection
     parents: int  # T
     children: int  # N
-    elites: int  # parents that compete with the children
-    reevaluate: bool  # are elites scored again every generation?
+    pairs: int  # P
     viable: Callable[[Individual], Any] | None = None  # who is scored at all
     kept: Kept = Kept()
-    averaged: int = 1  # k
 
     def remembered(self, name: Any, make: Callable[[], Any]) -> Any:
         """What ``make`` made of this algorithm under this name before, or makes now."""
@@ -317,26 +429,42 @@ class Algorithm(NamedTuple):
 
     @property
     def brood(self) -> int:
-        """B, the children of one parent."""
-        return self.children // self.parents
+        """B, the children of one pair."""
+        return self.children // self.pairs
 
-    def scores_elites(self, state: State) -> bool:
-        """Are elites scored again in this generation, behind the children?"""
-        return bool(self.reevaluate and self.elites and state.parents is not None)
+    def rescored(self, source: Any) -> tuple[int, ...]:
+        """The slots whose individuals are scored in this generation, behind the children."""
+        return self.selection.elites if self.selection.reevaluate and not source.founding else ()
+
+    def place(self, source: Any, index: Any) -> "Place":
+        """Where an index points to: the one place that knows. Index ``N + s`` is whoever is in slot s."""
+        index = jnp.asarray(index, jnp.int32)
+        kept = index >= self.children
+        pair, member = jnp.divmod(index % self.children, self.brood)
+        return Place(pair, member, jnp.where(kept, index - self.children, source.pairs[pair, 0]), kept)
 
     def update(self, state: State, evaluation: Evaluation) -> tuple[State, Info]:
-        """Evaluation ``[N]`` (``[N + elites]`` where elites are re-evaluated) to the next state."""
-        info = self.select(state, evaluation)
-        return self.advance(state, info.survivors), info
+        """A generation's scores ``[N]`` (and those of elites that are scored again) to the next state."""
+        state, info = self.select(state, evaluation)
+        return state._replace(source=self.advance(state.source, info.recipe)), info
 
 
-Selection = Callable[[Key, Evaluation, int], jax.Array]  # (key, Evaluation [N], num) -> indices int32 [num]
-Evaluator = Callable[[State], Evaluation]  # state -> Evaluation [N], or [N + elites] where those are re-evaluated
+class Place(NamedTuple):
+    """An index, taken apart."""
+
+    pair: jax.Array  # [] int32
+    member: jax.Array  # [] int32, of the brood of that pair
+    slot: jax.Array  # [] int32: the parent's, or its own
+    kept: jax.Array  # [] bool: is it a parent that is kept?
 
 
-def generation_key(state: State, purpose: Purpose) -> Key:
+Choice = Callable[[Key, Evaluation, int], jax.Array]  # (key, Evaluation [C], num) -> positions int32 [num]
+Evaluator = Callable[[Any], Evaluation]  # Source -> Evaluation [N], or [N + E] where elites are scored again
+
+
+def generation_key(source: Any, purpose: Purpose) -> Key:
     """The key of this generation for one purpose."""
-    return jax.random.fold_in(jax.random.fold_in(state.key, state.generation), purpose)
+    return jax.random.fold_in(jax.random.fold_in(source.key, source.generation), purpose)
 
 
 def as_fitness(evaluation: Evaluation) -> Evaluation:

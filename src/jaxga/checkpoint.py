@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,12 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
-from jaxga.base import THREEFRY, Individual, InputError, State, Survivors, require
+from jaxga.algorithm import everybody
+from jaxga.base import THREEFRY, Best, Evaluation, Individual, InputError, Recipe, Source, State, require
 from jaxga.distributed import from_first
 from jaxga.pedigree import Start
 from jaxga.tree import in_one, in_order, in_parts, named_leaves, numbered
 
 KEEP = 2
+_METRICS = "scores/metrics/"
 
 
 @contextlib.contextmanager
@@ -41,7 +44,8 @@ class Checkpoint(NamedTuple):
     """All that a run needs to go on as if it had never stopped."""
 
     state: State
-    survivors: Survivors  # [G, ...], for the pedigree
+    recipes: Recipe  # [G, ...], for the pedigree
+    fitness: np.ndarray  # [G, T], for the pedigree
     history: dict[str, np.ndarray]  # [G] each
     config: dict[str, Any]
     seconds: float  # of wall-clock so far
@@ -60,9 +64,10 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
     step = int(checkpoint.state.generation)
-    state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, checkpoint.state))
-    record: dict[str, Any] = {"survivors": checkpoint.survivors._asdict(), "history": checkpoint.history}
-    record["seconds"] = checkpoint.seconds
+    state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, checkpoint.state))._asdict()
+    state["source"] = {name: getattr(state["source"], name) for name in ("key", "generation", "parents", "pairs")}
+    record: dict[str, Any] = {"recipes": _given(checkpoint.recipes), "history": checkpoint.history}
+    record |= {"fitness": checkpoint.fitness, "seconds": checkpoint.seconds}
     if checkpoint.start:
         record["start"] = numbered(checkpoint.start)
     with _quiet(), _manager(directory) as manager:
@@ -101,10 +106,12 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
             f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): move that folder away to go "
             "on from the one before."
         ) from error
-    record, state = found["record"], _as_state(found["state"])
+    state, record = _as_version_2(found["state"], found["record"])
+    state = _as_state(state)
     return Checkpoint(
         state=state if like is None else _grafted(state, like, directory / str(step)),
-        survivors=Survivors(**jax.tree.map(np.asarray, record["survivors"])),
+        recipes=Recipe(**jax.tree.map(np.asarray, record["recipes"])),
+        fitness=np.asarray(record["fitness"]),
         history={name: np.asarray(values) for name, values in record["history"].items()},
         config=found["config"],
         seconds=float(record["seconds"]),
@@ -114,7 +121,10 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
 
 def _grafted(state: State, like: State, place: Path) -> State:
     """The arrays of a state in the nodes of ``like``, matched by name."""
-    found, due = named_leaves(state), named_leaves(like)
+    due = named_leaves(like)
+    # What an earlier version did not keep: the metrics of those who are held.
+    unknown = {name: jnp.full(leaf.shape, jnp.nan, leaf.dtype) for name, leaf in due.items() if _METRICS in name}
+    found = unknown | named_leaves(state)
     other = [
         f"{name} {_kind(found.get(name))} there, {_kind(due.get(name))} here"
         for name in sorted({*found, *due})
@@ -141,11 +151,18 @@ def found_by_first(directory: Path, like: State) -> Checkpoint | None:
 
 def _pack(saved: Checkpoint) -> bytes:
     state = [np.asarray(leaf) for leaf in jax.tree.leaves(_with_key(jax.random.key_data, saved.state))]
-    parts = {"state": numbered(state), "survivors": saved.survivors._asdict(), "history": saved.history,
+    parts = {"state": numbered(state), "recipes": _given(saved.recipes), "history": saved.history,
              "start": numbered(saved.start or ())}  # fmt: skip
     arrays = in_one(parts)
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, config=json.dumps(saved.config), seconds=saved.seconds, **arrays)
+    np.savez(
+        buffer,
+        allow_pickle=False,
+        config=json.dumps(saved.config),
+        seconds=saved.seconds,
+        fitness=saved.fitness,
+        **arrays,
+    )
     return buffer.getvalue()
 
 
@@ -155,7 +172,8 @@ def _unpack(data: bytes, like: State) -> Checkpoint:
         state = jax.tree.unflatten(jax.tree.structure(like), in_order(parts["state"]))
         return Checkpoint(
             state=_with_key(_typed, jax.tree.map(jax.numpy.asarray, state)),
-            survivors=Survivors(**jax.tree.map(np.asarray, parts["survivors"])),
+            recipes=Recipe(**parts["recipes"]),
+            fitness=file["fitness"],
             history=parts["history"],
             config=json.loads(str(file["config"])),
             seconds=float(file["seconds"]),
@@ -168,16 +186,49 @@ def _typed(numbers: jax.Array) -> jax.Array:
 
 
 def _with_key(change: Any, state: State) -> State:
-    return state._replace(key=change(state.key))
+    return state.with_source(key=change(state.key))
+
+
+def _given(recipes: Recipe) -> dict[str, Any]:
+    return {name: part for name, part in recipes._asdict().items() if part is not None}
+
+
+def _as_version_2(state: Any, record: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What version 0.1 saved, as this one saves it."""
+    if "source" in state:
+        return state, record
+    table = record["survivors"]
+    plain = all((np.asarray(table[name]) == 1).all() for name in ("share", "step"))
+    names = ("indices",) if plain else ("indices", "share", "step")
+    parents = len(state["fitness"])
+    source = {name: state[name] for name in ("key", "generation", "parents")}
+    later = {
+        "source": source | {"pairs": everybody(parents, parents)},
+        "scores": {name: state[name] for name in ("fitness", "tiebreak")},
+        "best": {name: state[f"best_{name}"] for name in Best._fields},
+    }
+    return later, record | {"recipes": {name: table[name] for name in names}, "fitness": table["fitness"]}
 
 
 def _as_state(found: Any) -> State:
-    """Orbax gives back dicts for named tuples and lists for tuples, and arrays of numpy."""
-    parents = Individual(found["parents"]["params"], _tuples(found["parents"]["strategy"]))
-    typed = jnp.issubdtype(found["key"].dtype, jax.dtypes.prng_key)  # as it was saved before version 0.2
-    key = found["key"] if typed else _typed(jnp.asarray(found["key"]))
-    rest = jax.tree.map(jnp.asarray, {name: leaf for name, leaf in found.items() if name != "key"})
-    return State(**rest | {"parents": jax.tree.map(jnp.asarray, parents), "key": key})
+    """Orbax gives back dicts for named tuples and lists for tuples, nothing for what is empty, and arrays of numpy."""
+    source, scores = found["source"], found["scores"]
+    typed = jnp.issubdtype(source["key"].dtype, jax.dtypes.prng_key)  # as it was saved before version 0.1
+    arrays = partial(jax.tree.map, jnp.asarray)
+    parents = Individual(source["parents"]["params"], _tuples(source["parents"]["strategy"]))
+    return State(
+        Source(
+            source["key"] if typed else _typed(jnp.asarray(source["key"])),
+            jnp.asarray(source["generation"]),
+            arrays(parents),
+            jnp.asarray(source["pairs"]),
+        ),
+        Evaluation(
+            jnp.asarray(scores["fitness"]), jnp.asarray(scores["tiebreak"]), arrays(scores.get("metrics") or {})
+        ),
+        arrays(_tuples(found.get("remembered") or ())),
+        Best(**arrays(found["best"])),
+    )
 
 
 def _tuples(node: Any) -> Any:

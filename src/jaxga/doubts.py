@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, shape_of_state
-from jaxga.base import Algorithm, Evaluation, Info, Purpose, State, Task, as_key, generation_key, name_of
+from jaxga.algorithm import candidate, shape_of_source
+from jaxga.base import Algorithm, Evaluation, Info, Purpose, Source, State, Task, as_key, generation_key, name_of
 from jaxga.compilation import jit
-from jaxga.evaluate.fingerprint import innermost
+from jaxga.evaluate.contract import Evaluator
 from jaxga.evaluate.vmapped import depends
 from jaxga.tree import iota
 
@@ -29,9 +29,9 @@ class Doubts:
       hunting: JAX looks for NaN (``jax_debug_nans``): a child without a fitness is scored again under its eyes.
     """
 
-    def __init__(self, algorithm: Algorithm, evaluator: Any, hunting: bool):
+    def __init__(self, algorithm: Algorithm, evaluator: Evaluator, hunting: bool):
         self.algorithm, self.evaluator, self.hunting = algorithm, evaluator, hunting
-        self.task: Any = getattr(innermost(evaluator), "task", None)
+        self.task = evaluator.task
         self.led = 0  # generations in a row that a kept elite was far ahead of all children
         self.said: set[str] = set()
 
@@ -42,11 +42,11 @@ class Doubts:
           FloatingPointError: where JAX looks for NaN, and a child scored one.
         """
         if self.hunting and bool((np.asarray(infos.metrics["nan"]) > 0).any()):
-            find_nan(self.algorithm, self.evaluator, self.task, before)
-        kept = np.asarray(infos.survivors.best_index) >= self.algorithm.children
+            find_nan(self.algorithm, self.evaluator, self.task, before.source)
+        kept = np.asarray(infos.best_index) >= self.algorithm.children
         for record, elite in zip(records, kept, strict=False):
             self._fitness(record)
-            if elite and not self.algorithm.reevaluate:
+            if elite and not self.algorithm.selection.reevaluate:
                 self._luck(record)
             else:
                 self.led = 0
@@ -99,16 +99,16 @@ def is_noisy(algorithm: Algorithm, task: Task) -> bool:
     """Does the fitness of a network depend on the key that it is scored with?"""
     found: list[bool] = []
 
-    def look(state: State) -> None:
-        params = candidate(algorithm, state, 0).params
-        score = lambda number: task.score(jax.random.fold_in(state.key, number), params).fitness  # noqa: E731
+    def look(source: Source) -> None:
+        params = candidate(algorithm, source, 0).params
+        score = lambda number: task.score(jax.random.fold_in(source.key, number), params).fitness  # noqa: E731
         found.append(depends(score, iota(2)))
 
-    jax.eval_shape(look, shape_of_state(algorithm))
+    jax.eval_shape(look, shape_of_source(algorithm))
     return found[0]
 
 
-def find_nan(algorithm: Algorithm, evaluator: Any, task: Task | None, state: State) -> None:
+def find_nan(algorithm: Algorithm, evaluator: Evaluator, task: Task | None, source: Source) -> None:
     """Score the first child of this generation that has no fitness again, under the eyes of JAX.
 
     Raises:
@@ -116,13 +116,13 @@ def find_nan(algorithm: Algorithm, evaluator: Any, task: Task | None, state: Sta
     """
     if task is None:
         return
-    fitness = np.asarray(jit(evaluator)(state).fitness)
+    fitness = np.asarray(jit(evaluator)(source).fitness)
     index = int(np.flatnonzero(np.isnan(fitness))[0])
-    params = jit(partial(candidate, algorithm))(state, np.int32(index)).params
-    key = task.key(generation_key(state, Purpose.EVALUATION), jnp.int32(index))
+    params = jit(partial(candidate, algorithm))(source, np.int32(index)).params
+    key = task.key(generation_key(source, Purpose.EVALUATION), jnp.int32(index))
     with jax.debug_nans(True):
         try:
             jax.jit(task.evaluate)(key, params)
         except FloatingPointError as error:
-            child = f"child {index} of generation {int(state.generation)}, scored by {name_of(task.evaluate)}"
+            child = f"child {index} of generation {int(source.generation)}, scored by {name_of(task.evaluate)}"
             raise FloatingPointError(f"{child}: {error}") from error

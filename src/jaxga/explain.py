@@ -5,14 +5,16 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from jaxga.algorithm import shape_of_state
-from jaxga.base import Algorithm, Game, InputError, State, Task
+from jaxga.algorithm import shape_of_source
+from jaxga.base import Algorithm, Game, InputError, Source, Task
 from jaxga.evaluate.rollouts import programs_of
 from jaxga.evaluate.vmapped import vmapped
 from jaxga.interpret.walk import Built, report
 from jaxga.lowrank import InParts, is_low_rank
 from jaxga.report.tables import text_table
 from jaxga.tree import named_leaves
+
+CHILD = "child/"  # before the names of leaves that a task is given, see `jaxga.evaluate.vmapped.Family`
 
 
 class Leaf(NamedTuple):
@@ -46,14 +48,14 @@ class Explanation(NamedTuple):
         return text_table(rows)
 
 
-def _ask(algorithm: Algorithm, game: Game, state: State) -> None:
+def _ask(algorithm: Algorithm, game: Game, source: Source) -> None:
     """Trace how children are asked for their actions."""
     if game.observation is None:
         raise InputError("the game does not say what it shows: give Game(observation=...).")
     programs = programs_of(algorithm, game.act, game.draw, game.key)
     rows = np.zeros(programs.rows, np.int32)
     seen = jax.ShapeDtypeStruct((len(rows), *game.observation.shape), game.observation.dtype)
-    jax.eval_shape(programs.ask_brood, jax.eval_shape(programs.brood, state, 0), rows, seen)
+    jax.eval_shape(programs.ask_brood, jax.eval_shape(programs.brood, source, 0), rows, seen)
 
 
 def _said(leaf: Leaf, built: Built | None) -> str:
@@ -92,24 +94,24 @@ def explain(algorithm: Algorithm, task: Task | Game) -> Explanation:
     first True []
     second False ['tanh']
     """
-    state = shape_of_state(algorithm)
+    source = shape_of_source(algorithm)
     told: list[Built] = []
     token = report.set(told)
     try:
         if isinstance(task, Game):
-            _ask(algorithm, task, state)
+            _ask(algorithm, task, source)
         else:
-            jax.eval_shape(vmapped(algorithm, task).children, state)
+            jax.eval_shape(vmapped(algorithm, task).children, source)
     finally:
         report.reset(token)
-    child = jax.eval_shape(lambda state: algorithm.offspring(state, 0, 0).params, state)
+    child = jax.eval_shape(lambda source: algorithm.offspring(source, 0, 0).params, source)
     built = dict.fromkeys(told)
     leaves = [
         Leaf(
             name,
             tuple(np.shape(leaf)),
             leaf.rank if isinstance(leaf, InParts) else None,
-            tuple(each for each in built if name in each.name.split(" + ")),
+            tuple(each for each in built if name in each.name.replace(CHILD, "").split(" + ")),
         )
         for name, leaf in named_leaves(child, is_low_rank).items()
     ]

@@ -262,18 +262,14 @@ def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]
         state, info, verdict = generation(program, state, number)
         return state, info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
 
-    state = program.algorithm.init(key)
+    state = program.begin(key)
     numbers = iota(generations)
     first: dict[str, jax.Array] = {}
-    if state.parents is None:  # founders: a program of their own, and no step sizes to log yet
+    if state.founding:  # a program of its own
         state, first = step(state, numbers[0])
         numbers = numbers[1:]
     _, rest = jax.lax.scan(step, state, numbers)
-    if not first:
-        return rest
-    return {
-        name: jnp.append(first.get(name, jnp.full((), jnp.nan, jnp.float32)), values) for name, values in rest.items()
-    }
+    return {name: jnp.append(first[name], values) for name, values in rest.items()} if first else rest
 
 
 def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:

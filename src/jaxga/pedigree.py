@@ -1,6 +1,6 @@
 """The pedigree: a whole run in a few bytes a generation, and its exact replay.
 
-A run is its root key plus, for every generation, which children made the next parents (`Survivors`). No weight, no
+A run is its root key plus, for every generation, which children made the next parents (`Recipe`). No weight, no
 noise and no list of seeds is stored. Replay repeats `Algorithm.advance`, which never looks at a fitness, so it costs
 T children a generation instead of N and gives the live parents bit for bit. Compare the compact encoding of Such et
 al. 2017, whose decoding takes longer with every generation; here nothing is decoded while running.
@@ -17,20 +17,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, shape_of_state
-from jaxga.base import Algorithm, Individual, InputError, State, Survivors, require
+from jaxga.algorithm import candidate, everybody, shape_of_source
+from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, require
 from jaxga.compilation import jit
 from jaxga.tree import in_one, in_order, in_parts, numbered, take
 
 Config = dict[str, Any]
-Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a state, its key as numbers
+Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a source, its key as numbers
+
+VERSION = 2  # of the file; files of version 1 are read, too
 
 
 class Pedigree(NamedTuple):
-    """Root key, configuration and the survivors table ``[G, ...]`` of a run."""
+    """Root key, configuration and the recipes ``[G, ...]`` of a run."""
 
     key: jax.Array
-    survivors: Survivors | None  # numpy, [G, T, k] and so on; None of a run that has not begun
+    recipes: Recipe | None  # numpy, [G, T, k] and so on; None of a run that has not begun
+    fitness: np.ndarray | None  # [G, T] of the parents that each generation left
     config: Config
     children: int  # N
     start: Start | None = None  # of a run that went on from the state of another one
@@ -48,7 +51,7 @@ class Pedigree(NamedTuple):
     @property
     def generations(self) -> int:
         """G."""
-        return len(self.survivors.indices) if self.survivors else 0
+        return len(self.recipes.indices) if self.recipes else 0
 
 
 class Ancestor(NamedTuple):
@@ -60,49 +63,48 @@ class Ancestor(NamedTuple):
     fitness: float
 
 
-def as_start(state: State) -> Start:
-    """The state that a run goes on from, as arrays."""
-    plain = state._replace(key=jax.random.key_data(state.key))
-    return np.asarray(state.generation), *map(np.asarray, jax.tree.leaves(plain))
+def as_start(source: Source) -> Start:
+    """The source that a run goes on from, as arrays."""
+    plain = source._replace(key=jax.random.key_data(source.key))
+    return np.asarray(source.generation), *map(np.asarray, jax.tree.leaves(plain))
 
 
-def begin(algorithm: Algorithm, pedigree: Pedigree) -> State:
-    """The state that the run of a pedigree began with: founders, or the state that it went on from."""
+def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
+    """The source that the run of a pedigree began with: of founders, or that which it went on from."""
     if pedigree.start is None:
-        return jit(algorithm.init)(pedigree.key)
-    kind = shape_of_state(algorithm)
+        return jit(algorithm.init)(pedigree.key).source
+    kind = shape_of_source(algorithm)
     due, leaves = jax.tree.leaves(kind._replace(key=jax.random.key_data(pedigree.key))), pedigree.start[1:]
     require(
         [leaf.shape for leaf in due] == [leaf.shape for leaf in leaves],
         "the pedigree went on from parents of other shapes than this algorithm's: make it as it was made for the run.",
     )
-    state = jax.tree.unflatten(jax.tree.structure(kind), [jnp.asarray(leaf) for leaf in leaves])
-    return state._replace(key=pedigree.key)
+    source = jax.tree.unflatten(jax.tree.structure(kind), [jnp.asarray(leaf) for leaf in leaves])
+    return source._replace(key=pedigree.key)
 
 
 def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
-    """Has the first generation no parents, because its founders were drawn afresh?"""
-    return pedigree.start is None and jax.eval_shape(algorithm.init, pedigree.key).parents is None
+    """Were the children of the first generation drawn afresh, so that they have no parents?"""
+    return pedigree.start is None and jax.eval_shape(algorithm.init, pedigree.key).source.founding
 
 
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
     """Write a pedigree to one ``.npz`` file: indices in the smallest integer that holds them, no pickle."""
     path = Path(path)
-    assert pedigree.survivors is not None, "a run that has not begun has no pedigree"
-    table = pedigree.survivors._asdict()
-    largest = max(int(table["indices"].max(initial=0)), 1)
-    table["indices"] = table["indices"].astype(np.min_scalar_type(largest))
-    table["best_index"] = table["best_index"].astype(np.min_scalar_type(largest))
-    if (table["share"] == 1).all() and (table["step"] == 1).all():  # one child makes one parent: nothing to weigh
-        del table["share"], table["step"]
+    if pedigree.recipes is None or pedigree.fitness is None:
+        raise InputError("the pedigree is empty: a run that has not begun has none.")
+    table = {name: part for name, part in pedigree.recipes._asdict().items() if part is not None}
+    table["indices"] = table["indices"].astype(np.min_scalar_type(max(int(table["indices"].max(initial=0)), 1)))
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         np.savez_compressed(
             file,
+            version=VERSION,
             key=np.asarray(jax.random.key_data(pedigree.key)),
             key_type=str(jax.random.key_impl(pedigree.key)),
             config=json.dumps(pedigree.config),
             children=pedigree.children,
+            fitness=pedigree.fitness,
             allow_pickle=False,
             **table,
             **in_one({"start": numbered(pedigree.start or ())}),
@@ -115,70 +117,78 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
     """Read what `save` wrote.
 
     Raises:
-      InputError: where the file is missing or damaged, or has an index that no child and no parent has.
+      InputError: where the file is missing or damaged, was written by a later version, or has an index that no child
+        and no parent has.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
-        indices = data["indices"].astype(np.int32)
-        plain: dict[str, Any] = (
-            {} if "share" in data else dict.fromkeys(("share", "step"), np.ones(indices.shape, np.float32))
-        )
-        table: dict[str, Any] = {name: (plain | data)[name] for name in Survivors._fields}
-        table |= {"indices": indices, "best_index": data["best_index"].astype(np.int32)}
+        version = int(data.get("version", 1))
+        recipes = Recipe(data["indices"].astype(np.int32), *(data.get(name) for name in Recipe._fields[1:]))
         key = jax.random.wrap_key_data(jnp.asarray(data["key"]), impl=str(data["key_type"]))
         config, children = json.loads(str(data["config"])), int(data["children"])
-        start = in_parts(data).get("start", {})
+        start = in_order(in_parts(data).get("start", {}))
+        if version == 1 and start:
+            start = _start_of_version_1(start, recipes.indices.shape[1])
     except Exception as error:  # a zip file can be damaged in many ways
         raise InputError(f"pedigree {path} cannot be read ({error}): take it from its run again.") from error
-    candidates = children + indices.shape[1]
+    require(version <= VERSION, f"pedigree {path} was written by a later version of jaxga: install that one.")
+    candidates, indices = children + recipes.indices.shape[1], recipes.indices
     require(
         bool(((indices >= 0) & (indices < candidates)).all()),
         f"pedigree {path} has the index {indices.max()}, and {children} children and {indices.shape[1]} parents have 0 "
         f"to {candidates - 1}: take it from its run again.",
     )
-    return Pedigree(key, Survivors(**table), config, children, in_order(start) or None)
+    return Pedigree(key, recipes, data["fitness"], config, children, start or None)
 
 
-def _advance_all(algorithm: Algorithm, state: State, survivors: Survivors) -> State:
-    return jax.lax.scan(lambda state, row: (algorithm.advance(state, row), None), state, survivors)[0]
+def _start_of_version_1(start: Start, parents: int) -> Start:
+    """It held a whole state: key, generation, parents, and then five scores; who breeds was not said."""
+    return *start[:-5], np.asarray(everybody(parents, parents))
+
+
+def _advance_all(algorithm: Algorithm, source: Source, recipes: Recipe) -> Source:
+    return jax.lax.scan(lambda source, row: (algorithm.advance(source, row), None), source, recipes)[0]
 
 
 def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..., Any]:
     return algorithm.remembered(function, lambda: jit(partial(function, algorithm)))
 
 
-def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> State:
-    """The state at the start of ``generation`` (default: after the last), bit for bit that of the live run.
+def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> Source:
+    """The source at the start of ``generation`` (default: after the last), bit for bit that of the live run.
 
-    ``algorithm`` must be made as it was for the run; `Pedigree.config` says how.
+    It holds the parents and makes the children. ``algorithm`` must be made as it was for the run; `Pedigree.config`
+    says how.
     """
     generation = pedigree.last if generation is None else generation
     require(
         pedigree.first <= generation <= pedigree.last,
         f"generation is {generation}, and the pedigree knows {pedigree.first} to {pedigree.last}.",
     )
-    state, count = begin(algorithm, pedigree), generation - pedigree.first
+    source, count = begin(algorithm, pedigree), generation - pedigree.first
     if not count:
-        return state
-    assert pedigree.survivors is not None
-    sizes = pedigree.survivors.indices.shape[1], pedigree.children
+        return source
+    assert pedigree.recipes is not None
+    sizes = pedigree.recipes.indices.shape[1], pedigree.children
     require(
         sizes == (algorithm.parents, algorithm.children),
         f"the pedigree has {sizes[0]} parents and {sizes[1]} children, the algorithm {algorithm.parents} and "
         f"{algorithm.children}: build it from pedigree.config.",
     )
-    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(0, count)))
-    if state.parents is None:
-        state = jit(algorithm.advance)(state, take(survivors, 0))
-        survivors = take(survivors, slice(1, None))
-    return _compiled(_advance_all, algorithm)(state, survivors)
+    recipes = jax.tree.map(jnp.asarray, take(pedigree.recipes, slice(0, count)))
+    if source.founding:
+        source = jit(algorithm.advance)(source, take(recipes, 0))
+        recipes = take(recipes, slice(1, None))
+    return _compiled(_advance_all, algorithm)(source, recipes)
 
 
 def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
     """The part of a pedigree that child ``index`` of ``generation`` needs, to `save` that individual alone."""
     config = pedigree.config | {"individual": [generation, index]}
-    return pedigree._replace(survivors=take(pedigree.survivors, slice(0, generation - pedigree.first)), config=config)
+    count = slice(0, generation - pedigree.first)
+    assert pedigree.fitness is not None
+    return pedigree._replace(recipes=take(pedigree.recipes, count), fitness=pedigree.fitness[count], config=config)
 
 
 def individual(
@@ -207,14 +217,27 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
     """
     require(0 <= slot < algorithm.parents, f"slot is {slot}, and parents have 0 to {algorithm.parents - 1}.")
     lineage: list[Ancestor] = []
-    table: Any = pedigree.survivors
+    recipes: Any = pedigree.recipes
+    fitness: Any = pedigree.fitness
     for row in reversed(range(pedigree.generations)):
-        index = int(table.indices[row, slot, 0])
-        lineage.append(Ancestor(pedigree.first + row, index, slot, float(table.fitness[row, slot])))
-        slot = slot_of(algorithm, index)
+        index = int(recipes.indices[row, slot, 0])
+        lineage.append(Ancestor(pedigree.first + row, index, slot, float(fitness[row, slot])))
+        slot = slot_of(algorithm, pedigree, row, index)
     return lineage
 
 
-def slot_of(algorithm: Algorithm, index: int) -> int:
-    """The parent of a child; of a parent that was kept (from index N on) it is itself."""
-    return index // algorithm.brood if index < algorithm.children else index - algorithm.children
+def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> int:
+    """The parent of a child that was born in this row of a pedigree; of a parent that was kept it is itself."""
+    return int(algorithm.place(_Breeding(pairs_of(algorithm, pedigree, row)), index).slot)
+
+
+def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
+    """Who bred in this row of a pedigree, ``[P, 2]``."""
+    before: Any = pedigree.recipes
+    if row and before.pairs is not None:
+        return before.pairs[row - 1]
+    return np.asarray(begin(algorithm, pedigree).pairs)
+
+
+class _Breeding(NamedTuple):
+    pairs: np.ndarray

@@ -14,11 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import shape_of_state, state_with_parents
-from jaxga.base import Algorithm, Evaluation, InputError, State, Task, as_key, require
+from jaxga.algorithm import shape_of_source
+from jaxga.base import Algorithm, Evaluation, InputError, Source, Task, as_key, require
 from jaxga.compilation import jit, prepare, wording
 from jaxga.devices import Devices, chosen, free_memory
-from jaxga.evaluate import Sharded, Vmapped, vmapped
+from jaxga.evaluate import Vmapped, vmapped
 from jaxga.report.files import write_json
 from jaxga.run import Program, block, evaluator_of
 from jaxga.selection import ranking
@@ -87,12 +87,10 @@ def plan(algorithm: Algorithm, task: Task, *, chunk: int | None = None, devices:
     >>> found.fits, found.chunk, found.parents > 2 * 2 * 4000, found.largest_population > 1_000_000
     (True, 4, True, True)
     """
-    evaluator = evaluator_of(algorithm, task, chunk, devices)
-    one = evaluator.evaluator if isinstance(evaluator, Sharded) else evaluator
-    assert isinstance(one, Vmapped)
+    one, evaluator = vmapped(algorithm, task, chunk), evaluator_of(algorithm, task, chunk, devices)
     program = Program(algorithm, evaluator, validate=task.validate)
-    shapes = shape_of_state(algorithm), jax.eval_shape(jnp.int32, 1)
-    whole = prepare(partial(block, program), shapes, getattr(evaluator, "mesh", None)).memory
+    shapes = program.shape_of_state(), jax.eval_shape(jnp.int32, 1)
+    whole = prepare(partial(block, program), shapes, evaluator.mesh).memory
     other = vmapped(algorithm, task, one.chunk // 2 if one.chunk > 1 else 2)
     twice = replace(one, algorithm=algorithm._replace(children=2 * algorithm.children))
     here, there, more = (_working(replace(some, ahead=1)) for some in (one, other, twice))
@@ -113,11 +111,11 @@ def plan(algorithm: Algorithm, task: Task, *, chunk: int | None = None, devices:
 def _working(evaluator: Vmapped) -> int:
     """Bytes in which children are scored and ranked."""
 
-    def order(state: State) -> tuple[Evaluation, jax.Array]:
-        evaluation = evaluator(state)
-        return evaluation, ranking(state.key, evaluation)
+    def order(source: Source) -> tuple[Evaluation, jax.Array]:
+        evaluation = evaluator(source)
+        return evaluation, ranking(source.key, evaluation)
 
-    return prepare(order, (shape_of_state(evaluator.algorithm),)).memory.working
+    return prepare(order, (shape_of_source(evaluator.algorithm),)).memory.working
 
 
 def _words(size: float) -> str:
@@ -156,21 +154,21 @@ def best_chunk(
     """
     require(len(candidates) > 0, "candidates is empty: name at least one chunk.")
     evaluators = {some.chunk: some for some in (vmapped(algorithm, task, chunk) for chunk in sorted(candidates))}
-    state = jax.jit(partial(state_with_parents, algorithm))(as_key(0))
-    name, file = _fingerprint(evaluators, state), _cache_file()
+    source = jax.jit(algorithm.init)(as_key(0)).source._replace(founding=False)
+    name, file = _fingerprint(evaluators, source), _cache_file()
     known = json.loads(file.read_text()) if file.exists() else {}
     if name not in known:
-        known[name] = _fastest(evaluators, state, seconds)
+        known[name] = _fastest(evaluators, source, seconds)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_json(file, known)
     return known[name]
 
 
-def _fastest(evaluators: dict[int, Vmapped], state: State, seconds: float) -> int:
+def _fastest(evaluators: dict[int, Vmapped], source: Source, seconds: float) -> int:
     taken: dict[int, float] = {}
     for chunk, evaluator in evaluators.items():
         try:
-            taken[chunk] = _seconds_a_child(evaluator, state, seconds)
+            taken[chunk] = _seconds_a_child(evaluator, source, seconds)
         except InputError:  # too large for the memory
             break
         if all(last > WORSE * min(taken.values()) for last in [*taken.values()][-2:]):
@@ -179,24 +177,24 @@ def _fastest(evaluators: dict[int, Vmapped], state: State, seconds: float) -> in
     return min(taken, key=lambda chunk: taken[chunk])
 
 
-def _seconds_a_child(evaluator: Vmapped, state: State, seconds: float) -> float:
+def _seconds_a_child(evaluator: Vmapped, source: Source, seconds: float) -> float:
     """Median, over calls."""
     groups, chunks = evaluator.grid
     some = min(groups if chunks == 1 else chunks, -(-MEASURED // evaluator.chunk))
     numbers = (iota(some), iota(1)) if chunks == 1 else (iota(1), iota(some))
-    score = jit(lambda state: evaluator.score_chunks(state, *numbers).fitness)
-    jax.block_until_ready(score(state))
+    score = jit(lambda source: evaluator.score_chunks(source, *numbers).fitness)
+    jax.block_until_ready(score(source))
     taken, end = [], time.perf_counter() + seconds
     while len(taken) < 3 or time.perf_counter() < end:
         begun = time.perf_counter()
-        jax.block_until_ready(score(state))
+        jax.block_until_ready(score(source))
         taken.append(time.perf_counter() - begun)
     return float(np.median(taken)) / (some * evaluator.chunk)
 
 
-def _fingerprint(evaluators: dict[int, Vmapped], state: State) -> str:
+def _fingerprint(evaluators: dict[int, Vmapped], source: Source) -> str:
     """Of the program, the candidates and the machine."""
-    program = jax.make_jaxpr(next(iter(evaluators.values())))(state)
+    program = jax.make_jaxpr(next(iter(evaluators.values())))(source)
     device = jax.local_devices()[0]
     words = (
         wording(program),

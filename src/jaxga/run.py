@@ -16,13 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga import checkpoint, pedigree
-from jaxga.algorithm import shape_of_state
+from jaxga.algorithm import nobody, shape_of_source
 from jaxga.base import (
     PLAYED,
     STEPS,
     Algorithm,
     Evaluation,
-    Evaluator,
     Individual,
     Info,
     Key,
@@ -42,7 +41,7 @@ from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.distributed import agreed, is_first
 from jaxga.doubts import Doubts
-from jaxga.evaluate import sharded, vmapped, worth_sharing
+from jaxga.evaluate import Evaluator, as_evaluator, sharded, vmapped, worth_sharing
 from jaxga.evaluate.fingerprint import describe_run
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
@@ -88,8 +87,8 @@ class Result(NamedTuple):
 
         That mean has not been scored by the run; `best_ever` was.
         """
-        require(self.state.parents is not None, "there is no best individual: no generation was completed.")
-        return take(self.state.parents, 0)
+        require(self.generations > 0, "there is no best individual: no generation was completed.")
+        return best_parent(self.state)
 
     @property
     def best_ever(self) -> Individual:
@@ -97,7 +96,7 @@ class Result(NamedTuple):
 
         It is replayed from the pedigree, which takes T children a generation.
         """
-        born, index = int(self.state.best_generation), int(self.state.best_index)
+        born, index = int(self.state.best.generation), int(self.state.best.index)
         require(born >= 0, "there is no best individual: no child has had a fitness.")
         return pedigree.individual(self.algorithm, self.pedigree, born, index)
 
@@ -137,10 +136,18 @@ class Program(NamedTuple):
     validate: Callable[[Params], Evaluation] | None = None
     validate_every: int = 1
 
-    @property
-    def on_host(self) -> bool:
-        """Are children scored outside of JAX, a generation at a time?"""
-        return getattr(self.evaluator, "on_host", False)
+    def begin(self, root: Key) -> State:
+        """The first state of a run."""
+        return self.algorithm.init(root, self.evaluator.like(shape_of_source(self.algorithm)))
+
+    def shape_of_state(self) -> State:
+        """Shapes and node types of a state whose children come from parents."""
+        return jax.eval_shape(self.begin, as_key(0))._replace(source=shape_of_source(self.algorithm))
+
+
+def best_parent(state: State) -> Individual:
+    """The parent with the best score; the first one where none has a score, as means of children do not."""
+    return take(state.parents, jnp.argmax(jnp.where(jnp.isnan(state.fitness), -jnp.inf, state.fitness)))
 
 
 def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:
@@ -149,18 +156,15 @@ def generation(program: Program, state: State, number: Any) -> tuple[State, Info
     ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
     not due is then left out, instead of being computed and thrown away.
     """
-    return settle(program, state, program.evaluator(state), number)
+    return settle(program, state, program.evaluator(state.source), number)
 
 
 def settle(program: Program, state: State, evaluation: Evaluation, number: Any) -> tuple[State, Info, jax.Array]:
     """What a generation with these scores leads to."""
     algorithm = program.algorithm
-    info = algorithm.select(state, evaluation)
-    valid = info.verdict == Verdict.FINE
-    after = algorithm.advance(state, info.survivors)
-    if state.parents is not None:
-        key = state.key
-        after = where(valid, after._replace(key=()), state._replace(key=()))._replace(key=key)
+    after, info = algorithm.update(state, evaluation)
+    if not state.founding:
+        after = where(info.verdict == Verdict.FINE, after, state)
     return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), info.verdict
 
 
@@ -169,7 +173,7 @@ def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Arra
     if program.validate is None:
         return {}
     measure = partial(_measure, program.validate)
-    params = take(state.parents, 0).params
+    params = best_parent(state).params
     nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(measure, params))
     return jax.lax.cond(done % program.validate_every == 0, measure, lambda _: nothing, params)
 
@@ -182,7 +186,7 @@ def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[s
 
 def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
     """Generation 0 of founders that are drawn afresh."""
-    return _one(program, state, program.evaluator(state))
+    return _one(program, state, program.evaluator(state.source))
 
 
 def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State, Info, jax.Array]:
@@ -217,24 +221,30 @@ class _Sitting:
         self, algorithm: Algorithm, root: Key, directory: RunDirectory | None, start: State | None, program: Program
     ):
         self.history: dict[str, np.ndarray] = {}
-        self.survivors: Any = None
+        self.recipes: Any = None
+        self.fitness: Any = None
         self.directory, self.root, self.before = directory, root, 0.0
-        self.algorithm, self.start = algorithm, None if start is None else pedigree.as_start(start)
+        self.algorithm, self.start = algorithm, None if start is None else pedigree.as_start(start.source)
         self.started = self.saved = time.monotonic()
         saved = self._saved(program) if directory else None
         if directory and saved:
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
-            self.state, self.history, self.survivors = saved.state, saved.history, saved.survivors
+            self.state, self.history, self.recipes, self.fitness = (
+                saved.state,
+                saved.history,
+                saved.recipes,
+                saved.fitness,
+            )
             self.before, self.start = saved.seconds, saved.start
         else:
-            self.state: State = jit(algorithm.init)(root) if start is None else start
+            self.state: State = jit(program.begin)(root) if start is None else start
 
     def _saved(self, program: Program) -> checkpoint.Checkpoint | None:
         directory = self.directory
         assert directory is not None
         directory.made_with(describe_run(self.algorithm, program.evaluator, self.start))
-        found = checkpoint.found_by_first(directory.checkpoints, shape_of_state(self.algorithm))
+        found = checkpoint.found_by_first(directory.checkpoints, program.shape_of_state())
         message = f"{directory.path} holds a run already: open it with resume, or choose another."
         require(directory.resume or found is None, message)
         return found
@@ -278,7 +288,9 @@ class _Sitting:
             before = self.history[name][-1] if first else 0
             columns[name] = before + np.cumsum(columns[name], dtype=np.int64)
         self.history = _append(self.history, columns)
-        self.survivors = jax.tree.map(_join, self.survivors, infos.survivors) if first else infos.survivors
+        found = infos.recipe, infos.fitness
+        before = self.recipes, self.fitness
+        self.recipes, self.fitness = jax.tree.map(_join, before, found) if first else found
         return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
 
     def _best_validation(self, metrics: Mapping[str, Any], first: int) -> dict[str, np.ndarray]:
@@ -297,14 +309,13 @@ class _Sitting:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
         self.saved = time.monotonic()
         if self.directory and self.generations and self.whole and is_first():
-            kept = checkpoint.Checkpoint(
-                on_one(self.state), self.survivors, self.history, self.config, self.seconds, self.start
-            )
+            record = self.recipes, self.fitness, self.history, self.config, self.seconds, self.start
+            kept = checkpoint.Checkpoint(on_one(self.state), *record)
             checkpoint.save(self.directory.checkpoints, kept)
 
     def finish(self, why: "Why") -> Result:
         """The result, with its files where there is a directory."""
-        record = Pedigree(self.root, self.survivors, self.config, self.algorithm.children, self.start)
+        record = Pedigree(self.root, self.recipes, self.fitness, self.config, self.algorithm.children, self.start)
         state = on_one(self.state)
         result = Result(state, record, self.history, why.reason, self.seconds, why.ended, self.algorithm)
         self.save()
@@ -333,23 +344,23 @@ def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> d
 
 
 def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., Any]:
-    mesh = getattr(program.evaluator, "mesh", None)
+    mesh = program.evaluator.mesh
     return program.algorithm.remembered((function, program), lambda: jit(partial(function, program), mesh))
 
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, Verdict]:
     """Up to ``limit`` generations on the device: state, infos, how many count, and the verdict on the last one."""
-    if state.parents is not None and not program.on_host:
+    if not state.founding and not program.evaluator.on_host:
         state, infos, count, verdict = _compiled(block, program)(state, np.int32(limit))
         return state, infos, int(count), Verdict(int(verdict))
-    if program.on_host:
-        after, info, verdict = _compiled(_one, program)(state, program.evaluator(state))
+    if program.evaluator.on_host:
+        after, info, verdict = _compiled(_one, program)(state, program.evaluator(state.source))
     else:
         after, info, verdict = _compiled(_first, program)(state)
     verdict = Verdict(int(verdict))
     fine = verdict is Verdict.FINE
-    if fine and hasattr(program.evaluator, "hear"):
-        program.evaluator.hear(int(state.generation), take(info.survivors, 0))
+    if fine:
+        program.evaluator.hear(int(state.generation), take(info.recipe, 0))
     return (after if fine else state), info, int(fine), verdict
 
 
@@ -485,7 +496,7 @@ def run(
     require_at_least(0, seconds=seconds, steps=steps)
     program = _program(algorithm, task, stop, chunk, devices, evaluator, validate_every)
     if state is not None:
-        state = _going_on(algorithm, state, key)
+        state = _going_on(program, state, key)
     root = as_key(0 if key is None else key) if state is None else state.key
     if isinstance(directory, str | os.PathLike):
         directory = RunDirectory(directory, "run", {}, resume=(Path(directory) / "config.json").exists())
@@ -523,10 +534,9 @@ def _program(
 ) -> Program:
     """What is to be compiled. Options that would have no effect are refused."""
     if isinstance(task, Task):
-        scored = evaluator or evaluator_of(algorithm, task, chunk, devices)
+        scored = as_evaluator(algorithm, evaluator or evaluator_of(algorithm, task, chunk, devices))
         return Program(algorithm, scored, stop, task.validate, validate_every or 1)
-    due = "a jaxga.Task, or an evaluator, as jaxga.rollouts(algorithm, game) is"
-    require(callable(task), f"task is {name_of(task)}, and must be {due}.")
+    scored = as_evaluator(algorithm, task)
     options = {"chunk": chunk, "devices": devices, "evaluator": evaluator, "validate_every": validate_every}
     void = [name for name, value in options.items() if value is not None]
     require(
@@ -534,27 +544,44 @@ def _program(
         f"{' and '.join(void)} would have no effect, because task is an evaluator: set them where that is made, or "
         "pass a jaxga.Task.",
     )
-    return Program(algorithm, task, stop)
+    return Program(algorithm, scored, stop)
 
 
-def _going_on(algorithm: Algorithm, state: State, key: Any) -> State:
-    """The state of another run as the start of this one. What was best in that run does not count here."""
-    require(state.parents is not None, "state has no parents: it is that of a run before its first generation.")
-    due, given = shape_of_state(algorithm), jax.eval_shape(lambda: state)
-    same = jax.tree.structure(due) == jax.tree.structure(given) and all(
-        one.shape == other.shape and one.dtype == other.dtype
-        for one, other in zip(jax.tree.leaves(due), jax.tree.leaves(given), strict=True)
-    )
+def _going_on(program: Program, state: State, key: Any) -> State:
+    """The state of another run as the start of this one. What was best in that run does not count here.
+
+    What its selection remembered is kept where it fits to this one.
+    """
+    require(not state.founding, "state has no parents: it is that of a run before its first generation.")
+    due = program.shape_of_state()
     require(
-        same,
-        f"state is of a run whose parents (or what they inherit) are not like the {algorithm.parents} of this "
+        _alike(due.source, state.source),
+        f"state is of a run whose parents (or what they inherit) are not like the {program.algorithm.parents} of this "
         "algorithm: begin from its weights with founders=jaxga.trained_founders(result.best.params).",
     )
-    return state._replace(
-        key=state.key if key is None else as_key(key),
-        best_fitness=jnp.float32(-jnp.inf),
-        best_generation=jnp.int32(-1),
-        best_index=jnp.int32(-1),
+    root = state.key if key is None else as_key(key)
+    first = jit(program.begin)(root)
+    scores = state.scores._replace(
+        metrics={
+            name: state.scores.metrics[name] if _alike(leaf, state.scores.metrics.get(name)) else leaf
+            for name, leaf in first.scores.metrics.items()
+        }
+    )
+    same = _alike(due.remembered, state.remembered)
+    return State(
+        source=state.source._replace(key=root),
+        scores=scores,
+        remembered=state.remembered if same else first.remembered,
+        best=nobody(),
+    )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Have these the same structure, shapes and kinds of numbers?"""
+    one, other = (jax.eval_shape(lambda tree=tree: tree) for tree in (one, other))
+    return jax.tree.structure(one) == jax.tree.structure(other) and all(
+        a.shape == b.shape and a.dtype == b.dtype
+        for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
     )
 
 
@@ -577,7 +604,7 @@ def _go_on(
             return why
         begun, before = sitting.seconds, sitting.state
         played = None
-        with interrupt.leaving(program.on_host and jax.process_count() == 1):
+        with interrupt.leaving(program.evaluator.on_host and jax.process_count() == 1):
             played = _dispatch(program, before, min(limit, limits.generations - sitting.generations))
         if played is None:  # left in the middle of a generation, which a resumed run plays again
             continue

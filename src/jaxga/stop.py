@@ -43,7 +43,7 @@ class _Target(Stop):
 
     def __call__(self, state: State, metrics: Metrics) -> jax.Array:
         if self.metric == "best_fitness":
-            return state.best_fitness >= self.value
+            return state.best.fitness >= self.value
         logged = sorted(metrics)
         require(not logged or self.metric in metrics, f"target is of {self.metric!r}, which is not among {logged}.")
         return jnp.asarray(metrics.get(self.metric, jnp.nan) >= self.value)
@@ -59,7 +59,7 @@ class _NoImprovement(Stop):
 
     def __call__(self, state: State, metrics: Metrics) -> jax.Array:
         del metrics
-        return state.generation - 1 - state.best_generation >= self.generations
+        return state.generation - 1 - state.best.generation >= self.generations
 
 
 @dataclass(frozen=True)

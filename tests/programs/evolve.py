@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import structured
 import tyro
 
 import jaxga
@@ -32,7 +33,7 @@ class Args:
     resume: bool = False
     workers: int | None = None  # of Ray
     game: bool = False  # CartPole, on the host
-    parental: bool = False  # scores that come from the parent alone
+    made: Literal["averages", "parental", "islands", "grid"] = "averages"
 
 
 def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
@@ -81,6 +82,13 @@ def evaluator(make: Callable[[], tuple[jaxga.Task, jaxga.Algorithm]]) -> jaxga.e
     return jaxga.vmapped(algorithm, task, 2)
 
 
+MAKERS = {
+    "averages": make,
+    "parental": parental,
+    "islands": structured.on_islands,
+    "grid": structured.on_a_grid,
+}
+
 # From one topology to the next; the last bit of a mean over all children depends on how XLA orders its sum.
 UNLIKE = {"seconds", "evaluations_per_second", "workers", "mean_fitness", "std_fitness"}
 
@@ -88,7 +96,7 @@ UNLIKE = {"seconds", "evaluations_per_second", "workers", "mean_fitness", "std_f
 def digest(result: jaxga.Result) -> str:
     """Of the pedigree, of the parents and of what was measured, to the last bit."""
     history = {name: values for name, values in result.history.items() if name not in UNLIKE}
-    leaves = jax.tree.leaves((result.pedigree.survivors, result.state.parents, history))
+    leaves = jax.tree.leaves((result.pedigree.recipes, result.state.parents, history))
     return hashlib.sha256(b"".join(np.asarray(leaf).tobytes() for leaf in leaves)).hexdigest()
 
 
@@ -97,7 +105,7 @@ def main(args: Args) -> int:
     jaxga.use_cores(args.cores)
     if args.hosts:
         distributed.initialize()
-    made = parental if args.parental else make
+    made = MAKERS[args.made]
     task, algorithm = made()
     directory = report.RunDirectory(args.out, "evolve", {}, args.resume) if args.out else None
     scored: Any = jaxga.pool(partial(evaluator, made), workers=args.workers) if args.workers else task

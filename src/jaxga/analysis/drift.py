@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.algorithm import ga
-from jaxga.base import Evaluation, Key, Params, Selection, State, as_key, require, require_whole
+from jaxga.base import Choice, Evaluation, Key, Params, State, as_key, require, require_whole
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.selection import truncation
@@ -68,7 +68,7 @@ def drift(
     carriers: int | None = None,
     generations: int = 100,
     repeats: int = 500,
-    selection: Selection = truncation,
+    selection: Choice = truncation,
 ) -> Drift:
     """How fast does a population forget what makes no difference? (And what does, but luck hides it.)
 
@@ -110,7 +110,6 @@ def drift(
         return jnp.append(carrying(state), jax.lax.scan(step, state, None, length=generations)[1])
 
     def carrying(state: State) -> jax.Array:
-        assert state.parents is not None
         return state.parents.params.mean()
 
     share = jit(partial(jax.lax.map, population, batch_size=100))(jax.random.split(as_key(key), repeats))

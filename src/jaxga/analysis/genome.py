@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, InputError, Params, State, require
+from jaxga.base import Algorithm, InputError, Params, Source, require
 from jaxga.compilation import jit
 from jaxga.lowrank import dense
-from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
+from jaxga.pedigree import Pedigree, ancestors, begin, drawn_afresh, slot_of
 from jaxga.tree import replicate, take
 
 
@@ -37,30 +37,28 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
         "a genome begins with the first parents, and founders were drawn afresh: take common_founder.",
     )
     require(pedigree.start is None, "a genome begins with founders, and this run went on from another: prune that one.")
-    averaged = pedigree.survivors is not None and pedigree.survivors.indices.shape[2] > 1
+    averaged = pedigree.recipes is not None and pedigree.recipes.indices.shape[2] > 1
     require(not averaged, "parents are averages of children: no list of mutations makes them.")
     lineage = ancestors(algorithm, pedigree, slot)[::-1]
     slots = np.array([link.slot for link in lineage], np.int32)
-    start = replay(algorithm, pedigree, 0)
-    assert start.parents is not None
-    founder = slot_of(algorithm, lineage[0].index) if lineage else slot
+    start = begin(algorithm, pedigree)
+    founder = slot_of(algorithm, pedigree, 0, lineage[0].index) if lineage else slot
     first = take(start.parents.params, founder)
 
-    def step(carry: tuple[State, Params, Params], row: Any) -> tuple[tuple[State, Params, Params], None]:
-        state, before, last = carry
-        state = algorithm.advance(state, row[0])
-        assert state.parents is not None
-        after = take(state.parents.params, row[1])
-        born = state.generation - 1
+    def step(carry: tuple[Source, Params, Params], row: Any) -> tuple[tuple[Source, Params, Params], None]:
+        source, before, last = carry
+        source = algorithm.advance(source, row[0])
+        after = take(source.parents.params, row[1])
+        born = source.generation - 1
         last = jax.tree.map(lambda new, old, when: jnp.where(new != old, born, when), after, before, last)
-        return (state, after, last), None
+        return (source, after, last), None
 
-    def follow(survivors: Any, slots: jax.Array) -> tuple[Params, Params]:
+    def follow(recipes: Any, slots: jax.Array) -> tuple[Params, Params]:
         never = jax.tree.map(lambda leaf: jnp.full(leaf.shape, -1, jnp.int32), first)
-        (_, end, last), _ = jax.lax.scan(step, (start, first, never), (survivors, slots))
+        (_, end, last), _ = jax.lax.scan(step, (start, first, never), (recipes, slots))
         return end, last
 
-    end, last = jit(follow)(jax.tree.map(jnp.asarray, pedigree.survivors), jnp.asarray(slots))
+    end, last = jit(follow)(jax.tree.map(jnp.asarray, pedigree.recipes), jnp.asarray(slots))
     living = set(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(last)])).tolist())
     mutations = [(link.generation, link.index) for link in lineage if link.index < algorithm.children]
     kept = [gene for gene in mutations if gene[0] in living]
@@ -76,14 +74,14 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
 
 def decode(algorithm: Algorithm, genome: Genome) -> Params:
     """The parameters that a genome makes of its founder; where mutations add up, but for rounding."""
-    start = jax.jit(algorithm.init)(genome.key)
-    assert start.parents is not None
+    start = jax.jit(algorithm.init)(genome.key).source
     first = take(start.parents.params, genome.founder)
 
     def mutate(params: Params, gene: jax.Array) -> tuple[Params, None]:
         generation, index = gene
         parents = start.parents._replace(params=replicate(params, algorithm.parents))
-        state = start._replace(generation=generation, parents=parents)
-        return dense(algorithm.offspring(state, *jnp.divmod(index, algorithm.brood)).params), None
+        source = start._replace(generation=generation, parents=parents)
+        place = algorithm.place(source, index)
+        return dense(algorithm.offspring(source, place.pair, place.member).params), None
 
     return jit(lambda params, genes: jax.lax.scan(mutate, params, genes)[0])(first, jnp.asarray(genome.genes))

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, Params, State, require, require_whole
+from jaxga.base import Algorithm, Params, Source, require, require_whole
 from jaxga.compilation import jit
 from jaxga.pedigree import Pedigree, drawn_afresh, replay
 from jaxga.report.plots import Curve, plot_curves
@@ -22,8 +22,8 @@ class Trace(NamedTuple):
     values: Any  # a tree of [S, ...]
 
 
-def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any], *, every: int = 1) -> Trace:
-    """What ``probe: (state) -> tree`` sees after each ``every`` generations of a run.
+def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[Source], Any], *, every: int = 1) -> Trace:
+    """What ``probe: (source) -> tree`` sees after each ``every`` generations of a run.
 
     The run is replayed in one program, T children a generation, and nothing comes to the host before its end: any
     question may be asked of a run that is over, as often as one likes.
@@ -33,7 +33,7 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any
     >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
     >>> algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=8)
     >>> result = jaxga.run(algorithm, task, generations=10)
-    >>> seen = trace(algorithm, result.pedigree, lambda state: state.parents.params.mean(), every=5)
+    >>> seen = trace(algorithm, result.pedigree, lambda source: source.parents.params.mean(), every=5)
     >>> seen.generations.tolist(), seen.values.shape
     ([5, 10], (2,))
     """
@@ -42,21 +42,21 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[State], Any
     require(samples > 0, f"every is {every}, and the run has {pedigree.generations} generations: take a smaller one.")
     first = int(drawn_afresh(algorithm, pedigree))
 
-    def advance(state: State, row: Any) -> tuple[State, None]:
-        return algorithm.advance(state, row), None
+    def advance(source: Source, row: Any) -> tuple[Source, None]:
+        return algorithm.advance(source, row), None
 
-    def step(state: State, rows: Any) -> tuple[State, Any]:
-        state, _ = jax.lax.scan(advance, state, rows)
-        return state, probe(state)
+    def step(source: Source, rows: Any) -> tuple[Source, Any]:
+        source, _ = jax.lax.scan(advance, source, rows)
+        return source, probe(source)
 
-    def follow(state: State, head: Any, rest: Any) -> Any:
-        state, seen = step(state, head)
-        _, more = jax.lax.scan(step, state, rest)
+    def follow(source: Source, head: Any, rest: Any) -> Any:
+        source, seen = step(source, head)
+        _, more = jax.lax.scan(step, source, rest)
         return jax.tree.map(lambda one, others: jnp.concatenate([one[None], others]), seen, more)
 
-    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(0, samples * every)))
-    head = take(survivors, slice(first, every))
-    rest = jax.tree.map(lambda leaf: leaf[every:].reshape(samples - 1, every, *leaf.shape[1:]), survivors)
+    recipes = jax.tree.map(jnp.asarray, take(pedigree.recipes, slice(0, samples * every)))
+    head = take(recipes, slice(first, every))
+    rest = jax.tree.map(lambda leaf: leaf[every:].reshape(samples - 1, every, *leaf.shape[1:]), recipes)
     values = jit(follow)(replay(algorithm, pedigree, pedigree.first + first), head, rest)
     return Trace(pedigree.first + every * np.arange(1, samples + 1), jax.tree.map(np.asarray, values))
 
@@ -110,17 +110,16 @@ def interference(
     require_whole(1, samples=samples)
     members = iota(min(samples, algorithm.brood))
 
-    def of_parent(state: State, slot: jax.Array) -> tuple[jax.Array, ...]:
-        assert state.parents is not None
-        before = knows(take(state.parents.params, slot))
-        after = jax.vmap(lambda member: knows(algorithm.offspring(state, slot, member).params))(members)
+    def of_pair(source: Source, pair: jax.Array) -> tuple[jax.Array, ...]:
+        before = knows(take(source.parents.params, source.pairs[pair, 0]))
+        after = jax.vmap(lambda member: knows(algorithm.offspring(source, pair, member).params))(members)
         lost, won = before & ~after, after & ~before
         known = jnp.sum(before).astype(jnp.float32)
         forgot = jnp.mean(jnp.sum(lost, axis=1).astype(jnp.float32)) / jnp.maximum(known, 1)
         return known, forgot, jnp.mean(lost.any(axis=1)), jnp.mean(won.any(axis=1))
 
-    def probe(state: State) -> tuple[jax.Array, ...]:
-        return jax.lax.map(lambda slot: of_parent(state, slot), iota(algorithm.parents))
+    def probe(source: Source) -> tuple[jax.Array, ...]:
+        return jax.lax.map(lambda pair: of_pair(source, pair), iota(algorithm.pairs))
 
     seen = trace(algorithm, pedigree, probe, every=every)
     return Interference(seen.generations, *seen.values)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, Context, Individual, Key, Params, State, Survivors, Task, Variation, as_key, require
+from jaxga.base import Algorithm, Context, Individual, Key, Params, Recipe, Source, Task, Variation, as_key, require
 from jaxga.compilation import jit
 from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
 from jaxga.report.plots import Curve, Histogram, plot_curves
@@ -53,27 +53,25 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
 
     The run is replayed, and the ancestors of final parent ``slot`` are scored by ``full``, always on one draw.
     """
-    require(pedigree.survivors is not None, "the pedigree is empty: run at least one generation.")
+    require(pedigree.recipes is not None, "the pedigree is empty: run at least one generation.")
     lineage = ancestors(algorithm, pedigree, slot)[::-1]
     first = int(drawn_afresh(algorithm, pedigree))  # founders have no parent to compare with
     slots = [link.slot for link in lineage]  # of parents after generation 0, 1, ...
     start = replay(algorithm, pedigree, pedigree.first + first)
-    before = slots[first - 1] if first else slot_of(algorithm, lineage[0].index)
+    before = slots[first - 1] if first else slot_of(algorithm, pedigree, 0, lineage[0].index)
 
     def score(params: Params, slot: Any) -> jax.Array:
         return full.score(as_key(key), take(params, slot)).fitness
 
-    def step(state: State, row: tuple[Survivors, jax.Array]) -> tuple[State, jax.Array]:
-        state = algorithm.advance(state, row[0])
-        assert state.parents is not None
-        return state, score(state.parents.params, row[1])
+    def step(source: Source, row: tuple[Recipe, jax.Array]) -> tuple[Source, jax.Array]:
+        source = algorithm.advance(source, row[0])
+        return source, score(source.parents.params, row[1])
 
-    def follow(state: State, rows: Any) -> jax.Array:
-        assert state.parents is not None
-        return jnp.append(score(state.parents.params, before), jax.lax.scan(step, state, rows)[1])
+    def follow(source: Source, rows: Any) -> jax.Array:
+        return jnp.append(score(source.parents.params, before), jax.lax.scan(step, source, rows)[1])
 
-    survivors = jax.tree.map(jnp.asarray, take(pedigree.survivors, slice(first, None)))
-    return Effects(np.asarray(jit(follow)(start, (survivors, jnp.asarray(slots[first:], jnp.int32)))))
+    recipes = jax.tree.map(jnp.asarray, take(pedigree.recipes, slice(first, None)))
+    return Effects(np.asarray(jit(follow)(start, (recipes, jnp.asarray(slots[first:], jnp.int32)))))
 
 
 class Robustness(NamedTuple):
@@ -122,6 +120,10 @@ def robustness(
     and the same ``mutation``, whatever the run used.
     """
     points = np.linspace(1, pedigree.generations, 9).astype(int) if generations is None else np.asarray(generations)
+    require(
+        points.min() > 0 or not drawn_afresh(algorithm, pedigree),
+        "generation 0 has no parents where founders are drawn afresh: begin with 1.",
+    )
     key_data, key_children = jax.random.split(as_key(key))
 
     def measure(params: Params, keys: Key) -> tuple[jax.Array, jax.Array]:
@@ -136,9 +138,8 @@ def robustness(
 
     measured = jit(measure)
     keys = jax.random.split(key_children, samples)
-    states = [replay(algorithm, pedigree, int(generation)) for generation in points]
-    found = [measured(take(state.parents, 0).params, keys) for state in states if state.parents is not None]
-    require(len(found) == len(points), "generation 0 has no parents where founders are drawn afresh: begin with 1.")
+    sources = [replay(algorithm, pedigree, int(generation)) for generation in points]
+    found = [measured(take(source.parents, 0).params, keys) for source in sources]
     return Robustness(points, *(np.stack([np.asarray(row[part]) for row in found]) for part in (0, 1)))
 
 
@@ -185,7 +186,7 @@ def diagnose(
 ) -> Diagnosis:
     """Why did it stop? The four failure modes of the notes, told apart.
 
-    All children of the last state are scored on all data, and so is the lineage of the best parent over its last
+    All children of the last source are scored on all data, and so is the lineage of the best parent over its last
     ``window`` generations. In this order: *none found*, where less than one child a generation is truly better than its
     parent; *not passed on*, where fewer than a fifth of generations improved the lineage; *harm as fast*, where four
     fifths or more of what was gained was lost again; *gains too small*, where the net gain over the whole window is
@@ -200,18 +201,18 @@ def diagnose(
       slow: a net gain below this part of the absolute fitness is none.
     """
     data = as_key(key)
-    state = replay(algorithm, pedigree)
+    source = replay(algorithm, pedigree)
 
-    def score(state: State, index: jax.Array) -> jax.Array:
-        slot, member = jnp.divmod(index, algorithm.brood)
-        child = algorithm.offspring(state, slot, member)
-        before = full.score(data, take(state.parents, slot).params).fitness
+    def score(source: Source, index: jax.Array) -> jax.Array:
+        place = algorithm.place(source, index)
+        child = algorithm.offspring(source, place.pair, place.member)
+        before = full.score(data, take(source.parents, place.slot).params).fitness
         return full.score(data, child.params).fitness - before
 
     everyone = iota(algorithm.children)
-    changes = np.asarray(
-        jit(lambda state: jax.lax.map(lambda i: score(state, i), everyone, batch_size=min(CHUNK, len(everyone))))(state)
-    )
+    chunk = min(CHUNK, len(everyone))
+    score_all = jit(lambda source: jax.lax.map(lambda index: score(source, index), everyone, batch_size=chunk))
+    changes = np.asarray(score_all(source))
     effects = lineage_effects(algorithm, pedigree, full, key=data)
     last = effects.changes[-window:]
     gained, lost = float(np.maximum(last, 0).mean()), float(np.maximum(-last, 0).mean())

@@ -1,18 +1,21 @@
-"""How and where children are scored: every evaluator is ``(state) -> Evaluation [N]``."""
+"""How and where children are scored: every evaluator is ``(Source) -> Evaluation [N]``."""
 
+from jaxga.evaluate.contract import Evaluator, as_evaluator
 from jaxga.evaluate.hosts import over_hosts
+from jaxga.evaluate.pool import Pool, pool
 from jaxga.evaluate.rollouts import Rollouts, rollouts
 from jaxga.evaluate.sharded import Sharded, sharded, together, worth_sharing
 from jaxga.evaluate.validated import Validated, best_validated, validated
 from jaxga.evaluate.vmapped import Vmapped, vmapped
-from jaxga.evaluate.workers import Pool, pool
 
 __all__ = [
+    "Evaluator",
     "Pool",
     "Rollouts",
     "Sharded",
     "Validated",
     "Vmapped",
+    "as_evaluator",
     "best_validated",
     "over_hosts",
     "pool",

@@ -7,14 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxga.base import Algorithm, Evaluation, State, as_fitness
+from jaxga.base import Algorithm, Evaluation, Source, as_fitness
 from jaxga.distributed import gathered
+from jaxga.evaluate.contract import Evaluator, Part
 from jaxga.evaluate.rollouts import Rollouts
-from jaxga.evaluate.vmapped import with_elites
 
 
 @dataclass(frozen=True)
-class OverHosts:
+class OverHosts(Evaluator):
     """See `over_hosts`."""
 
     evaluator: Rollouts
@@ -25,24 +25,27 @@ class OverHosts:
         """Whose children are scored."""
         return self.evaluator.algorithm
 
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        return self.evaluator.like(state)
+    def like(self, source: Source) -> Evaluation:
+        """As when a process is alone."""
+        return self.evaluator.like(source)
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return with_elites(self.evaluator, state, self.children(state))
-
-    def children(self, state: State) -> Evaluation:
-        """All children ``[N]``; a process plays every so manieth group of them."""
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """All children ``[N]``, of whose groups a process plays every so manieth; there are no slices."""
+        del number, slices
         indices = np.arange(self.algorithm.children)
         group = indices // self.evaluator.programs.rows
-        return self._share(group, lambda mine: self.evaluator.score_children(state, indices[mine]))
+        return self._share(group, lambda mine: self.evaluator.score_children(source, indices[mine]))
 
-    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
-        """Individuals ``[c]`` of this generation, parents from index N on, each from the same fresh starts."""
-        indices = np.asarray(indices)
-        return self._share(np.arange(len(indices)), lambda mine: self.evaluator.measure(state, indices[mine], episodes))
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """A process plays every so manieth; elites, which are few, all of them."""
+        if episodes is None:
+            return self.evaluator.individuals(source, indices)
+        indices, play = np.asarray(indices), self.evaluator.individuals
+        return self._share(np.arange(len(indices)), lambda mine: play(source, indices[mine], episodes))
+
+    def parts(self, source: Source) -> list[Part]:
+        """Those of what is shared."""
+        return self.evaluator.parts(source)
 
     @staticmethod
     def _share(numbers: np.ndarray, score: Callable[[np.ndarray], Evaluation]) -> Evaluation:

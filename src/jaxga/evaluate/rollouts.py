@@ -25,12 +25,21 @@ from jaxga.base import (
     Key,
     Params,
     Purpose,
-    State,
+    Source,
+    as_key,
     generation_key,
     require_whole,
 )
 from jaxga.devices import cores
-from jaxga.evaluate.vmapped import divisors, enough, largest_divisor, map_axes, parts_of_child, with_elites
+from jaxga.evaluate.contract import Evaluator, Part
+from jaxga.evaluate.vmapped import (
+    divisors,
+    enough,
+    largest_divisor,
+    map_axes,
+    parts_of_child,
+    require_comparable,
+)
 from jaxga.interpret import by_parts
 from jaxga.tree import expand, iota
 
@@ -63,12 +72,12 @@ class Programs(NamedTuple):
     """What is compiled: once for equal algorithms and games, whatever plays them."""
 
     draw: Callable[[Key], jax.Array]  # keys [n] -> starts [n]
-    starts: Callable[..., jax.Array]  # (state, indices [c], episodes, purpose) -> [c, episodes]
-    individual: Callable[..., Individual]  # (state, index) -> dense
+    starts: Callable[..., jax.Array]  # (source, indices [c], episodes, purpose) -> [c, episodes]
+    individual: Callable[..., Individual]  # (source, index) -> dense
     ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
-    brood: Callable[..., Params]  # (state, group) -> params of ``rows`` children of one parent
+    brood: Callable[..., Params]  # (source, group) -> params of ``rows`` children of one parent
     ask_brood: Callable[..., jax.Array]  # (brood, rows [B], observations [B, ...]) -> actions [B, ...]
-    viable: Callable[..., jax.Array]  # (state, indices [c]) -> bool [c]
+    viable: Callable[..., jax.Array]  # (source, indices [c]) -> bool [c]
     rows: int
 
 
@@ -86,8 +95,8 @@ def programs_of(
 ) -> Programs:
     axes, rows = _broods(algorithm)
 
-    def starts(state: State, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
-        key = generation_key(state, purpose)
+    def starts(source: Source, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
+        key = generation_key(source, purpose)
 
         def of_individual(index: jax.Array) -> jax.Array:
             own = key if purpose == Purpose.VALIDATION else own_key(key, index)
@@ -98,9 +107,9 @@ def programs_of(
     def ask(params: Params, _: Any, observations: jax.Array) -> jax.Array:
         return act(params, observations)
 
-    def brood(state: State, group: jax.Array) -> Params:
-        slot, first = jnp.divmod(group * rows, algorithm.brood)
-        build = lambda member: algorithm.offspring(state, slot, member).params  # noqa: E731
+    def brood(source: Source, group: jax.Array) -> Params:
+        pair, first = jnp.divmod(group * rows, algorithm.brood)
+        build = lambda member: algorithm.offspring(source, pair, member).params  # noqa: E731
         return jax.vmap(build, out_axes=axes)(first + iota(rows))
 
     def ask_brood(brood: Params, chosen: jax.Array, observations: jax.Array) -> jax.Array:
@@ -108,10 +117,11 @@ def programs_of(
         one = lambda params, observation: by_parts(act)(params, observation[None])[0]  # noqa: E731
         return jax.vmap(one, in_axes=(axes, 0))(some, observations)
 
-    def viable(state: State, indices: jax.Array) -> jax.Array:
+    def viable(source: Source, indices: jax.Array) -> jax.Array:
         rule = by_parts(algorithm.viable or (lambda _: jnp.bool_(True)))
-        slots, members = jnp.divmod(indices, algorithm.brood)
-        return jax.vmap(lambda *place: rule(algorithm.offspring(state, *place)))(slots, members)
+        places = jax.vmap(partial(algorithm.place, source))(indices)
+        alive = lambda pair, member: rule(algorithm.offspring(source, pair, member))  # noqa: E731
+        return jax.vmap(alive)(places.pair, places.member)
 
     return Programs(
         draw=jax.jit(jax.vmap(draw)),
@@ -125,7 +135,7 @@ def programs_of(
     )
 
 
-class Rollouts:
+class Rollouts(Evaluator):
     """See `rollouts`."""
 
     on_host = True
@@ -134,54 +144,73 @@ class Rollouts:
         self.algorithm, self.game, self.arena, self.episodes, self.watch = algorithm, game, arena, episodes, watch
         self.programs = compiled(algorithm, game)
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return with_elites(self, state, self.children(state))
-
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        count = self.algorithm.children + self.algorithm.elites * self.algorithm.scores_elites(state)
+    def like(self, source: Source) -> Evaluation:
+        """As `play` makes it."""
+        count = self.algorithm.children + len(self.algorithm.rescored(source))
         number, whole = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
         metrics = {"episode_steps": number} | ({"std_return": number} if self.episodes > 1 else {})
         return Evaluation(number, number, metrics | {STEPS: whole, PLAYED: whole})
 
-    def children(self, state: State) -> Evaluation:
-        """All children ``[N]``."""
-        return self.score_children(state, np.arange(self.algorithm.children))
-
     def slices(self, about: int) -> int:
-        """Into so many equal slices of whole groups the children are cut, where about so many are wanted."""
+        """Of whole groups of children."""
         return enough(divisors(self.algorithm.children // self.programs.rows), about)
 
-    def score_slice(self, state: State, number: int, slices: int) -> Evaluation:
-        """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """All at once."""
         some = self.algorithm.children // slices
-        return self.score_children(state, number * some + np.arange(some))
+        return self.score_children(source, number * some + np.arange(some))
 
-    def score_children(self, state: State, indices: np.ndarray) -> Evaluation:
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """Each asked alone; with ``episodes`` from as many fresh starts."""
+        purpose = Purpose.VALIDATION if episodes else Purpose.EVALUATION
+        indices = np.asarray(indices)
+        starts = self.starts(source, indices, episodes or self.episodes, purpose)
+        scores = self.score(source, indices, starts)
+        return scores if episodes else self.less_parents(source, indices, starts, scores)
+
+    def parts(self, source: Source) -> list[Part]:
+        """What makes a child, the rules of the game, and how a network acts on what is shown."""
+        game = self.game
+        rules = [
+            game.comparable,
+            game.make,
+            game.max_steps,
+            game.unseen,
+            sorted((game.starts or {}).values()),
+            self.episodes,
+        ]
+        child = Part(lambda source: self.algorithm.offspring(source, 0, 0), (source,), rules)
+        if game.observation is None:
+            return [child]
+        shown = jax.ShapeDtypeStruct((1, *game.observation.shape), game.observation.dtype)
+        return [child, Part(game.act, (jax.eval_shape(game.init, as_key(0)), shown))]
+
+    def score_children(self, source: Source, indices: np.ndarray) -> Evaluation:
         """These children ``[c]``, whole groups of them. Lethal ones do not play."""
-        starts = self.starts(state, indices, self.episodes, Purpose.EVALUATION)
+        starts = self.starts(source, indices, self.episodes, Purpose.EVALUATION)
+        alive = slice(None)
         if self.algorithm.viable is not None:
-            alive = np.asarray(self.programs.viable(state, indices))
-            return _among(alive, self.play_children(state, indices[alive], starts[alive]))
-        return self.play_children(state, indices, starts)
+            alive = np.asarray(self.programs.viable(source, indices))
+        played = self.play_children(source, indices[alive], starts[alive])
+        scores = self.less_parents(source, indices[alive], starts[alive], played)
+        return scores if self.algorithm.viable is None else _among(np.asarray(alive), scores)
 
-    def play_children(self, state: State, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
+    def less_parents(self, source: Source, indices: np.ndarray, starts: np.ndarray, scores: Evaluation) -> Evaluation:
+        """Scores ``[c]`` from these starts, less those of the parents where the game is `paired`."""
+        if self.game.comparable or source.founding or not len(indices):
+            return scores
+        slots = np.asarray(jax.vmap(partial(self.algorithm.place, source))(jnp.asarray(indices)).slot)
+        parents = self.score(source, self.algorithm.children + slots, starts)
+        counts = {name: scores.metrics[name] + parents.metrics[name] for name in (STEPS, PLAYED)}
+        return scores._replace(fitness=scores.fitness - parents.fitness, metrics=scores.metrics | counts)
+
+    def play_children(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
         """Children ``[c]`` from starts ``[c, episodes]``."""
-        if state.parents is None or self.programs.rows == 1:
-            return self.score(state, indices, starts)
+        if source.founding or self.programs.rows == 1:
+            return self.score(source, indices, starts)
         width = _width(self.programs.rows * self.episodes)
-        players = Players(lambda group: self.programs.brood(state, group), self.programs.ask_brood, width, keep=8)
+        players = Players(lambda group: self.programs.brood(source, group), self.programs.ask_brood, width, keep=8)
         return self.play(starts, players, [divmod(child, self.programs.rows) for child in indices.tolist()])
-
-    def elites(self, state: State) -> Evaluation:
-        """The elites ``[elites]``, scored as the children are."""
-        indices = self.algorithm.children + np.arange(self.algorithm.elites)
-        return self.score(state, indices, self.starts(state, indices, self.episodes, Purpose.EVALUATION))
-
-    def measure(self, state: State, indices: np.ndarray, episodes: int) -> Evaluation:
-        """Individuals ``[c]`` of this generation, parents from index N on, each from the same fresh starts."""
-        return self.score(state, indices, self.starts(state, indices, episodes, Purpose.VALIDATION))
 
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
         """Episodes of one network ``[episodes]``, beside any generation."""
@@ -205,11 +234,11 @@ class Rollouts:
         outcome = self.arena.play([Episode(0, 0, start)], act, WIDTH, max_steps or self.game.max_steps)
         return float(outcome.returns[0]), actions
 
-    def score(self, state: State, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
+    def score(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
         """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
-        build = lambda place: self.programs.individual(state, np.int32(indices[place])).params  # noqa: E731
+        build = lambda index: self.programs.individual(source, np.int32(index)).params  # noqa: E731
         players = Players(build, self.programs.ask, _width(starts.shape[1]), keep=self.arena.envs)
-        return self.play(starts, players, [(place, 0) for place in range(len(starts))])
+        return self.play(starts, players, [(index, 0) for index in indices.tolist()])
 
     def play(
         self, starts: np.ndarray, players: Players, places: Sequence[tuple[int, int]], max_steps: int | None = None
@@ -230,9 +259,9 @@ class Rollouts:
         counts = {STEPS: jnp.int32(steps.sum()), PLAYED: jnp.int32(once.steps.sum())}
         return Evaluation(jnp.asarray(returns.mean(1), jnp.float32), metrics=metrics | counts)
 
-    def starts(self, state: State, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
+    def starts(self, source: Source, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
         """Their starts ``[c, episodes]``."""
-        return np.asarray(self.programs.starts(state, indices, episodes=episodes, purpose=purpose))
+        return np.asarray(self.programs.starts(source, indices, episodes=episodes, purpose=purpose))
 
 
 def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
@@ -305,6 +334,7 @@ def rollouts(
     """
     threads = cores() if threads is None else threads
     require_whole(1, episodes=episodes, threads=threads)
+    require_comparable(algorithm, game)
     envs = max(4 * WIDTH, 8 * threads) if envs is None else envs
     arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen)
     return Rollouts(algorithm, game, arena, episodes, watch)

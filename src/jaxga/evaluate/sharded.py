@@ -1,72 +1,86 @@
 """Score all children on many devices: parents on every one, children shared out, one fitness vector gathered."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxga.base import Algorithm, Evaluation, State
+from jaxga.base import Algorithm, Evaluation, Source, Task
 from jaxga.devices import AXIS, Devices, mesh
-from jaxga.evaluate.vmapped import Vmapped, merge, with_elites
+from jaxga.evaluate.contract import Evaluator, Part
+from jaxga.evaluate.vmapped import Vmapped, merge
 from jaxga.tree import iota
 
 
 @dataclass(frozen=True)
-class Sharded:
+class Sharded(Evaluator):
     """See `sharded`. A value, so that equal evaluators share one compiled program."""
 
     evaluator: Vmapped
-    mesh: Mesh
+    mesh: Mesh = field()
 
     @property
     def algorithm(self) -> Algorithm:
         """Whose children are scored."""
         return self.evaluator.algorithm
 
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        return self.evaluator.like(state)
+    @property
+    def task(self) -> Task:
+        """That is scored."""
+        return self.evaluator.task
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return with_elites(self.evaluator, state, self.children(state))
+    @property
+    def chunk(self) -> int:
+        """Children that a device scores at once."""
+        return self.evaluator.chunk
 
-    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
-        """As `Vmapped.measure`, by every device for itself."""
-        return self.evaluator.measure(state, indices, episodes)
-
-    def children(self, state: State) -> Evaluation:
-        """All children ``[N]``."""
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """All children; there are no slices."""
+        del number, slices
         part = Together(self.evaluator, self.mesh.shape[AXIS]).children
         everywhere = PartitionSpec()
-        return jax.shard_map(part, mesh=self.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(state)
+        return jax.shard_map(part, mesh=self.mesh, in_specs=everywhere, out_specs=everywhere, check_vma=False)(source)
+
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """By every device for itself."""
+        return self.evaluator.individuals(source, indices, episodes)
+
+    def parts(self, source: Source) -> list[Part]:
+        """Those of what is shared."""
+        return self.evaluator.parts(source)
 
 
 @dataclass(frozen=True)
-class Together:
+class Together(Evaluator):
     """Scores as so many devices together, to be called by each of them within a `jax.shard_map` over "pop"."""
 
     evaluator: Vmapped
     devices: int
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return with_elites(self.evaluator, state, self.children(state))
+    @property
+    def algorithm(self) -> Algorithm:
+        """Whose children are scored."""
+        return self.evaluator.algorithm
 
-    def children(self, state: State) -> Evaluation:
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """By every device for itself."""
+        return self.evaluator.individuals(source, indices, episodes)
+
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
         """All children ``[N]``."""
+        del number, slices
         groups, chunks = self.evaluator.grid
         some_groups, some_chunks = (-(-count // self.devices) for count in (groups, chunks))
-        # A device has some of the parents, or a part of each brood: whichever leaves it less to do. What a brood shares
-        # is computed by everyone who has some of it, so of equals it is the parents.
+        # A device has some of the pairs, or a part of each brood: whichever leaves it less to do. What a brood shares
+        # is computed by everyone who has some of it, so of equals it is the pairs.
         axis, share = (0, some_groups) if some_groups * chunks <= groups * some_chunks else (1, some_chunks)
         numbers = [iota(groups), iota(chunks)]
         count = len(numbers[axis])
         first = jax.lax.axis_index(AXIS) * share
         numbers[axis] = (first + iota(share)) % count  # some twice, where it is uneven
-        scores = _gather(self.evaluator.score_chunks(state, *numbers), self.evaluator.varying(state), axis)
+        scores = _gather(self.evaluator.score_chunks(source, *numbers), self.evaluator.varying(source), axis)
         return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
 
 

@@ -9,79 +9,126 @@ import jax.numpy as jnp
 from jaxga.base import (
     PLAYED,
     STEPS,
+    Algorithm,
     Evaluation,
     Purpose,
-    State,
-    Survivors,
+    Recipe,
+    Source,
+    Task,
     as_fitness,
     generation_key,
     require,
     require_whole,
 )
+from jaxga.evaluate.contract import Evaluator, Part
 from jaxga.selection import ranking
 from jaxga.tree import iota
 
 
 @dataclass(frozen=True)
-class Validated:
+class Validated(Evaluator):
     """See `validated`."""
 
-    evaluator: Any  # Vmapped, Sharded or Rollouts
+    evaluator: Evaluator
     candidates: int
     episodes: int
 
     @property
+    def algorithm(self) -> Algorithm:
+        """Whose children are scored."""
+        return self.evaluator.algorithm
+
+    @property
+    def task(self) -> Task | None:
+        """That is scored."""
+        return self.evaluator.task
+
+    @property
+    def chunk(self) -> int | None:
+        """Of the evaluator."""
+        return self.evaluator.chunk
+
+    @property
     def on_host(self) -> bool:
-        return getattr(self.evaluator, "on_host", False)
-
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        algorithm = self.evaluator.algorithm
-        alone = self.evaluator.like(state)
-        elites = algorithm.elites if state.parents is not None else 0
-        metrics = {
-            name: leaf if leaf.ndim == 0 else _of(algorithm.children, leaf) for name, leaf in alone.metrics.items()
-        }
-        number = jax.ShapeDtypeStruct((algorithm.children + elites,), jnp.float32)
-        means = {"elite_mean": number, "elite_std": number, "candidates_mean": jax.ShapeDtypeStruct((), jnp.float32)}
-        return Evaluation(number, number, metrics | means)
-
-    def hear(self, generation: int, survivors: Survivors) -> None:
-        """What a pool of workers is told."""
-        if hasattr(self.evaluator, "hear"):
-            self.evaluator.hear(generation, survivors)
+        """Is it the evaluator?"""
+        return self.evaluator.on_host
 
     @property
     def mesh(self) -> Any:
-        return getattr(self.evaluator, "mesh", None)
+        """Of the evaluator."""
+        return self.evaluator.mesh
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` once there are parents: elites have a validation, and no score."""
-        algorithm = self.evaluator.algorithm
-        scores = as_fitness(self.evaluator.children(state))
-        elites = algorithm.elites if state.parents is not None else 0
-        order = ranking(generation_key(state, Purpose.VALIDATION), scores)
-        chosen = jnp.concatenate([iota(elites) + algorithm.children, order[: self.candidates - elites]])
-        measured = self.evaluator.measure(state, chosen, self.episodes)
-        nothing = jnp.full(algorithm.children + elites, jnp.nan, jnp.float32)
+    def like(self, source: Source) -> Evaluation:
+        """That of the evaluator, and the validations."""
+        alone, count = self.evaluator.like(source), self.algorithm.children + len(self.algorithm.rescored(source))
+        number, mean = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
+        metrics = {
+            name: leaf if leaf.ndim == 0 or count == self.algorithm.children else _as_float(leaf)
+            for name, leaf in alone.metrics.items()
+        }
+        return Evaluation(
+            number, number, metrics | {"elite_mean": number, "elite_std": number, "candidates_mean": mean}
+        )
+
+    def hear(self, generation: int, recipe: Recipe) -> None:
+        """Pass it on."""
+        self.evaluator.hear(generation, recipe)
+
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """As ever."""
+        return self.evaluator.children(source, number, slices)
+
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """As ever."""
+        return self.evaluator.individuals(source, indices, episodes)
+
+    def parts(self, source: Source) -> list[Part]:
+        """Those of the evaluator, and what is validated."""
+        first, *others = self.evaluator.parts(source)
+        return [first._replace(words=[*first.words, self.candidates, self.episodes]), *others]
+
+    def __call__(self, source: Source) -> Evaluation:
+        """The scores ``[N + E]``: elites have a validation, and no score."""
+        children, slots = self.algorithm.children, self.algorithm.rescored(source)
+        scores = as_fitness(self.evaluator.children(source))
+        order = ranking(generation_key(source, Purpose.VALIDATION), scores)
+        elites = children + jnp.array(slots, jnp.int32)
+        chosen = jnp.concatenate([elites, order[: self.candidates - len(slots)]])
+        measured = self.evaluator.individuals(source, chosen, self.episodes)
+        scores = _with_unscored(scores, len(slots))
+        place = jnp.concatenate([children + iota(len(slots)), order[: self.candidates - len(slots)]])
+        nothing = jnp.full(len(scores.fitness), jnp.nan, jnp.float32)
         metrics = dict(scores.metrics or {}) | {
-            "elite_mean": nothing.at[chosen].set(measured.fitness),
-            "elite_std": nothing.at[chosen].set(measured.metrics["std_return"]),
+            "elite_mean": nothing.at[place].set(measured.fitness),
+            "elite_std": nothing.at[place].set(measured.metrics["std_return"]),
             "candidates_mean": jnp.nanmean(measured.fitness),
         }
         metrics |= {name: metrics[name] + measured.metrics[name] for name in {STEPS, PLAYED} & set(metrics)}
-        unscored = nothing[:elites]
-        return Evaluation(
-            jnp.append(scores.fitness, unscored), jnp.append(scores.tiebreak, jnp.zeros_like(unscored)), metrics
-        )
+        return scores._replace(metrics=metrics)
 
 
-def _of(count: int, leaf: Any) -> Any:
-    """The shape of a metric of so many individuals; what is one number for all of them stays one."""
-    return jax.ShapeDtypeStruct((count, *leaf.shape[1:]), leaf.dtype) if leaf.ndim else leaf
+def _with_unscored(scores: Evaluation, elites: int) -> Evaluation:
+    """Scores of children ``[N]`` as ``[N + E]``: NaN for elites, whole numbers as floats."""
+    if not elites:
+        return scores
+
+    def of(leaf: jax.Array) -> jax.Array:
+        gap = jnp.full((elites, *leaf.shape[1:]), jnp.nan, _float_of(leaf.dtype))
+        return leaf if leaf.ndim == 0 else jnp.concatenate([leaf.astype(gap.dtype), gap])
+
+    metrics = {name: of(jnp.asarray(leaf)) for name, leaf in dict(scores.metrics or {}).items()}
+    return Evaluation(of(scores.fitness), jnp.append(scores.tiebreak, jnp.zeros(elites, jnp.float32)), metrics)
 
 
-def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Validated:
+def _as_float(leaf: Any) -> Any:
+    return jax.ShapeDtypeStruct(leaf.shape, _float_of(leaf.dtype))
+
+
+def _float_of(dtype: Any) -> Any:
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
+
+
+def validated(evaluator: Evaluator, candidates: int = 10, episodes: int = 30) -> Validated:
     """Score children as ever, then validate the elite and the best others, ``candidates`` in all, on fresh draws.
 
     A child with the best of a thousand scores is mostly lucky. Such et al. 2017 therefore play the elite and the 9 best
@@ -110,11 +157,11 @@ def validated(evaluator: Any, candidates: int = 10, episodes: int = 30) -> Valid
     ((9,), 3)
     """
     algorithm = evaluator.algorithm
-    require_whole(algorithm.elites + 1, candidates=candidates)
+    require_whole(len(algorithm.selection.elites) + 1, candidates=candidates)
     require_whole(2, episodes=episodes)
     require(candidates <= algorithm.children, f"candidates is {candidates}, more than {algorithm.children} children.")
     require(
-        algorithm.elites >= 1 and algorithm.reevaluate,
+        bool(algorithm.selection.elites) and algorithm.selection.reevaluate,
         "a validated elite must stay: make the algorithm with elites=1, reevaluate=True, champion=best_validated.",
     )
     return Validated(evaluator, candidates, episodes)

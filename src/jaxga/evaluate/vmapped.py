@@ -1,7 +1,7 @@
 """Score all children on one device: a chunk of a brood at a time, never a whole population."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -9,20 +9,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, shape_of_state
+from jaxga.algorithm import candidate, shape_of_source
 from jaxga.base import (
     Algorithm,
     Evaluation,
     Game,
     Individual,
+    Key,
+    Params,
     Purpose,
-    State,
+    Source,
     Task,
+    Trial,
     generation_key,
     name_of,
     require,
     require_whole,
 )
+from jaxga.evaluate.contract import Evaluator
 from jaxga.interpret import by_parts
 from jaxga.tree import iota, running_statistics, size, take
 
@@ -33,78 +37,72 @@ AHEAD_NUMBERS = 200_000  # and so many are drawn together on a CPU, for several 
 
 
 @dataclass(frozen=True)
-class Vmapped:
+class Vmapped(Evaluator):
     """See `vmapped`. A value, so that equal evaluators share one compiled program."""
 
     algorithm: Algorithm
-    task: Task
-    slots: int  # parents whose children are scored at once
-    members: int  # children of one parent scored at once
+    task: Task = field()
+    pairs: int  # pairs whose children are scored at once
+    members: int  # children of one pair scored at once
     ahead: int = 1  # chunks whose children are drawn together
 
     @property
-    def chunk(self) -> int:
+    def chunk(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Children scored at once."""
-        return self.slots * self.members
+        return self.pairs * self.members
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Groups of parents, and chunks of the brood of each."""
-        return self.algorithm.parents // self.slots, self.algorithm.brood // self.members
+        """Groups of pairs, and chunks of the brood of each."""
+        return self.algorithm.pairs // self.pairs, self.algorithm.brood // self.members
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        return with_elites(self, state, self.children(state))
-
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        return jax.eval_shape(self, state)
-
-    def children(self, state: State) -> Evaluation:
-        """All children ``[N]``."""
-        return merge(self.score_chunks(state, *map(iota, self.grid)), 3)
-
-    def slices(self, about: int) -> int:
-        """Into so many equal slices the children are cut, where about so many are wanted."""
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """Chunk by chunk."""
         groups, chunks = self.grid
-        return enough([*divisors(groups), *(groups * parts for parts in divisors(chunks))], about)
-
-    def score_slice(self, state: State, number: Any, slices: int) -> Evaluation:
-        """The children of one slice, ``[N / slices]``: from ``number * N / slices`` on."""
-        groups, chunks = self.grid
+        if slices == 1:
+            return merge(self.score_chunks(source, iota(groups), iota(chunks)), 3)
         if slices <= groups:
             some = groups // slices
-            return merge(self.score_chunks(state, number * some + iota(some), iota(chunks)), 3)
+            return merge(self.score_chunks(source, number * some + iota(some), iota(chunks)), 3)
         group, part = jnp.divmod(number, slices // groups)
         some = chunks * groups // slices
-        return merge(self.score_chunks(state, group[None], part * some + iota(some)), 3)
+        return merge(self.score_chunks(source, group[None], part * some + iota(some)), 3)
 
-    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
-        """Individuals ``[c]`` of this generation, parents from index N on, each on the same fresh draws."""
-        key = generation_key(state, Purpose.VALIDATION)
-        keys = jax.vmap(partial(jax.random.fold_in, key))(iota(episodes))
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """One by one."""
+        key = generation_key(source, Purpose.VALIDATION)
 
-        def of_individual(index: jax.Array) -> Evaluation:
-            params = candidate(self.algorithm, state, index).params
+        def as_child(index: jax.Array) -> Evaluation:
+            place, individual = self.algorithm.place(source, index), candidate(self.algorithm, source, index)
+            return self.score(source, index, individual, take(source.parents, place.slot))
+
+        def on_fresh_draws(index: jax.Array) -> Evaluation:
+            params = candidate(self.algorithm, source, index).params
+            keys = jax.vmap(partial(jax.random.fold_in, key))(iota(episodes or 0))
             fitness = jax.lax.map(lambda key: self.task.score(key, params).fitness, keys)
             return Evaluation(jnp.mean(fitness), metrics={"std_return": jnp.std(fitness)})
 
-        return jax.lax.map(of_individual, jnp.asarray(indices))
+        return jax.lax.map(on_fresh_draws if episodes else as_child, jnp.asarray(indices, jnp.int32))
 
-    def score_chunks(self, state: State, groups: jax.Array, chunks: jax.Array) -> Evaluation:
-        """Score these chunks ``[K]`` of the broods of these groups of parents ``[S]``: Evaluation ``[S, K, chunk]``.
+    def slices(self, about: int) -> int:
+        """Of whole groups of pairs, or of whole chunks of one."""
+        groups, chunks = self.grid
+        return enough([*divisors(groups), *(groups * parts for parts in divisors(chunks))], about)
 
-        Loops within loops, so that what depends on the parent alone is computed once a parent, and many small children
+    def score_chunks(self, source: Source, groups: jax.Array, chunks: jax.Array) -> Evaluation:
+        """Score these chunks ``[K]`` of the broods of these groups of pairs ``[S]``: Evaluation ``[S, K, chunk]``.
+
+        Loops within loops, so that what depends on the parent alone is computed once a brood, and many small children
         are drawn together.
         """
         together = largest_divisor(len(chunks), self.ahead)
 
         def score_several(group: jax.Array, chunks: jax.Array) -> Evaluation:
             members = chunks[:, None] * self.members + iota(self.members)
-            if self.slots == 1:
-                return self.score_brood(state, group, members)
-            slots = group * self.slots + iota(self.slots)
-            scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(state, slots, members)
+            if self.pairs == 1:
+                return self.score_brood(source, group, members)
+            pairs = group * self.pairs + iota(self.pairs)
+            scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(source, pairs, members)
             return jax.tree.map(lambda leaf: leaf.reshape(len(chunks), -1, *leaf.shape[3:]), scores)
 
         def score_group(group: jax.Array) -> Evaluation:
@@ -112,16 +110,16 @@ class Vmapped:
 
         return jax.lax.map(score_group, groups)
 
-    def score_brood(self, state: State, slot: jax.Array, members: jax.Array) -> Evaluation:
-        """Build these children ``[K, chunk]`` of one parent together, and score them a chunk at a time."""
+    def score_brood(self, source: Source, pair: jax.Array, members: jax.Array) -> Evaluation:
+        """Build these children ``[K, chunk]`` of one pair together, and score them a chunk at a time."""
 
         def build(member: jax.Array) -> Individual:
-            return self.algorithm.offspring(state, slot, member)
+            return self.algorithm.offspring(source, pair, member)
 
         def score(member: jax.Array, child: Individual) -> Evaluation:
-            return self.score(state, slot * self.algorithm.brood + member, child, parent)
+            return self.score(source, pair * self.algorithm.brood + member, child, parent)
 
-        parent = None if state.parents is None else take(state.parents, slot)
+        parent = take(source.parents, source.pairs[pair, 0])
         # One chunk alone is drawn twice where others are drawn several together: it must be cut out of something, as
         # they are, or XLA makes another program of it, which rounds otherwise.
         alone = len(members) == 1 < self.ahead
@@ -139,37 +137,35 @@ class Vmapped:
             alive = jax.vmap(by_parts(self.algorithm.viable), in_axes=(axes,))(some)
             return _of_viable(alive, score_all, members[number], some)
 
-        return _loop(score_chunk, len(members), state.generation)
+        return _loop(score_chunk, len(members), source.generation)
 
-    def varying(self, state: State) -> Evaluation:
+    def varying(self, source: Source) -> Evaluation:
         """For each array of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
 
         def score(index: jax.Array) -> Evaluation:
-            slot, member = jnp.divmod(index, self.algorithm.brood)
-            parent = None if state.parents is None else take(state.parents, slot)
-            return self.score(state, index, self.algorithm.offspring(state, slot, member), parent)
+            place = self.algorithm.place(source, index)
+            child = self.algorithm.offspring(source, place.pair, place.member)
+            return self.score(source, index, child, take(source.parents, place.slot))
 
         axes = _axes(score, iota(2))
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
 
-    def elites(self, state: State) -> Evaluation:
-        """The elites ``[elites]``, scored as the children are."""
+    def score(self, source: Source, index: jax.Array, individual: Individual, parent: Individual) -> Evaluation:
+        """Score one individual on the draw that its index is due."""
 
-        def elite(slot: jax.Array) -> Evaluation:
-            parent = take(state.parents, slot)
-            return self.score(state, self.algorithm.children + slot, parent, parent)
+        def judge(family: Family, key: Key, generation: jax.Array, index: jax.Array) -> Evaluation:
+            return self.task.score(Trial(key, generation, index, family.parent), family.child)
 
-        return jax.lax.map(elite, iota(self.algorithm.elites))
+        key = self.task.key(generation_key(source, Purpose.EVALUATION), index)
+        family = Family(individual.params, None if source.founding else parent.params)
+        return by_parts(judge)(family, key, source.generation, index)
 
-    def score(self, state: State, index: jax.Array, individual: Individual, parent: Individual | None) -> Evaluation:
-        """Score one individual on the draw that its index is due; of a paired task, against its parent."""
-        key = self.task.key(generation_key(state, Purpose.EVALUATION), index)
-        of_params = by_parts(partial(self.task.score, key))
-        score = of_params(individual.params)
-        if not self.task.paired or parent is None:
-            return score
-        before = of_params(parent.params)
-        return score._replace(fitness=score.fitness - before.fitness)
+
+class Family(NamedTuple):
+    """Parameters that a score may depend on."""
+
+    child: Params
+    parent: Params | None
 
 
 def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapped:
@@ -194,17 +190,23 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     (8,)
     """
     require(isinstance(task, Task), f"task is {name_of(task)}, and must be a jaxga.Task: {_way_out(task)}.")
-    stale = task.paired and algorithm.elites and not algorithm.reevaluate
-    require(not stale, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
+    require_comparable(algorithm, task)
     own, cpu = parts_of_child(algorithm).own, jax.default_backend() == "cpu"
     if chunk is None:
         most = (task.chunk or CHUNK) if cpu else LARGE_CHUNK
         chunk = int(np.clip(CHUNK_NUMBERS[not cpu] // own, 1, most))
     require_whole(1, chunk=chunk)
     if chunk > algorithm.brood:
-        return Vmapped(algorithm, task, largest_divisor(algorithm.parents, chunk // algorithm.brood), algorithm.brood)
+        return Vmapped(algorithm, task, largest_divisor(algorithm.pairs, chunk // algorithm.brood), algorithm.brood)
     members = largest_divisor(algorithm.brood, chunk)
     return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
+
+
+def require_comparable(algorithm: Algorithm, problem: Task | Game) -> None:
+    """Refuse elites that keep a score which says nothing later, such as an improvement over a parent."""
+    selection = algorithm.selection
+    fine = problem.comparable or selection.reevaluate or not selection.elites
+    require(fine, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
 
 
 def _way_out(task: Any) -> str:
@@ -234,11 +236,11 @@ def parts_of_child(algorithm: Algorithm) -> Parts:
 def _parts_of_child(algorithm: Algorithm) -> Parts:
     found = []
 
-    def look(state: State) -> None:
-        child = lambda member: algorithm.offspring(state, 0, member).params  # noqa: E731
+    def look(source: Source) -> None:
+        child = lambda member: algorithm.offspring(source, 0, member).params  # noqa: E731
         axes, shapes = _axes(child, iota(2)), jax.eval_shape(child, 0)
         numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
-        whole = size(take(state.parents, 0).params)
+        whole = size(take(source.parents, 0).params)
         statistics = running_statistics(map_axes(lambda axis, leaf: None if axis is None else leaf, axes, shapes))
         require(
             not statistics,
@@ -248,7 +250,7 @@ def _parts_of_child(algorithm: Algorithm) -> Parts:
         )
         found.append(Parts(axes, max(sum(jax.tree.leaves(numbers)), 1), whole))
 
-    jax.eval_shape(look, shape_of_state(algorithm))
+    jax.eval_shape(look, shape_of_source(algorithm))
     return found[0]
 
 
@@ -303,16 +305,6 @@ def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) 
 def merge(tree: Evaluation, axes: int) -> Evaluation:
     """The leading ``axes`` axes as one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
-
-
-def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """Scores ``[a]``, ``[b]``, ... as one; metrics without an axis are counts, and add up."""
-    return jax.tree.map(lambda *leaves: sum(leaves) if jnp.ndim(leaves[0]) == 0 else jnp.concatenate(leaves), *parts)
-
-
-def with_elites(evaluator: Any, state: State, scores: Evaluation) -> Evaluation:
-    """The scores of elites that are scored again by ``evaluator.elites``, behind those of the children."""
-    return join([scores, evaluator.elites(state)]) if evaluator.algorithm.scores_elites(state) else scores
 
 
 def enough(counts: Sequence[int], about: int) -> int:

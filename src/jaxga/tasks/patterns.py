@@ -113,7 +113,7 @@ def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
         require(pair, f"mix got a {type(part).__name__} as its part {name!r}, and (weight, task) was due.")
         require(bool(np.isfinite(part[0])), f"mix got the weight {part[0]} for its part {name!r}: it must be finite.")
     tasks = [task for _, task in parts.values()]
-    require(not any(task.paired for task in tasks), "mix takes no paired tasks: pair the mixture instead.")
+    require(all(task.comparable for task in tasks), "mix takes no paired tasks: pair the mixture instead.")
     shapes = [jax.eval_shape(task.init, jax.random.key(0)) for task in tasks]
     for name, shape in zip(parts, shapes, strict=True):
         who = f"init of the part {name!r} of mix, whose parts share one network,"

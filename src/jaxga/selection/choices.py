@@ -1,7 +1,7 @@
-"""Selection: who becomes a parent. Every selection is ``(key, evaluation [N], num) -> indices int32 [num]``.
+"""Choices: who survives. Every choice is ``(key, evaluation [C], num) -> positions int32 [num]``.
 
 Fitness is maximised; equal fitness is ordered by the tiebreak, and what is still equal by a fair draw. NaN counts as
-minus infinity and is chosen only where nothing else is left.
+minus infinity and is chosen only where nothing else is left. `jaxga.selection.ranked` makes a selection of a choice.
 """
 
 from typing import Any
@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from jaxga.base import Evaluation, Key, Selection, as_fitness, require, require_at_least, require_whole
+from jaxga.base import Choice, Evaluation, Key, as_fitness, require, require_at_least, require_whole
 from jaxga.tree import iota
 
 
 def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
-    """Indices from best to worst, int32 ``[N]``: by fitness, then tiebreak, then a fair draw.
+    """Positions from best to worst, int32 ``[C]``: by fitness, then tiebreak, then a fair draw.
 
     >>> ranking(jax.random.key(0), Evaluation(jnp.array([1.0, jnp.nan, 3.0]))).tolist()
     [2, 0, 1]
@@ -23,7 +23,7 @@ def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
     fitness, tiebreak, _ = as_fitness(evaluation)
     lot = jax.random.uniform(key, fitness.shape, jnp.float32)
     valid = ~jnp.isnan(fitness)
-    tiebreak = jnp.where(valid & ~jnp.isnan(tiebreak), tiebreak, -jnp.inf)
+    tiebreak = jnp.where(jnp.isnan(tiebreak), -jnp.inf, tiebreak)
     keys = (lot, tiebreak, jnp.where(valid, fitness, -jnp.inf), valid)
     return jnp.lexsort(keys)[::-1].astype(jnp.int32)
 
@@ -39,7 +39,7 @@ def _places(key: Key, evaluation: Evaluation) -> tuple[jax.Array, jax.Array]:
     return ranking(key, evaluation), jnp.maximum(numbers, 1)
 
 
-def tournament(size: int = 2) -> Selection:
+def tournament(size: int = 2) -> Choice:
     """Each survivor is the best of ``size`` drawn uniformly, with replacement (Goldberg and Deb 1991)."""
     require_whole(1, size=size)
 
@@ -51,7 +51,7 @@ def tournament(size: int = 2) -> Selection:
     return select
 
 
-def linear_rank(pressure: Any = 1.5) -> Selection:
+def linear_rank(pressure: Any = 1.5) -> Choice:
     """Drawn with probability linear in rank: ``pressure / n`` for the best of n, ``(2 - pressure) / n`` for the worst.
 
     ``pressure`` lies between 1 (uniform) and 2 (Baker 1985).

@@ -1,191 +1,30 @@
 """Score children on machines that come and go: slices of a generation are leased to workers of a Ray cluster.
 
 Every worker holds the parents. From one generation to the next it is told which children made the new ones, and builds
-them itself, so that a generation costs bytes and not parameters. What a slice is worth depends on the state and on its
+them itself, so that a generation costs bytes and not parameters. What a slice is worth depends on the source and on its
 number alone: one whose worker is lost is leased again, whoever scores it, and a generation is complete or it waits.
 """
 
-import logging
-import os
-import socket
 import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from jaxga._version import __version__
-from jaxga.algorithm import shape_of_state
-from jaxga.base import (
-    THREEFRY,
-    Algorithm,
-    Evaluation,
-    InputError,
-    State,
-    Survivors,
-    as_fitness,
-    require,
-    require_at_least,
-    require_whole,
-)
-from jaxga.compilation import jit
-from jaxga.devices import cores
-from jaxga.evaluate.fingerprint import worker_fingerprint
-from jaxga.evaluate.vmapped import join
+from jaxga.base import Evaluation, Recipe, Source, require, require_at_least, require_whole
+from jaxga.evaluate.cluster import connect, ray
+from jaxga.evaluate.contract import Evaluator, Part, join
+from jaxga.evaluate.wire import About, Job, Parcel, Scores, about
+from jaxga.evaluate.worker import Behind, Make, Worker
 
 PULSE = 5.0  # seconds between two questions whether a worker is alive
 AHEAD = 2  # slices that a worker has at once: the next one waits there while it scores
 MEMORY = 16  # generations that a worker may be behind, and still be told of instead of being sent the parents
-
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # Ray's name for: this machine has an address for others
-
-Make = Callable[[], Any]  # () -> an evaluator: Vmapped or Rollouts
-Job = tuple[Any, ...]  # the name of a method of the evaluator, and its arguments after the state
-
-
-def ray() -> Any:
-    """The library, or how to get it."""
-    try:
-        import ray
-    except ImportError as error:
-        raise InputError("Ray is not installed: pip install 'jaxga[ray]'.") from error
-    return ray
-
-
-class About(NamedTuple):
-    """What a worker must have in common with whoever asks it."""
-
-    jaxga: str
-    jax: str
-    work: str  # see `jaxga.evaluate.fingerprint`
-
-
-def about(evaluator: Any) -> About:
-    programs = worker_fingerprint(evaluator.algorithm, evaluator)
-    return About(__version__, jax.__version__, " ".join(programs.values()))
-
-
-class Behind(Exception):
-    """A worker was told of another generation than the next one."""
-
-
-class Worker:
-    """An actor: it builds the parents, and scores slices of their children."""
-
-    def __init__(self, make: Make, cpus: int):
-        os.environ["NPROC"] = str(cpus)  # threads, which XLA and `jaxga.devices.cores` heed
-        self.evaluator = make()
-        self.state: State | None = None
-        self.algorithm: Algorithm = self.evaluator.algorithm
-        self.advance = jax.jit(self.algorithm.advance)
-        self.programs: dict[Any, Callable[..., Evaluation]] = {}
-
-    def introduce(self) -> tuple[About, str]:
-        """Who this is, and the node that it is on."""
-        return about(self.evaluator), ray().get_runtime_context().get_node_id()
-
-    def pulse(self) -> None:
-        """Alive."""
-
-    def score(self, generation: int, parcel: Any, rows: Sequence["Row"], job: Job) -> "Scores":
-        """Be brought to ``generation``, by parents in a parcel or by rows of survivors, and do a job there."""
-        if parcel is not None:
-            self.state = parcel.state(self.algorithm)
-        for row in rows:
-            assert self.state is not None
-            self.state = self.advance(self.state, row.survivors())
-        if self.state is None or int(self.state.generation) != generation:
-            raise Behind
-        return Scores.of(self.do(*job))
-
-    def do(self, kind: str, *arguments: Any) -> Evaluation:
-        """One of the evaluator's methods: on the host as it is, else compiled, with its first argument traced."""
-        method = getattr(self.evaluator, kind)
-        if getattr(self.evaluator, "on_host", False):
-            return method(self.state, *arguments)
-        name = kind, arguments[1:]
-        if name not in self.programs:
-            self.programs[name] = jit(lambda state, *first: method(state, *first, *name[1]))
-        return self.programs[name](self.state, *map(np.asarray, arguments[:1]))
-
-
-class Row(NamedTuple):
-    """What a worker needs to hear about a generation: which children made the next parents."""
-
-    indices: np.ndarray  # [T, k]
-    share: np.ndarray | None  # [T, k]; None where one child makes one parent
-    step: np.ndarray | None
-
-    @classmethod
-    def of(cls, survivors: Survivors) -> "Row":
-        """The part that makes parents. Fitness stays where selection is."""
-        table = jax.device_get(survivors)
-        plain = bool((table.share == 1).all() and (table.step == 1).all())
-        return cls(table.indices, None if plain else table.share, None if plain else table.step)
-
-    def survivors(self) -> Survivors:
-        """With no fitness, which nothing that makes or scores children looks at."""
-        one, unknown = jnp.ones(self.indices.shape, jnp.float32), jnp.zeros(len(self.indices), jnp.float32)
-        return Survivors(
-            indices=jnp.asarray(self.indices),
-            share=one if self.share is None else jnp.asarray(self.share),
-            step=one if self.step is None else jnp.asarray(self.step),
-            fitness=unknown,
-            tiebreak=unknown,
-            best_fitness=jnp.float32(0),
-            best_index=jnp.int32(0),
-        )
-
-
-class Parcel(NamedTuple):
-    """A whole state: for a worker that comes in the middle of a run."""
-
-    key: np.ndarray
-    generation: int
-    leaves: list[np.ndarray] | None  # of the parents; None where there are none yet
-
-    @classmethod
-    def of(cls, state: State) -> "Parcel":
-        """The key and the parents."""
-        leaves = None if state.parents is None else [np.asarray(leaf) for leaf in jax.tree.leaves(state.parents)]
-        return cls(np.asarray(jax.random.key_data(state.key)), int(state.generation), leaves)
-
-    def state(self, algorithm: Algorithm) -> State:
-        """The same on this machine."""
-        key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=THREEFRY)
-        first = jax.jit(algorithm.init)(key)
-        if self.leaves is None:
-            return first
-        kind = jax.tree.structure(shape_of_state(algorithm).parents)
-        parents = jax.tree.unflatten(kind, [jnp.asarray(leaf) for leaf in self.leaves])
-        return first._replace(generation=jnp.int32(self.generation), parents=parents)
-
-
-class Scores(NamedTuple):
-    """An evaluation on its way; what is the same for all is sent once."""
-
-    fitness: np.ndarray
-    tiebreak: np.ndarray
-    metrics: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, evaluation: Evaluation) -> "Scores":
-        """As numpy arrays."""
-        found = jax.device_get(as_fitness(evaluation))
-        same = bool((found.tiebreak == found.tiebreak[0]).all())
-        tiebreak = found.tiebreak[0] if same else found.tiebreak
-        return cls(found.fitness, np.asarray(tiebreak), dict(found.metrics or {}))
-
-    def evaluation(self) -> Evaluation:
-        """As it was."""
-        return Evaluation(self.fitness, np.broadcast_to(self.tiebreak, self.fitness.shape), self.metrics)
 
 
 @dataclass(eq=False)
@@ -214,14 +53,14 @@ class Tally:
     node_seconds: float = 0.0
 
 
-class Pool:
+class Pool(Evaluator):
     """See `pool`."""
 
     on_host = True
 
     def __init__(self, make: Make, workers: int | None, cpus: int, gpus: float, slices: int | None, patience: float):
         self.evaluator = make()
-        self.algorithm: Algorithm = self.evaluator.algorithm
+        self.algorithm = self.evaluator.algorithm
         self.about = about(self.evaluator)
         self.wanted, self.cpus, self.patience, self.few = workers, cpus, patience, slices
         # It comes back nowhere by itself: whoever is lost is replaced here.
@@ -233,32 +72,41 @@ class Pool:
         self.refusal, self.wait_until = "", 0.0
         self.round, self.looked = 0, time.monotonic()
         self.key = b""
-        self.rows: dict[int, Row] = {}  # of a generation: what led from it to the next
+        self.recipes: dict[int, Recipe] = {}  # of a generation: what led from it to the next
         self.parcel: tuple[int, Any] | None = None  # a generation, and a reference to its parents
         self.tally = Tally()
 
-    def like(self, state: State) -> Evaluation:
-        """Shapes of what a call returns for this state, or for its shapes."""
-        found = self.evaluator.like(state)
-        return found._replace(metrics=dict(found.metrics) | {"workers": jax.ShapeDtypeStruct((), jnp.int32)})
+    def like(self, source: Source) -> Evaluation:
+        """That of what each worker has, and how many there are."""
+        found = self.evaluator.like(source)
+        return found._replace(metrics=dict(found.metrics) | {"workers": jax.ShapeDtypeStruct((), np.int32)})
 
-    def __call__(self, state: State) -> Evaluation:
-        """Evaluation ``[N]``; ``[N + elites]`` where elites are re-evaluated."""
-        jobs = self._slices()
-        return self._score(state, [*jobs, ("elites",)] if self.algorithm.scores_elites(state) else jobs)
+    def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
+        """All children ``[N]``; the slices are its own."""
+        del number, slices
+        return self._score(source, self._slices())
 
-    def children(self, state: State) -> Evaluation:
-        """All children ``[N]``."""
-        return self._score(state, self._slices())
+    def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
+        """Each a job of its own."""
+        return self._score(source, self._individuals(indices, episodes))
 
-    def measure(self, state: State, indices: Any, episodes: int) -> Evaluation:
-        """Individuals ``[c]`` of this generation, each a job of its own."""
-        return self._score(state, [("measure", np.asarray([index]), episodes) for index in np.asarray(indices)])
-
-    def hear(self, generation: int, survivors: Survivors) -> None:
+    def hear(self, generation: int, recipe: Recipe) -> None:
         """Take note which children of a generation made the next parents: workers are told that alone."""
-        self.rows[generation] = Row.of(survivors)
-        self.rows.pop(generation - MEMORY, None)
+        self.recipes[generation] = jax.device_get(recipe)
+        self.recipes.pop(generation - MEMORY, None)
+
+    def node_seconds(self) -> float:
+        """Of nodes that had a worker."""
+        return self.tally.node_seconds
+
+    def parts(self, source: Source) -> list[Part]:
+        """Those of what each worker has."""
+        return self.evaluator.parts(source)
+
+    def __call__(self, source: Source) -> Evaluation:
+        """The scores ``[N + E]``, in one round."""
+        elites = self.algorithm.children + np.array(self.algorithm.rescored(source), np.int32)
+        return self._score(source, [*self._slices(), *self._individuals(elites, None)])
 
     def close(self) -> None:
         """Let all workers go."""
@@ -270,11 +118,14 @@ class Pool:
         if self.few is None:  # settled once, so that a worker compiles one program
             self.few = 4 * max(self.wanted or self._room(), 1)
         count = self.evaluator.slices(self.few)
-        return [("score_slice", number, count) for number in range(count)]
+        return [("children", number, count) for number in range(count)]
 
-    def _score(self, state: State, jobs: list[Job]) -> Evaluation:
+    def _individuals(self, indices: Any, episodes: int | None) -> list[Job]:
+        return [("individuals", np.asarray([index]), episodes) for index in np.asarray(indices)]
+
+    def _score(self, source: Source, jobs: list[Job]) -> Evaluation:
         """All of these jobs; their scores in this order."""
-        generation = self._turn_to(state)
+        generation = self._turn_to(source)
         self.round += 1
         waiting, done = deque(range(len(jobs))), dict[int, Scores]()
         while True:
@@ -287,35 +138,35 @@ class Pool:
                 ahead = AHEAD if len(waiting) > len(self.here) else 1
                 while waiting and len(hired.leases) < ahead:
                     number = waiting.popleft()
-                    hired.leases[self._send(hired, state, generation, jobs[number])] = self.round, number
+                    hired.leases[self._send(hired, source, generation, jobs[number])] = self.round, number
         self.tally.jobs += len(jobs)
         scores = join([done[number].evaluation() for number in range(len(jobs))])
         return scores._replace(metrics=dict(scores.metrics) | {"workers": np.int32(len(self.here))})
 
-    def _turn_to(self, state: State) -> int:
-        """Be ready to tell of this state; what was known of another run is forgotten."""
-        key = np.asarray(jax.random.key_data(state.key)).tobytes()
+    def _turn_to(self, source: Source) -> int:
+        """Be ready to tell of this source; what was known of another run is forgotten."""
+        key = np.asarray(jax.random.key_data(source.key)).tobytes()
         if key != self.key:
-            self.key, self.rows, self.parcel = key, {}, None
+            self.key, self.recipes, self.parcel = key, {}, None
             for hired in self.here:
                 hired.told = -1
-        return int(state.generation)
+        return int(source.generation)
 
-    def _send(self, hired: Hired, state: State, generation: int, job: Job) -> Any:
+    def _send(self, hired: Hired, source: Source, generation: int, job: Job) -> Any:
         """A reference to the scores of a job, which is on its way."""
         due = range(hired.told, generation)
-        parcel, rows = None, list[Row]()
-        if hired.told >= 0 and all(number in self.rows for number in due):
-            rows = [self.rows[number] for number in due]
-            self.tally.sent += sum(part.nbytes for row in rows for part in row if part is not None)
+        parcel, recipes = None, list[Recipe]()
+        if hired.told >= 0 and all(number in self.recipes for number in due):
+            recipes = [self.recipes[number] for number in due]
+            self.tally.sent += sum(part.nbytes for part in jax.tree.leaves(recipes))
         else:
             if self.parcel is None or self.parcel[0] != generation:
-                self.parcel = generation, ray().put(Parcel.of(state))
+                self.parcel = generation, ray().put(Parcel.of(source))
             parcel = self.parcel[1]
         hired.told = generation
-        return hired.actor.score.remote(generation, parcel, rows, job)
+        return hired.actor.score.remote(generation, parcel, recipes, job)
 
-    def _answers(self, waiting: deque[int]) -> list[tuple[int, "Scores"]]:
+    def _answers(self, waiting: deque[int]) -> list[tuple[int, Scores]]:
         """What workers have said; those who died are removed, and their jobs wait again."""
         library, found = ray(), list[tuple[int, Scores]]()
         everyone = [*self.coming, *self.here]
@@ -435,47 +286,6 @@ def _put(make: Make) -> Any:
 
 def _last_line(error: Any) -> str:
     return str(error).strip().splitlines()[-1].strip()
-
-
-def connect(address: str | None = None) -> None:
-    """Join the cluster at this address, or at ``RAY_ADDRESS``; where neither is given, start one on this machine.
-
-    That one listens on loopback alone.
-    """
-    address = address or os.environ.get("RAY_ADDRESS")
-    if not address:
-        os.environ.setdefault(LOOPBACK, "0")  # before Ray is imported
-    library = ray()
-    if library.is_initialized():
-        return
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
-    if not address:
-        with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # JAX, of processes that are forked
-            library.init("local", num_cpus=cores(), include_dashboard=False, _node_ip_address="127.0.0.1", **quiet)
-        return
-    listens = False
-    try:
-        listens = _knock(address)
-        library.init(address, **quiet)
-    except OSError as error:  # of which ConnectionError is one
-        nobody = (
-            f"no Ray cluster answers at {address}: start one with `ray start --head`, or unset RAY_ADDRESS to have one "
-            "on this machine."
-        )
-        closed = (
-            f"the Ray cluster at {address} lets nobody in from here: take the RAY_AUTH_MODE, the token and the version "
-            "of Ray that it was started with."
-        )
-        raise InputError(closed if listens else nobody) from error
-
-
-def _knock(address: str) -> bool:
-    """Does anybody listen at ``host:port``? Ray itself tries for minutes. Words like ``auto`` it looks up quickly."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdigit()):
-        return False
-    socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
-    return True
 
 
 def pool(

@@ -1,0 +1,138 @@
+"""How a recipe makes the next parents: a child built once more, kept weights, or weighted means of many children."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Individual, Place, Recipe, Source
+from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
+from jaxga.tree import expand, iota, take, where
+from jaxga.variation.projection import Projection, project
+
+CHUNK = 64  # children whose steps are held at once while they are averaged
+
+Offspring = Callable[[Source, Any, Any], Individual]  # (source, pair, member)
+ChildOf = Callable[[Source, Individual, Any, Any], Individual]  # (source, the parent of that pair, pair, member)
+PlaceOf = Callable[[Source, Any], Place]
+
+
+def next_parents(
+    offspring: Offspring,
+    child_of: ChildOf,
+    place: PlaceOf,
+    projection: Projection | None,
+    source: Source,
+    recipe: Recipe,
+) -> Individual:
+    """The parents ``[T]`` that a recipe makes."""
+    if recipe.step is None or source.founding:  # founders are not averaged: the mean of strangers solves nothing
+        return jax.vmap(partial(rebuild, offspring, place, source))(recipe.indices[:, 0])
+    if recipe.indices.shape[1] == 1:
+        one = partial(_step, offspring, place, projection, source)
+        return jax.vmap(one)(recipe.indices[:, 0], recipe.step[:, 0])
+    mean = partial(_average, child_of, place, projection, source)
+    return jax.lax.map(lambda row: mean(*row), (recipe.indices, recipe.share, recipe.step))
+
+
+def rebuild(offspring: Offspring, place: PlaceOf, source: Source, index: Any) -> Individual:
+    """Child ``index``, built once more and made dense; a parent that is kept is taken as it is."""
+    found = place(source, index)
+    child = offspring(source, found.pair, found.member)
+    child = child._replace(params=dense(child.params))
+    return where(found.kept, take(source.parents, jnp.maximum(found.slot, 0)), child)
+
+
+def _step(
+    offspring: Offspring, place: PlaceOf, projection: Projection | None, source: Source, index: Any, step: jax.Array
+) -> Individual:
+    """The parent of a child plus ``step`` times the way to it, with what the child inherits."""
+    child = rebuild(offspring, place, source, index)
+    parent = take(source.parents, jnp.maximum(place(source, index).slot, 0))
+
+    def leaf(old: jax.Array, new: jax.Array) -> jax.Array:
+        part = old + step.astype(old.dtype) * (new - old)
+        return jnp.where(step == 0, old, jnp.where(step == 1, new, part))
+
+    params = jax.tree.map(leaf, parent.params, child.params)
+    if projection is not None:
+        moved = project(projection, params, parent.params, source.generation)
+        params = where(step != 0, moved, params)
+    return child._replace(params=params)
+
+
+def _average(
+    child_of: ChildOf,
+    place: PlaceOf,
+    projection: Projection | None,
+    source: Source,
+    indices: jax.Array,
+    share: jax.Array,
+    step: jax.Array,
+) -> Individual:
+    """Weighted means of children ``[k]``: of their parents, plus of their steps, a chunk of children at a time.
+
+    What a strategy holds beside floats, such as a count, is that of the best child, the first index.
+
+    Low-rank children are never built: the sum of their steps is one matrix product, ``A diag(w) B``.
+    """
+    found = place(source, indices)
+    held = len(jax.tree.leaves(source.parents.params)[0])
+    # One parent is not batched, so that its matrices are not copied for every child.
+    alone = held == 1 == len(source.pairs)
+    size = min(CHUNK, len(indices))
+    chunks = jax.tree.map(
+        lambda values: jnp.pad(values, (0, -len(indices) % size)).reshape(-1, size),
+        (found, share, jnp.where(found.kept, 0, step)),
+    )
+
+    def steps_of(pair: Any, place: Place) -> Individual:
+        parent = take(source.parents, 0 if alone else place.slot)
+        child = child_of(source, parent, pair, place.member)
+        steps = map_low_rank(step_leaf, child.params, parent.params)
+        return Individual(steps, where(place.kept, parent.strategy, child.strategy))
+
+    def add(total: Individual, chunk: tuple[Any, jax.Array]) -> tuple[Individual, None]:
+        (places, shares, weights), first = chunk
+        steps = jax.vmap(steps_of, in_axes=(None if alone else 0, 0))(0 if alone else places.pair, places)
+        params = jax.tree.map(
+            lambda old, new: add_weighted(old, weights, new), total.params, _heard(weights, steps.params)
+        )
+        strategy = jax.tree.map(partial(_add_share, shares, first), total.strategy, steps.strategy)
+        return Individual(params, strategy), None
+
+    parents = source.parents.params
+    weights = jnp.zeros(held, share.dtype).at[found.slot].add(share)
+    zeros = jax.tree.map(lambda leaf: jnp.zeros_like(leaf[0]), parents)
+    base = (
+        take(parents, 0)
+        if held == 1
+        else jax.tree.map(lambda zero, leaf: add_weighted(zero, weights, leaf), zeros, parents)
+    )
+    strategy = jax.tree.map(
+        lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(source.parents.strategy, found.slot[0])
+    )
+    first = iota(len(chunks[1])) == 0  # the chunk with the best child, whom it begins with
+    total, _ = jax.lax.scan(add, Individual(base, strategy), (chunks, first))
+    if projection is None:
+        return total
+    projected = project(projection, total.params, base, source.generation)
+    return total._replace(params=where((step != 0).any(), projected, total.params))  # who does not move stays
+
+
+def _heard(weights: jax.Array, tree: Any) -> Any:
+    """Zeros for all that has no weight: it may be anything, NaN too."""
+    return jax.tree.map(lambda leaf: jnp.where(expand(weights != 0, leaf), leaf, jnp.zeros_like(leaf)), tree)
+
+
+def _is_float(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _add_share(shares: jax.Array, first: jax.Array, total: jax.Array, leaves: jax.Array) -> jax.Array:
+    """A mean of floats; of anything else that of the best child, which comes ``first``."""
+    if _is_float(total):
+        return add_weighted(total, shares, _heard(shares, leaves))
+    return where(first, leaves[0], total)

@@ -1,0 +1,80 @@
+"""What is logged of a generation."""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Evaluation, Individual, require
+from jaxga.tree import named_leaves
+
+RESERVED = {
+    *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
+    *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second", "lethal"),
+}  # names that every run logs
+INHERITED = {"step_size", "frequency"}  # what of a strategy is logged, as means over the parents
+NUMBERS = 16  # of one metric, at most
+
+
+def fitness_metrics(
+    evaluation: Evaluation, order: jax.Array, survivors: jax.Array, children: int, scored: int, some_lethal: bool
+) -> dict[str, jax.Array]:
+    """Of the fitness of the candidates ``[C]``; ``scored`` of them were scored in this generation.
+
+    ``survivors`` is the fitness of those who were chosen.
+    """
+    fitness = evaluation.fitness[:children]
+    lethal = jnp.isneginf(fitness) if some_lethal else jnp.zeros(fitness.shape, bool)
+    valid = ~jnp.isnan(fitness) & ~lethal
+    dead = jnp.sum(lethal).astype(jnp.int32)
+    metrics = {
+        "fitness": evaluation.fitness[order[0]],
+        "mean_fitness": jnp.mean(fitness, where=valid),
+        "std_fitness": jnp.std(fitness, where=valid),
+        "survivors_mean_fitness": jnp.nanmean(survivors),
+        "nan": jnp.sum(jnp.isnan(fitness)).astype(jnp.int32),
+        "evaluations": jnp.int32(scored) - dead,
+    }
+    return metrics | ({"lethal": dead} if some_lethal else {})
+
+
+def metrics_of_best(metrics: Any, order: jax.Array, children: int) -> dict[str, jax.Array]:
+    """What was measured of the best candidate of whom something was measured in this generation.
+
+    Children are the first candidates, elites that were scored again follow; one that kept its score was not measured. A
+    metric of several numbers gets a column for each of them: ``name_0``, ``name_1``, ...
+    """
+    found: dict[str, jax.Array] = {}
+    for name, values in dict(metrics or {}).items():
+        best = values[order[jnp.argmax(_measured(values, order, children))]] if values.ndim else values
+        if best.size > NUMBERS:
+            warnings.warn(
+                f"the metric {name!r} has shape {best.shape}, and is not logged: more than {NUMBERS} numbers.",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+        elif best.ndim:
+            found |= {f"{name}_{number}": value for number, value in enumerate(best.reshape(-1))}
+        else:
+            found[name] = best
+    clash = sorted(RESERVED & set(found))
+    require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
+    return found
+
+
+def _measured(values: jax.Array, order: jax.Array, children: int) -> jax.Array:
+    """Of whom, in this order, was a metric measured? ``[C]``"""
+    born = order < children
+    if len(values) == children or not jnp.issubdtype(values.dtype, jnp.floating):
+        return born | (order < len(values))
+    return born | ~jnp.isnan(values).reshape(len(values), -1).any(axis=1)[order]
+
+
+def inherited(parents: Individual, known: bool) -> dict[str, jax.Array]:
+    """What parents inherited: the mean of each step size. NaN where it is not known, before founders are chosen."""
+    leaves = named_leaves(parents.strategy).items()
+    return {
+        name: jnp.mean(leaf) if known else jnp.full((), jnp.nan, jnp.result_type(leaf, jnp.float32))
+        for name, leaf in leaves
+        if leaf.size and INHERITED & set(name.split("/"))
+    }

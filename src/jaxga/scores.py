@@ -1,0 +1,104 @@
+"""Scores of those who are held: of the children and elites that compete, and of the next parents."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Evaluation, Recipe, Scored, State
+from jaxga.selection.choices import ranking
+from jaxga.tree import iota, take
+
+
+def unknown_scores(like: Evaluation, parents: int) -> Evaluation:
+    """Scores ``[T]`` of parents that nobody has scored, with the metrics of ``like``, scores of a generation."""
+    with jax.debug_nans(False):  # this NaN is meant
+        metrics = {name: _nothing(leaf, parents) for name, leaf in dict(like.metrics or {}).items() if leaf.ndim}
+        return Evaluation(jnp.full(parents, jnp.nan, jnp.float32), jnp.zeros(parents, jnp.float32), metrics)
+
+
+def of_parents(state: State, evaluation: Evaluation, children: int, rescored: Sequence[int]) -> Evaluation:
+    """The scores ``[T]`` of those who are held, the new ones of those who were scored again behind the children.
+
+    It has the metrics of this evaluation: one that was not measured before is NaN.
+    """
+    parents, slots = len(state.scores.fitness), jnp.array(rescored, jnp.int32)
+    before = dict(state.scores.metrics or {})
+
+    def put(old: Any, new: Any) -> jax.Array:
+        return old.at[slots].set(new[children:].astype(old.dtype)) if rescored else old
+
+    with jax.debug_nans(False):
+        metrics = {
+            name: put(before.get(name, _nothing(leaf, parents)), leaf)
+            for name, leaf in dict(evaluation.metrics or {}).items()
+            if leaf.ndim
+        }
+    fitness, tiebreak = (
+        put(getattr(state.scores, part), getattr(evaluation, part)) for part in ("fitness", "tiebreak")
+    )
+    return Evaluation(fitness, tiebreak, metrics)
+
+
+def candidates(key: jax.Array, state: State, born: Evaluation, parents: Evaluation, elites: Sequence[int]) -> Scored:
+    """The children ``[N]`` and the elites ``[E]`` that compete with them, ranked."""
+    children, slots = len(born.fitness), jnp.array(elites, jnp.int32)
+    everyone = join(born, take(parents, slots)) if elites else born
+    return Scored(
+        evaluation=everyone,
+        index=jnp.concatenate([iota(children), children + slots]),
+        slot=jnp.concatenate([jnp.repeat(state.pairs[:, 0], children // len(state.pairs)), slots]),
+        order=ranking(key, everyone),
+        parents=parents,
+        generation=state.generation,
+    )
+
+
+def of_recipe(recipe: Recipe, everyone: Evaluation, founding: bool) -> Evaluation:
+    """The scores ``[T]`` of the parents that a recipe makes, of those ``[N + T]`` of children and parents.
+
+    NaN of those whom nobody scored: means of several children, and weights that were kept with another strategy.
+    """
+    single = recipe.indices.shape[1] == 1
+    if recipe.step is None or (founding and single):
+        known = jnp.ones(len(recipe.indices), bool)
+    else:
+        known = (recipe.step[:, 0] == 1) & single
+    metrics = {name: leaf for name, leaf in dict(everyone.metrics or {}).items() if leaf.ndim}
+    found = take(everyone._replace(metrics=metrics), recipe.indices[:, 0])
+
+    def of(leaf: jax.Array) -> jax.Array:
+        return jnp.where(known.reshape(-1, *(1,) * (leaf.ndim - 1)), leaf, jnp.nan)
+
+    return Evaluation(of(found.fitness), jnp.where(known, found.tiebreak, 0), jax.tree.map(of, found.metrics))
+
+
+def join(children: Evaluation, parents: Evaluation) -> Evaluation:
+    """Scores of children ``[N]`` and parents ``[T]`` as one ``[N + T]``; metrics as floats, so that NaN may be one.
+
+    What is one number for all children stays as it is.
+    """
+    metrics = {
+        name: _both(leaf, parents.metrics[name]) if leaf.ndim else leaf
+        for name, leaf in dict(children.metrics or {}).items()
+    }
+    return Evaluation(
+        jnp.concatenate([children.fitness, parents.fitness]),
+        jnp.concatenate([children.tiebreak, parents.tiebreak]),
+        metrics,
+    )
+
+
+def of_children(evaluation: Evaluation, children: int) -> Evaluation:
+    """The first ``[N]`` scores."""
+    return jax.tree.map(lambda leaf: leaf[:children] if leaf.ndim else leaf, evaluation)
+
+
+def _both(children: jax.Array, parents: jax.Array) -> jax.Array:
+    return jnp.concatenate([children.astype(parents.dtype), parents])
+
+
+def _nothing(leaf: Any, parents: int) -> jax.Array:
+    dtype = leaf.dtype if jnp.issubdtype(leaf.dtype, jnp.floating) else jnp.float32
+    return jnp.full((parents, *leaf.shape[1:]), jnp.nan, dtype)

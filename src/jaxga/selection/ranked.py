@@ -1,0 +1,116 @@
+"""Selections by rank: all candidates compete with each other, and the survivors stand in order of their fitness."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import (
+    Choice,
+    Evaluation,
+    Key,
+    Recipe,
+    Scored,
+    Selection,
+    name_of,
+    require,
+)
+from jaxga.measures import metrics_of_best
+from jaxga.selection.choices import truncation
+from jaxga.variation.crossover import Recombination
+
+Champion = Callable[[Evaluation], jax.Array]  # Evaluation [C] -> position
+
+
+def ranked(
+    choice: Choice = truncation,
+    *,
+    elites: int = 0,
+    reevaluate: bool = False,
+    champion: Champion | None = None,
+    recombination: Recombination | None = None,
+) -> Selection:
+    """The survivors of a choice, best first. It is what `jaxga.ga` makes of its arguments.
+
+    Args:
+      choice: ``(key, evaluation [C], num) -> positions [num]``. Ties of the evaluation that it sees are broken:
+        ``tiebreak`` holds the places of the candidates in the ranking.
+      elites: so many of the best parents compete with the children, and as many of the best of all always survive.
+      reevaluate: score elites again every generation, or keep their old score.
+      champion: who is put first whatever its fitness, and so survives.
+      recombination: average several children into each next parent, see `jaxga.variation.average`.
+
+    >>> scored = jaxga.selection.ranked(truncation, elites=1)
+    >>> scored.elites
+    (0,)
+    """
+    averaged = recombination.size if recombination else 1
+    safe = max(elites, int(champion is not None))
+
+    def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        parents, order = len(scored.parents.fitness), scored.order
+        if champion is not None:
+            order = led_by(jnp.asarray(champion(scored.evaluation), jnp.int32), order)
+        place = jnp.argsort(order).astype(jnp.int32)
+        chosen = jnp.concatenate([order[:safe], _others(choice, key, scored, place, safe, parents * averaged - safe)])
+        chosen = chosen[jnp.argsort(place[chosen])]  # best first
+        positions = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
+        known = (positions >= 0) & (positions < len(order))
+        indices = jnp.where(known, scored.index[positions], -1)
+        measured = {} if champion is None else metrics_of_best(scored.evaluation.metrics, order, len(order) - elites)
+        if recombination is None:
+            return Recipe(indices), remembered, measured
+        weights = jax.vmap(partial(_weights, recombination))(scored.evaluation.fitness[positions])
+        return Recipe(indices, *weights), remembered, measured
+
+    return Selection(lambda *_: (), apply, tuple(range(elites)), reevaluate)
+
+
+def as_selection(selection: Any, **options: Any) -> Selection:
+    """A selection as it is; one by rank of a choice."""
+    if not isinstance(selection, Selection):
+        return ranked(selection, **options)
+    void = [name for name, value in options.items() if value]
+    require(not void, f"{' and '.join(void)} would have no effect: the selection decides it, so say it there.")
+    return selection
+
+
+def led_by(first: jax.Array, order: jax.Array) -> jax.Array:
+    """The same order, with one position put first."""
+    return order[jnp.argsort(order != first, stable=True)]
+
+
+def _others(choice: Choice, key: Key, scored: Scored, place: jax.Array, safe: int, num: int) -> jax.Array:
+    """The survivors beside the ``safe`` best, who are out of the draw."""
+    if not num:
+        return place[:0]
+    evaluation, out = scored.evaluation, place < safe
+    # A mask, not a scatter: XLA (0.10.2) scatters wrongly into a vector whose shards are uneven.
+    fitness = jnp.where(out, jnp.nan, evaluation.fitness)
+    tiebreak = jnp.where(out, -jnp.inf, -place.astype(jnp.float32))
+    key_choice = jax.random.split(key)[1]
+    chosen = choice(key_choice, evaluation._replace(fitness=fitness, tiebreak=tiebreak), num)
+    found = getattr(chosen, "shape", None), getattr(chosen, "dtype", type(chosen).__name__)
+    require(
+        found[0] == (num,) and jnp.issubdtype(found[1], jnp.integer),
+        f"selection {name_of(choice)} returned {found[1]} of shape {found[0]}, and integers of shape {(num,)} "
+        "were due: the positions of the survivors.",
+    )
+    return jnp.asarray(chosen, jnp.int32)
+
+
+def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Share and step ``[k]`` of children with this fitness: those without one, or lethal ones, get nothing.
+
+    Where no child has a fitness the parents' mean stays where it is.
+    """
+    valid = fitness > -jnp.inf  # and no NaN
+    known = jnp.where(valid, fitness, jnp.min(fitness, where=valid, initial=jnp.inf))
+    weights = recombination.weights(jnp.where(valid.any(), known, 0))
+    kept = jnp.where(valid, weights, 0)
+    total = jnp.sum(jnp.abs(kept))
+    part = jnp.sum(jnp.abs(weights)) / jnp.where(total > 0, total, 1)
+    share = jnp.where(total > 0, jnp.abs(kept) / jnp.where(total > 0, total, 1), 1 / fitness.size)
+    return share, kept * part * recombination.scale

@@ -1,0 +1,36 @@
+"""Selections made of selections: what they change of a recipe."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Key, Recipe, Scored, Selection, require_whole
+
+
+def warming_up(selection: Selection, generations: int) -> Selection:
+    """For so many generations survivors pass on their strategy, such as step sizes, with their parent's weights."""
+    require_whole(0, generations=generations)
+
+    def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        recipe, remembered, metrics = selection.apply(key, scored, remembered)
+        one = jnp.ones(recipe.indices.shape, jnp.float32)
+        step = jnp.where(scored.generation < generations, 0, one if recipe.step is None else recipe.step)
+        return recipe._replace(share=one if recipe.share is None else recipe.share, step=step), remembered, metrics
+
+    return selection._replace(apply=apply)
+
+
+def sparing(selection: Selection) -> Selection:
+    """No lethal child (of fitness minus infinity) is held: its parent stays in its place."""
+
+    def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        recipe, remembered, metrics = selection.apply(key, scored, remembered)
+        children = len(scored.index) - len(selection.elites)
+        born = (recipe.indices >= 0) & (recipe.indices < children)
+        child = jnp.where(born, recipe.indices, 0)
+        lethal = born & jnp.isneginf(scored.evaluation.fitness[child])
+        indices = jnp.where(lethal, children + scored.slot[child], recipe.indices)
+        return recipe._replace(indices=indices), remembered, metrics
+
+    return selection._replace(apply=apply)
