@@ -26,6 +26,7 @@ from jaxga.base import (
     Info,
     Key,
     Params,
+    Source,
     State,
     Task,
     Verdict,
@@ -136,9 +137,21 @@ class Program(NamedTuple):
     validate: Callable[[Params], Evaluation] | None = None
     validate_every: int = 1
 
+    @property
+    def score(self) -> Callable[[Source], Evaluation]:
+        """The evaluator, traced once for whatever asks it; one on the host is called as it is."""
+        if self.evaluator.on_host:
+            return self.evaluator
+        return self.algorithm.remembered(("score", self.evaluator), lambda: jax.jit(self.evaluator, inline=True))
+
+    def like(self) -> Evaluation:
+        """Shapes of the scores of a generation."""
+        source = shape_of_source(self.algorithm)
+        return self.evaluator.like(source) if self.evaluator.on_host else jax.eval_shape(self.score, source)
+
     def begin(self, root: Key) -> State:
         """The first state of a run."""
-        return self.algorithm.init(root, self.evaluator.like(shape_of_source(self.algorithm)))
+        return self.algorithm.init(root, self.like())
 
     def shape_of_state(self) -> State:
         """Shapes and node types of a state whose children come from parents."""
@@ -156,7 +169,7 @@ def generation(program: Program, state: State, number: Any) -> tuple[State, Info
     ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
     not due is then left out, instead of being computed and thrown away.
     """
-    return settle(program, state, program.evaluator(state.source), number)
+    return settle(program, state, program.score(state.source), number)
 
 
 def settle(program: Program, state: State, evaluation: Evaluation, number: Any) -> tuple[State, Info, jax.Array]:
@@ -186,7 +199,7 @@ def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[s
 
 def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
     """Generation 0 of founders that are drawn afresh."""
-    return _one(program, state, program.evaluator(state.source))
+    return _one(program, state, program.score(state.source))
 
 
 def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State, Info, jax.Array]:
@@ -196,7 +209,8 @@ def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State,
 
 def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
     """Up to ``limit`` generations in one program; its result does not depend on where blocks begin and end."""
-    _, info, _ = jax.eval_shape(partial(generation, program), state, state.generation)
+    step = jax.jit(partial(generation, program), inline=True)  # traced once, for its shapes and for the loop
+    _, info, _ = jax.eval_shape(step, state, state.generation)
     infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
 
     def going(carry: Any) -> jax.Array:
@@ -205,7 +219,7 @@ def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info
 
     def body(carry: Any) -> Any:
         state, infos, count, _, _ = carry
-        state, info, verdict = generation(program, state, state.generation)
+        state, info, verdict = step(state, state.generation)
         infos = jax.tree.map(lambda all, one: all.at[count].set(one), infos, info)
         count = count + (verdict == Verdict.FINE).astype(jnp.int32)
         return state, infos, count, verdict, program.stop(state, info.metrics)

@@ -42,9 +42,14 @@ def ranked(
       champion: who is put first whatever its fitness, and so survives.
       recombination: average several children into each next parent, see `jaxga.variation.average`.
 
-    >>> scored = jaxga.selection.ranked(truncation, elites=1)
-    >>> scored.elites
-    (0,)
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> algorithm = jaxga.ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8,
+    ...                      selection=ranked(elites=1))
+    >>> state, info = algorithm.update(algorithm.init(jax.random.key(0)), Evaluation(jnp.arange(8.0)))
+    >>> state, info = algorithm.update(state, Evaluation(jnp.full(8, 6.5)))
+    >>> int(info.recipe.indices[0, 0])  # the elite, in slot 0
+    8
     """
     averaged = recombination.size if recombination else 1
     safe = max(elites, int(champion is not None))
