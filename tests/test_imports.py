@@ -1,6 +1,8 @@
 """Lower rooms never import higher ones, and heavy libraries are imported in the one file that uses them."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
@@ -59,3 +61,10 @@ def test_heavy_libraries_have_one_place():
         for module in imports(path):
             place = HEAVY.get(module.split(".")[0])
             assert place is None or str(path.relative_to(SOURCE)).startswith(place), f"{path.name} imports {module}"
+
+
+def test_a_library_is_imported_when_it_is_first_used():
+    heavy = ["orbax", "matplotlib", "tyro", "rich", "tensorboardX", "scipy", "flax", "optax", "PIL", "ray", "envpool"]
+    code = f"import jaxga, sys; print([name for name in {heavy} if name in sys.modules], jaxga.nn.MLP, jaxga.tasks.mix)"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.startswith("[] <class 'jaxga.nn.MLP'>")

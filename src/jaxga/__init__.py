@@ -1,21 +1,8 @@
 """Neuroevolution on JAX: whole populations of networks as a batch, from a notebook to a cluster."""
 
-from jaxga import (
-    analysis,
-    backend,
-    baselines,
-    checkpoint,
-    data,
-    distributed,
-    memory,
-    nn,
-    pedigree,
-    report,
-    selection,
-    stop,
-    tasks,
-    variation,
-)
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, population, random_founders, trained_founders, uniform_mate
 from jaxga.base import (
@@ -57,6 +44,24 @@ from jaxga.many import Runs, join_runs, load_runs, run_many, run_seeds
 from jaxga.planning import Plan, best_chunk, plan
 from jaxga.run import Ended, Result, run
 from jaxga.signals import Interrupted
+
+if TYPE_CHECKING:  # imported when they are first used: see `__getattr__`
+    from jaxga import (
+        analysis,
+        backend,
+        baselines,
+        checkpoint,
+        data,
+        distributed,
+        memory,
+        nn,
+        pedigree,
+        report,
+        selection,
+        stop,
+        tasks,
+        variation,
+    )
 
 __all__ = [
     "PLAYED",
@@ -125,3 +130,14 @@ __all__ = [
     "variation",
     "vmapped",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """A part of the library, such as ``jaxga.tasks``, is imported when it is first used."""
+    if name in __all__:
+        return importlib.import_module(f"jaxga.{name}")
+    raise AttributeError(f"module 'jaxga' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -11,18 +11,20 @@ import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import orbax.checkpoint as ocp
 
 from jaxga.algorithm import everybody
 from jaxga.base import THREEFRY, Best, Evaluation, Individual, InputError, Recipe, Source, State, require
 from jaxga.distributed import from_first
 from jaxga.pedigree import Start
 from jaxga.tree import in_one, in_order, in_parts, named_leaves, numbered
+
+if TYPE_CHECKING:
+    from orbax.checkpoint import CheckpointManager
 
 KEEP = 2
 _METRICS = "scores/metrics/"
@@ -52,7 +54,9 @@ class Checkpoint(NamedTuple):
     start: Start | None = None  # of a run that went on from the state of another one
 
 
-def _manager(directory: Path) -> ocp.CheckpointManager:
+def _manager(directory: Path) -> "CheckpointManager":
+    import orbax.checkpoint as ocp
+
     alone = ocp.options.MultiprocessingOptions(primary_host=0, active_processes={0}, barrier_sync_key_prefix="jaxga")
     options = ocp.CheckpointManagerOptions(
         max_to_keep=KEEP, enable_async_checkpointing=False, multiprocessing_options=alone, create=False
@@ -63,6 +67,8 @@ def _manager(directory: Path) -> ocp.CheckpointManager:
 
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
+    import orbax.checkpoint as ocp
+
     step = int(checkpoint.state.generation)
     state = jax.tree.map(np.asarray, _with_key(jax.random.key_data, checkpoint.state))._asdict()
     state["source"] = {name: getattr(state["source"], name) for name in ("key", "generation", "parents", "pairs")}
@@ -94,6 +100,8 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
     Raises:
       InputError: where there is none, where it is damaged, or where it is not like ``like``. Nothing is deleted.
     """
+    import orbax.checkpoint as ocp
+
     directory = Path(directory)
     step = latest(directory)
     require(step is not None, f"{directory} holds no complete checkpoint: start the run without --resume.")

@@ -11,12 +11,14 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from jaxga.base import InputError, require
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
 MNIST_MD5 = {  # of the uncompressed bytes, so that any gzip of them will do
@@ -129,6 +131,8 @@ def download(mirrors: Sequence[str], md5: dict[str, str], folder: Path) -> None:
     if not missing:
         return
     folder.mkdir(parents=True, exist_ok=True)
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
     columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
     with Progress(*columns) as progress:
         for name in missing:
@@ -137,7 +141,7 @@ def download(mirrors: Sequence[str], md5: dict[str, str], folder: Path) -> None:
             _accept(part, md5[name])
 
 
-def _fetch(addresses: Sequence[str], part: Path, progress: Progress) -> None:
+def _fetch(addresses: Sequence[str], part: Path, progress: "Progress") -> None:
     """Append what ``part`` lacks, from the first address that answers."""
     reasons = []
     for address in addresses:

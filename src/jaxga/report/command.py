@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import tyro
 
 from jaxga import distributed
 from jaxga.base import InputError, require
@@ -70,6 +69,8 @@ def _how_to_go_on(directory: Path | None) -> str:
 
 def _parsed(arguments: type[Any], argv: list[str], **default: Any) -> Any:
     """What the command line says; where it cannot be read, tyro's box of text as one sentence."""
+    import tyro
+
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from filelock import FileLock, Timeout
-from tensorboardX import SummaryWriter
 
 from jaxga._version import __version__
 from jaxga.base import InputError, require
@@ -164,6 +162,8 @@ class RunDirectory:
         Raises:
           InputError: where one does.
         """
+        from filelock import FileLock, Timeout
+
         lock = FileLock(self.path / ".lock")
 
         def take() -> bytes:
@@ -225,6 +225,8 @@ class RunDirectory:
             temporary.write_text("".join(line + "\n" for line in kept))
             temporary.replace(file)
         self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 (closed by close)
+        from tensorboardX import SummaryWriter
+
         self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=generation)
 
     def write(self, records: Sequence[Record]) -> None:

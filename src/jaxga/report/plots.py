@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 class Curve(NamedTuple):
@@ -30,8 +31,10 @@ class Histogram(NamedTuple):
 MANY = 5  # curves whose legend would hide them
 
 
-def draw_curves(axes: Axes, curves: Sequence[Curve | Histogram], legend: bool = True) -> None:
+def draw_curves(axes: "Axes", curves: Sequence[Curve | Histogram], legend: bool = True) -> None:
     """Median lines, the band is the range of all runs; histograms as densities."""
+    import matplotlib
+
     for number, curve in enumerate(curves):
         color = matplotlib.color_sequences["tab10"][number % 10]
         if isinstance(curve, Histogram):
@@ -52,11 +55,13 @@ def plot_curves(
     panels: Sequence[tuple[dict[str, Any], Sequence[Curve | Histogram]]],
     path: str | Path | None = None,
     title: str = "",
-) -> Figure:
+) -> "Figure":
     """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves.
 
     Where all panels show the same many curves, one legend stands beside them.
     """
+    from matplotlib.figure import Figure
+
     labels = [[curve.label for curve in curves] for _, curves in panels]
     beside = len(labels[0]) >= MANY and all(names == labels[0] for names in labels)
     figure = Figure(figsize=(5.2 * len(panels) + 2 * beside, 3.8), layout="constrained")

@@ -3,11 +3,11 @@
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+    from rich.progress import ProgressColumn
 
 LINE_SECONDS = 10.0  # between plain lines
 
@@ -32,9 +32,11 @@ class Progress(Silence):
     """Best fitness, evaluations a second and time left: a bar, or without a terminal a line every ten seconds."""
 
     def __init__(self, label: str = ""):
+        from rich.console import Console
+
         self.label = label
         self.console = Console(stderr=True)
-        self.bar: RichProgress | None = None
+        self.bar: Bar | None = None
         self.task: Any = None
         self.generations = 0
         self.last_line = 0.0
@@ -42,18 +44,22 @@ class Progress(Silence):
 
     def start(self, generation: int, generations: int) -> None:
         """Show the bar; without a terminal nothing yet."""
+        from rich.progress import Progress as Bar
+
         self.generations = generations
         self.last_line = time.monotonic()
         if not self.console.is_terminal:
             return
-        self.bar = RichProgress(*self.columns(), console=self.console)
+        self.bar = Bar(*self.columns(), console=self.console)
         self.task = self.bar.add_task(
             self.label or "evolving", total=generations, completed=generation, status="compiling"
         )
         self.bar.start()
 
-    def columns(self) -> list[ProgressColumn]:
+    def columns(self) -> "list[ProgressColumn]":
         """What the bar is made of."""
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+
         status, left = TextColumn("{task.fields[status]}"), TimeRemainingColumn()
         return [TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), status, left]
 

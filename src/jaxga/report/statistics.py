@@ -3,7 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-import scipy
 
 
 class Interval(NamedTuple):
@@ -25,6 +24,8 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
     >>> round(mean, 2), round(low, 2), round(high, 2)
     (2.0, -0.48, 4.48)
     """
+    import scipy
+
     values = np.asarray(values, float)
     mean, error = values.mean(), scipy.stats.sem(values) if len(values) > 1 else np.inf
     reach = error * scipy.stats.t.ppf((1 + confidence) / 2, max(len(values) - 1, 1))
@@ -39,6 +40,8 @@ def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0)
     >>> print(median_interval(np.array([1.0, 2.0, 3.0])))
     2 [1, 3] (n=3)
     """
+    import scipy
+
     values = np.asarray(values, float)
     median = np.median(values, axis=0)
     if len(values) < 5:

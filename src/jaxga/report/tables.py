@@ -2,27 +2,33 @@
 
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str = "") -> None:
     """Print dicts as rows; columns are the keys of the first, numbers stand right."""
+    from rich.console import Console
+
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(_table(rows, title))
 
 
 def text_table(rows: Sequence[dict[str, Any]]) -> str:
     """The same as text, as wide as it has to be."""
+    from rich.console import Console
+
     console = Console(file=io.StringIO(), width=1000)
     with console.capture() as captured:
         console.print(_table(rows, "", box=None))
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def _table(rows: Sequence[dict[str, Any]], title: str, **options: Any) -> Table:
+def _table(rows: Sequence[dict[str, Any]], title: str, **options: Any) -> "Table":
+    from rich.table import Table
+
     table = Table(title=title or None, title_justify="left", **options)
     for name in rows[0]:
         table.add_column(name, justify="left" if isinstance(rows[0][name], str) else "right", no_wrap=True)

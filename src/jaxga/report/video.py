@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 
 def write_gif(screens: np.ndarray, path: str | Path, per_second: float = 15.0, seconds: float = 60.0) -> Path:
@@ -13,6 +12,8 @@ def write_gif(screens: np.ndarray, path: str | Path, per_second: float = 15.0, s
     >>> write_gif(np.zeros((4, 8, 8, 3), np.uint8), Path(tempfile.mkdtemp()) / "black.gif").name
     'black.gif'
     """
+    from PIL import Image
+
     kept = screens[: int(per_second * seconds) : 2]
     first, *others = (Image.fromarray(screen) for screen in kept)
     first.save(path, save_all=True, append_images=others, duration=round(2000 / per_second), loop=0)
