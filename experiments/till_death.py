@@ -112,7 +112,7 @@ def mutation(args: Args) -> jaxga.Variation:
     """How one head changes, or several."""
     step = variation.absolute(args.sigma)
     if args.rates != "fixed":
-        per = variation.unit if args.rates == "head" else variation.parameter
+        per = variation.per.unit if args.rates == "head" else variation.per.parameter
         step = variation.log_normal(step, args.tau, per)
     gene = partial(memory.gene, heads=args.genes)
     kinds = {

@@ -222,13 +222,13 @@ def test_step_sizes_are_those_of_the_head():
     moved = touched(children(memory.gene(memory.walk, sizes), 40))[0].any(axis=0)
     assert moved.tolist() == [False, True, True, True, True]  # that of head 0 is 0
 
-    one = memory.gene(memory.walk, v.log_normal(v.absolute(1.0), 0.5, per=v.unit))
+    one = memory.gene(memory.walk, v.log_normal(v.absolute(1.0), 0.5, per=v.per.unit))
     sizes = head(mutated(one).strategy["step"]["step_size"])
     assert sizes[0].shape == (HEADS,)
     chex.assert_trees_all_equal(*sizes)  # a prototype and its label share it
     assert len(set(sizes[0].tolist())) == HEADS
 
-    every = memory.gene(memory.walk, v.log_normal(v.absolute(1.0), 0.5, per=v.parameter))
+    every = memory.gene(memory.walk, v.log_normal(v.absolute(1.0), 0.5, per=v.per.parameter))
     assert touched(children(every, 3))[0].sum() == 3
 
 
@@ -312,7 +312,7 @@ def test_usage_norm_and_rate_of_every_head():
         jnp.zeros((CLASSES, HEADS)),
     )
     params = {"params": {"memory": prototypes, "label": labels}}
-    change = memory.gene(memory.walk, v.log_normal(v.absolute(0.5), 1.0, per=v.unit))
+    change = memory.gene(memory.walk, v.log_normal(v.absolute(0.5), 1.0, per=v.per.unit))
     found = memory.statistics(network(), Individual(params, change.init(params)), jnp.eye(DIMENSION)[:2])
     assert {name: row.tolist() for name, row in found.items()} == {
         "usage": [1, 1, 0, 0, 0], "norm": [1, 2, 0, 1, 1], "rate": [0.5] * 5,

@@ -20,7 +20,7 @@ GENES = {
     "free": memory.gene(memory.replace, choose=memory.free_head),
     "used": memory.gene(memory.erase, choose=memory.used_head, heads=2),
     "plastic": memory.gene(memory.of_label(memory.replace), choose=memory.plastic(0.1)),
-    "per head": memory.gene(memory.of_prototype(memory.turn), v.log_normal(v.absolute(0.1), per=v.unit)),
+    "per head": memory.gene(memory.of_prototype(memory.turn), v.log_normal(v.absolute(0.1), per=v.per.unit)),
     "typed": memory.typed(evolve=0.1),
     "mixed": memory.mixed(heads=2),
 }

@@ -47,7 +47,7 @@ def test_a_step_size_needs_a_unit(function):
     ("make", "who"),
     [
         (lambda: v.scheduled(0.1, lambda _: 1.0), "scheduled"),
-        (lambda: v.adaptive(0.1, lambda _, shape: jnp.zeros(shape), v.leaf), "adaptive"),
+        (lambda: v.adaptive(0.1, lambda _, shape: jnp.zeros(shape), v.per.leaf), "adaptive"),
         (lambda: v.additive(jax.random.cauchy, 0.1), "additive"),
         (lambda: v.scaled(0.1, lambda *arguments: arguments[1]), "scaled"),
         (lambda: memory.gene(memory.walk, 0.1), "gene"),
@@ -74,7 +74,7 @@ def mutate(key, params):
             lambda: v.masked(lambda path: path[-1] == "bias", G),
             r"masked got the function <lambda> at test_refusals.py:\d+",
         ),
-        (lambda: v.one_at_a_time(A, v.leaf), "^one_at_a_time got a StepSize"),
+        (lambda: v.one_at_a_time(A, v.per.leaf), "^one_at_a_time got a StepSize"),
         (lambda: v.with_probability(G, 0.5), "^with_probability got 0.5 where"),
         (lambda: v.mixture([(1.0, A)]), "^mixture got a StepSize where"),
         (lambda: v.mixture([G, G]), r"mixture got a Variation as a part: give it \(weight, variation\) pairs"),
@@ -197,7 +197,7 @@ BIAS = r"returned leaf 'layer/bias' as float32\[3\], and float32\[2\] was due"
         ),
         (lambda: v.gaussian(v.fixed(lambda _: jnp.ones(()))), r"^step size .* returned a tree \*, and .* was due"),
         (
-            lambda: v.gaussian(v.adaptive(A, lambda *_: jnp.zeros(5), v.leaf)),
+            lambda: v.gaussian(v.adaptive(A, lambda *_: jnp.zeros(5), v.per.leaf)),
             r"^log_factor <lambda> at .* returned shape \(5,\), and \(\), which it got, was due",
         ),
         (
@@ -217,7 +217,7 @@ BIAS = r"returned leaf 'layer/bias' as float32\[3\], and float32\[2\] was due"
             r"^outputs <lambda> .* returned shape \(2,\)",
         ),
         (
-            lambda: v.rotation(v.log_normal(A, per=v.parameter)),
+            lambda: v.rotation(v.log_normal(A, per=v.per.parameter)),
             "rotation takes one angle a leaf, not one a weight: use per=leaf",
         ),
     ],
@@ -349,3 +349,10 @@ def test_a_cosine_of_one_harms_nobody():
 def test_arrays_without_numbers_have_no_distribution():
     values = np.random.default_rng(0).normal(size=100)
     assert list(analysis.fit_distributions({"w": values, "none": np.zeros((0, 5))})) == ["w"]
+
+
+def test_groups_by_their_old_names_still_work_and_say_the_new_one():
+    with pytest.warns(DeprecationWarning, match=r"jaxga.variation.leaf is jaxga.variation.per.leaf now"):
+        assert v.leaf is v.per.leaf
+    with pytest.raises(AttributeError, match="has no attribute 'leave'"):
+        v.leave  # noqa: B018

@@ -87,7 +87,7 @@ def test_self_adaptation_settles_near_the_best_step_size_of_the_sphere():
     best, task = best_size_on_the_sphere(n, children), bowl(np.ones(n))
     assert abs(best / analysis.expected_top(children) - 1) < 0.15  # in many dimensions it is c(1, children)
     for first in (0.001, 5.0):
-        change = v.gaussian(v.multiplicative(v.absolute(first), up=1.3, per=v.individual))
+        change = v.gaussian(v.multiplicative(v.absolute(first), up=1.3, per=v.per.individual))
         algorithm = jaxga.ga(task.init, change, parents=1, children=children)
         history = jaxga.run(algorithm, task, generations=300).history
         distance = np.sqrt(-history["fitness"])
@@ -103,7 +103,7 @@ def test_rates_grow_where_weights_count_and_drift_where_inputs_are_dead():
     """
     inputs = jnp.where(jnp.arange(100) < 10, 1.0, 0.0)
     task = jaxga.Task(lambda _: jnp.zeros(100), lambda _, w: jaxga.Evaluation(-((jnp.vdot(w, inputs) - 1e6) ** 2)))
-    change = v.gaussian(v.log_normal(v.absolute(0.01), tau=0.2, per=v.parameter))
+    change = v.gaussian(v.log_normal(v.absolute(0.01), tau=0.2, per=v.per.parameter))
     algorithm = jaxga.ga(task.init, change, parents=1, children=64)
     best = jaxga.run(algorithm, task, generations=100).best
     logs = np.log(np.asarray(best.strategy["step_size"]) / 0.01)
@@ -116,7 +116,7 @@ def test_rates_grow_where_weights_count_and_drift_where_inputs_are_dead():
 
 def test_the_warm_up_moves_step_sizes_and_no_weights():
     task = bowl(np.ones(5))
-    change = v.gaussian(v.multiplicative(v.absolute(0.01), up=1.5, per=v.individual))
+    change = v.gaussian(v.multiplicative(v.absolute(0.01), up=1.5, per=v.per.individual))
     algorithm = jaxga.ga(task.init, change, parents=2, children=32, warmup=10)
     begun = jax.jit(algorithm.init)(KEY)
     warm = jaxga.run(algorithm, task, KEY, generations=10)
@@ -145,7 +145,7 @@ def test_the_pedigree_file_knows_about_the_warm_up(tmp_path):
 @pytest.mark.slow
 def test_momentum_is_faster_on_an_ellipsoid():
     task = bowl(10.0 ** (3 * np.arange(12) / 11))
-    plain = v.gaussian(v.multiplicative(v.absolute(0.1), up=1.3, per=v.individual))
+    plain = v.gaussian(v.multiplicative(v.absolute(0.1), up=1.3, per=v.per.individual))
 
     def make(momentum):
         return jaxga.ga(task.init, v.momentum(plain) if momentum else plain, parents=1, children=24)

@@ -31,23 +31,23 @@ VARIATIONS = {
     "fresh": v.fresh(lambda key: noise_like(key, make_params(0))),
     "stateless": v.stateless(lambda key, params: jax.tree.map(jnp.add, params, noise_like(key, params))),
     "multiplicative": v.gaussian(v.multiplicative(ABSOLUTE, up=1.3)),
-    "multiplicative individual": v.gaussian(v.multiplicative(ABSOLUTE, 1.3, down=1.1, per=v.individual)),
+    "multiplicative individual": v.gaussian(v.multiplicative(ABSOLUTE, 1.3, down=1.1, per=v.per.individual)),
     "log_normal": v.gaussian(v.log_normal(v.relative(0.1), tau=0.2)),
-    "log_normal leaf, low_rank": v.low_rank(v.log_normal(ABSOLUTE, tau=0.2, per=v.leaf)),
+    "log_normal leaf, low_rank": v.low_rank(v.log_normal(ABSOLUTE, tau=0.2, per=v.per.leaf)),
     "chain": v.chain(v.uniform_crossover(), v.gaussian(v.multiplicative(ABSOLUTE))),
     "masked": v.masked(v.gaussian(ABSOLUTE), lambda path: path[-1] == "kernel"),
     "masked low_rank": v.masked(v.low_rank(ABSOLUTE), lambda path: path[0] == "a"),
-    "one leaf": v.one_at_a_time(v.gaussian(ABSOLUTE), v.leaf),
-    "one layer low_rank": v.one_at_a_time(v.low_rank(ABSOLUTE), v.layer),
+    "one leaf": v.one_at_a_time(v.gaussian(ABSOLUTE), v.per.leaf),
+    "one layer low_rank": v.one_at_a_time(v.low_rank(ABSOLUTE), v.per.layer),
     "with_probability": v.with_probability(0.7, v.low_rank(v.multiplicative(ABSOLUTE))),
     "mixture": v.mixture([(0.5, v.gaussian(v.multiplicative(ABSOLUTE))), (0.5, v.low_rank(ABSOLUTE))]),
     "normalised on low_rank": v.chain(v.low_rank(ABSOLUTE), v.normalised(v.low_rank(ABSOLUTE), 0.5)),
-    "one leaf on low_rank": v.chain(v.low_rank(ABSOLUTE), v.one_at_a_time(v.gaussian(ABSOLUTE), v.leaf)),
+    "one leaf on low_rank": v.chain(v.low_rank(ABSOLUTE), v.one_at_a_time(v.gaussian(ABSOLUTE), v.per.leaf)),
     "with_probability on low_rank": v.chain(v.low_rank(ABSOLUTE), v.with_probability(0.5, v.low_rank(ABSOLUTE))),
     "mixture on low_rank": v.chain(v.low_rank(ABSOLUTE), v.mixture([(1, v.low_rank(ABSOLUTE)), (1, v.row(ABSOLUTE))])),
     "crossover on low_rank": v.chain(v.low_rank(ABSOLUTE), v.uniform_crossover()),
     "normalised": v.normalised(v.laplace(ABSOLUTE), 0.5),
-    "normalised low_rank": v.normalised(v.low_rank(ABSOLUTE), 0.5, per=v.layer),
+    "normalised low_rank": v.normalised(v.low_rank(ABSOLUTE), 0.5, per=v.per.layer),
     "scheduled": v.gaussian(v.scheduled(ABSOLUTE, optax.exponential_decay(1.0, 10, 0.5))),
     "success_rule": v.low_rank(v.success_rule(ABSOLUTE)),
     "momentum": v.momentum(v.gaussian(v.multiplicative(ABSOLUTE))),
@@ -400,7 +400,8 @@ def test_multiplicative_draws_up_stay_and_down_alike():
 
 
 @pytest.mark.parametrize(
-    ("per", "distinct"), [(v.individual, 1), (v.layer, 2), (v.leaf, 9), (v.parameter, 24 + 24 + 4 + 4 + 72 + 1)]
+    ("per", "distinct"),
+    [(v.per.individual, 1), (v.per.layer, 2), (v.per.leaf, 9), (v.per.parameter, 24 + 24 + 4 + 4 + 72 + 1)],
 )
 def test_who_shares_a_step_size(per, distinct):
     sizes = walk(v.log_normal(v.absolute(1.0), tau=0.5, per=per), 1, make_params(0))

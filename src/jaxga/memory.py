@@ -310,7 +310,7 @@ def gene(
       change: `walk`, `replace`, `turn`, `erase`; of the prototype or the label alone, ``of_prototype(turn)``,
         ``of_label(replace)``; a function of a `Head`, the sizes due to it and as many numbers of N(0, 1); or one of
         several for each head, ``[(0.9, replace), (0.1, erase)]``, with the given weights.
-      step_size: as for any mutation, 1 unless given; with ``per=unit`` every head has one of its own.
+      step_size: as for any mutation, 1 unless given; with ``per=per.unit`` every head has one of its own.
       heads: how many are drawn; one that is drawn twice changes once. None for all of them.
       choose: `any_head`, `free_head`, `used_head`, `plastic`.
 

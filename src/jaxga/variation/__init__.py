@@ -1,5 +1,9 @@
 """How children differ from their parents: mutation, crossover, step sizes, and their combinators."""
 
+import warnings
+from typing import Any
+
+from jaxga.variation import per
 from jaxga.variation.combinators import (
     chain,
     masked,
@@ -42,16 +46,11 @@ from jaxga.variation.step_size import (
     absolute,
     adaptive,
     fixed,
-    individual,
-    layer,
-    leaf,
     log_normal,
     multiplicative,
-    parameter,
     relative,
     scheduled,
     success_rule,
-    unit,
 )
 
 __all__ = [
@@ -75,11 +74,8 @@ __all__ = [
     "fixed",
     "fresh",
     "gaussian",
-    "individual",
     "keep_norm",
     "laplace",
-    "layer",
-    "leaf",
     "log_normal",
     "low_rank",
     "masked",
@@ -90,7 +86,7 @@ __all__ = [
     "of_magnitude",
     "of_sum",
     "one_at_a_time",
-    "parameter",
+    "per",
     "projected",
     "proportional",
     "relative",
@@ -107,6 +103,16 @@ __all__ = [
     "torus",
     "uniform",
     "uniform_crossover",
-    "unit",
     "with_probability",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Groups by the names that they had in version 0.1: ``variation.leaf`` is ``variation.per.leaf``."""
+    if name in ("individual", "layer", "leaf", "parameter", "unit"):
+        warnings.warn(
+            f"jaxga.variation.{name} is jaxga.variation.per.{name} now, and goes with version 0.3.",
+            DeprecationWarning, stacklevel=2,
+        )  # fmt: skip
+        return getattr(per, name)
+    raise AttributeError(f"module 'jaxga.variation' has no attribute {name!r}")

@@ -11,8 +11,9 @@ from jax.core import Tracer
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
 from jaxga.lowrank import dense, is_low_rank, map_low_rank, scale_step, select, square_norm, step_leaf
 from jaxga.tree import Path, name_of, paths, root_mean_square
+from jaxga.variation import per as groups_of
 from jaxga.variation.checks import checked, require_function, require_probability, shown
-from jaxga.variation.step_size import Group, individual
+from jaxga.variation.per import GroupOf
 
 
 def _with_strategy(whole: Individual, strategy: Any) -> Individual:
@@ -67,13 +68,13 @@ def masked(variation: Variation, mask: Any) -> Variation:
     return Variation(variation.init, apply, in_parts=True)
 
 
-def one_at_a_time(variation: Variation, per: Group) -> Variation:
+def one_at_a_time(variation: Variation, per: GroupOf) -> Variation:
     """Only one group of leaves, drawn uniformly for every child, changes: one `leaf`, one `layer`.
 
     A group without a single number is never drawn.
     """
     variation = checked(variation, "one_at_a_time")
-    require_function("per", per, "a path: leaf or layer")
+    require_function("per", per, "a path, such as per.leaf")
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         key_group, key_child = jax.random.split(key)
@@ -200,7 +201,7 @@ def proportional(variation: Variation) -> Variation:
     return Variation(variation.init, apply, in_parts=True)
 
 
-def normalised(variation: Variation, length: Any, per: Group = individual) -> Variation:
+def normalised(variation: Variation, length: Any, per: GroupOf = groups_of.individual) -> Variation:
     """The step ``child - parent`` is scaled to Euclidean length ``length``: of all weights, per `layer` or `leaf`.
 
     Without it lengths vary little: over n weights by a part of ``sqrt((kurtosis - 1) / 4 n)``, which for 1,280 weights
@@ -208,7 +209,7 @@ def normalised(variation: Variation, length: Any, per: Group = individual) -> Va
     """
     variation = checked(variation, "normalised")
     require_at_least(0, length=length)
-    require_function("per", per, "a path: individual, layer or leaf")
+    require_function("per", per, "a path, such as per.leaf")
 
     def apply(key: Key, parent: Individual, context: Context) -> Individual:
         parent = parent._replace(params=dense(parent.params))

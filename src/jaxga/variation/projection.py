@@ -116,7 +116,10 @@ def rotation(angle: StepSize) -> Variation:
 def _turn(key: Key, leaf: jax.Array, size: jax.Array) -> jax.Array:
     if leaf.size < 2:
         return leaf
-    require(size.ndim == 0, "rotation takes one angle a leaf, not one a weight: use per=leaf, layer or individual.")
+    require(
+        size.ndim == 0,
+        "rotation takes one angle a leaf, not one a weight: use per=per.leaf, per.layer or per.individual.",
+    )
     key_first, key_second, key_angle = jax.random.split(key, 3)
     first = jax.random.randint(key_first, (), 0, leaf.size, jnp.int32)
     second = (first + jax.random.randint(key_second, (), 1, leaf.size, jnp.int32)) % leaf.size

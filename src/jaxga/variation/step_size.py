@@ -14,10 +14,10 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from jaxga.base import Context, Individual, Key, Params, Strategy, require, require_at_least
-from jaxga.tree import Path, name_of, path_key, paths, root_mean_square
+from jaxga.tree import name_of, path_key, paths, root_mean_square
+from jaxga.variation import per
 from jaxga.variation.checks import require_function, shown
-
-Group = Callable[[Path], tuple[str, ...]]
+from jaxga.variation.per import GroupOf, as_group
 
 
 class StepSize(NamedTuple):
@@ -38,33 +38,6 @@ def require_step_size(step_size: Any, who: str) -> None:
         f"{who} got {shown(step_size)} as its step size, and a step size needs a unit: absolute({number}) is in units "
         f"of the weights, relative({number}) in units of each layer's scale at initialisation.",
     )
-
-
-def individual(path: Path) -> tuple[str, ...]:
-    """One step size for all weights of an individual."""
-    del path
-    return ()
-
-
-def layer(path: Path) -> tuple[str, ...]:
-    """One step size for a layer: its kernel and its bias together."""
-    return path[:-1]
-
-
-def leaf(path: Path) -> tuple[str, ...]:
-    """One step size for every array."""
-    return path
-
-
-def unit(path: Path) -> tuple[str, ...]:
-    """One step size for every unit of a layer: a column of its kernel ``[..., n]`` and what stands below it, as a bias
-    ``[n]``. (`adaptive` gives every leaf ``[n]`` sizes.) The heads of `jaxga.memory` are units."""
-    return path[:-1]
-
-
-def parameter(path: Path) -> tuple[str, ...]:
-    """One step size for every single weight. (As a group it is the leaf; `adaptive` gives it the leaf's shape.)"""
-    return path
 
 
 def fixed(init: Callable[[Params], Any]) -> StepSize:
@@ -104,7 +77,9 @@ def relative(sigma: Any) -> StepSize:
         largest = jnp.where(largest > 0, largest, 1)
         sizes = []
         for name, scale in zip(names, leaves, strict=True):
-            of_layer = jnp.stack([s for n, s in zip(names, leaves, strict=True) if layer(n) == layer(name)]).max()
+            of_layer = jnp.stack(
+                [s for n, s in zip(names, leaves, strict=True) if per.layer(n) == per.layer(name)]
+            ).max()
             own = jnp.where(scale > 0, scale, jnp.where(of_layer > 0, of_layer, largest))
             sizes.append((sigma * own).astype(scale.dtype))
         return treedef.unflatten(sizes)
@@ -112,20 +87,19 @@ def relative(sigma: Any) -> StepSize:
     return fixed(init)
 
 
-def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: Group) -> StepSize:
+def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: GroupOf) -> StepSize:
     """Self-adaptation: sizes are multiplied by ``exp(log_factor(key, shape))`` before every use, and inherited.
 
-    ``per`` says who shares a size: `individual`, `layer`, `unit`, `leaf` or `parameter`. What stands under the name
+    ``per`` says who shares a size: a group of `jaxga.variation.per`. What stands under the name
     ``step_size`` in a strategy, the sizes as they were used last, is logged.
     """
     require_step_size(step_size, "adaptive")
     require_function("log_factor", log_factor, "(key, shape)")
-    require_function("per", per, "a path: individual, layer, unit, leaf or parameter")
+    require_function("per", per, "a path, such as per.leaf")
+    group = as_group(per)
 
     def init(params: Params) -> Strategy:
-        first = 0 if per is parameter else -1 if per is unit else None  # of the axes that have sizes of their own
-        shape = lambda array: () if first is None else jnp.shape(array)[first:]  # noqa: E731
-        zeros = jax.tree.map(lambda array: jnp.zeros(shape(array), jnp.result_type(array)), params)
+        zeros = jax.tree.map(lambda array: jnp.zeros(group.sizes(jnp.shape(array)), jnp.result_type(array)), params)
         inner = step_size.init(params)
         sizes, _ = step_size.apply(jax.random.key(0), inner, Context(jnp.int32(0), Individual(params, ())))
         return {"inner": inner, "log_factor": zeros, "step_size": jax.tree.map(jnp.add, zeros, sizes)}
@@ -134,7 +108,7 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
         key_inner, key_factor = jax.random.split(key)
         sizes, inner = step_size.apply(key_inner, strategy["inner"], context)
         logs = jax.tree.map(
-            lambda path, log: log + _drawn(log_factor, path_key(key_factor, per(path)), log),
+            lambda path, log: log + _drawn(log_factor, path_key(key_factor, group(path)), log),
             paths(strategy["log_factor"]),
             strategy["log_factor"],
         )
@@ -154,7 +128,7 @@ def _drawn(log_factor: Callable[..., jax.Array], key: Key, log: jax.Array) -> ja
     return drawn.astype(log.dtype)
 
 
-def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: Group = layer) -> StepSize:
+def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: GroupOf = per.layer) -> StepSize:
     """Mutative step-size control: every size is multiplied by ``up``, 1 or 1 / ``down``, each with probability 1/3.
 
     ``down`` is ``up`` unless given. Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
@@ -171,10 +145,10 @@ def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: G
     return adaptive(step_size, log_factor, per)
 
 
-def log_normal(step_size: StepSize, tau: Any = 0.1, per: Group = parameter) -> StepSize:
+def log_normal(step_size: StepSize, tau: Any = 0.1, per: GroupOf = per.parameter) -> StepSize:
     """Log-normal self-adaptation: every size is multiplied by ``exp(tau * N(0, 1))``, its logarithm walks at random.
 
-    With ``per=parameter`` each weight has a rate of its own: weights that matter can fall silent.
+    With ``per=per.parameter`` each weight has a rate of its own: weights that matter can fall silent.
     """
     require_step_size(step_size, "log_normal")
     require_at_least(0, tau=tau)
