@@ -10,14 +10,14 @@ import pytest
 
 from benchmarks.speed import SIGMA, WORKS, program
 from jaxga import variation as v
-from jaxga.algorithm import shape_of_source
+from jaxga.algorithm import shape_of_state
 from jaxga.compilation import prepare
 
 
 def cost(work, mutation):
     algorithm, sharded = program(work, mutation(v.relative(SIGMA)))
-    state = shape_of_source(algorithm)
-    found = prepare(lambda state: algorithm.update(state, sharded.evaluator(state))[0], (state,))
+    state = shape_of_state(algorithm)
+    found = prepare(lambda state: algorithm.update(state, sharded.evaluator(state.source))[0], (state,))
     flops = found.compiled.cost_analysis()["flops"]
     return flops / 1e6, found.memory.working / 1e6
 

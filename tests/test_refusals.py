@@ -218,7 +218,7 @@ BIAS = r"returned leaf 'layer/bias' as float32\[3\], and float32\[2\] was due"
         ),
         (
             lambda: v.rotation(v.log_normal(A, per=v.per.parameter)),
-            "rotation takes one angle a leaf, not one a weight: use per=leaf",
+            "rotation takes one angle a leaf, not one a weight: use per=per.leaf",
         ),
     ],
 )

@@ -241,6 +241,11 @@ def shape_of_source(algorithm: Algorithm) -> Source:
     return shapes._replace(founding=False)
 
 
+def shape_of_state(algorithm: Algorithm, like: Evaluation | None = None) -> State:
+    """Shapes of a state whose children come from parents; ``like`` has the shapes of the scores."""
+    return jax.eval_shape(partial(algorithm.init, like=like), as_key(0))._replace(source=shape_of_source(algorithm))
+
+
 def _check_sizes(
     parents: int, children: int, pairs: int, elites: int, reevaluate: bool, recombination: Recombination | None
 ) -> None:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga import checkpoint, pedigree
-from jaxga.algorithm import nobody, shape_of_source
+from jaxga.algorithm import nobody, shape_of_source, shape_of_state
 from jaxga.base import (
     PLAYED,
     STEPS,
@@ -155,7 +155,7 @@ class Program(NamedTuple):
 
     def shape_of_state(self) -> State:
         """Shapes and node types of a state whose children come from parents."""
-        return jax.eval_shape(self.begin, as_key(0))._replace(source=shape_of_source(self.algorithm))
+        return shape_of_state(self.algorithm, self.like())
 
 
 def best_parent(state: State) -> Individual:

@@ -6,14 +6,13 @@ They do not depend on how many devices, processes or workers share the work.
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxga._version import __version__
-from jaxga.algorithm import shape_of_source
+from jaxga.algorithm import shape_of_source, shape_of_state
 from jaxga.base import Algorithm, as_key
 from jaxga.compilation import wording
 from jaxga.evaluate.contract import Evaluator, Part
@@ -40,8 +39,7 @@ def fingerprint(algorithm: Algorithm, evaluator: Evaluator) -> dict[str, str]:
     """Hashes of what begins a run, scores a child, selects and advances: of programs as text, and of their data."""
     source = shape_of_source(algorithm)
     like = evaluator.like(source)
-    first = jax.eval_shape(partial(algorithm.init, like=like), as_key(0))
-    state = first._replace(source=source)
+    state = shape_of_state(algorithm, like)
     recipe = jax.eval_shape(algorithm.select, state, like)[1].recipe
     return {
         "init": hashed([Part(algorithm.init, (as_key(0),))]),

@@ -189,7 +189,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
             return dense_leaf(leaf) + leaf_size * noise.reshape(leaf.shape)
         require(
             leaf_size.ndim == 0,
-            "low_rank takes one step size a leaf, not one a weight: use per=per.leaf, per.layer or per.individual; or gaussian.",
+            "low_rank takes one step size a leaf, not one a weight: use per=per.leaf, or gaussian.",
         )
         left, right = jnp.split(noise, [noise.size - rank * leaf.shape[-1]])
         scale = leaf_size / jnp.sqrt(jnp.asarray(rank, jnp.float32)).astype(leaf.dtype)

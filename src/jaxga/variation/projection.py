@@ -118,7 +118,7 @@ def _turn(key: Key, leaf: jax.Array, size: jax.Array) -> jax.Array:
         return leaf
     require(
         size.ndim == 0,
-        "rotation takes one angle a leaf, not one a weight: use per=per.leaf, per.layer or per.individual.",
+        "rotation takes one angle a leaf, not one a weight: use per=per.leaf.",
     )
     key_first, key_second, key_angle = jax.random.split(key, 3)
     first = jax.random.randint(key_first, (), 0, leaf.size, jnp.int32)
