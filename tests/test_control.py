@@ -53,6 +53,59 @@ def still(action):
 STANDING = still(lambda params, observations: jnp.zeros(len(observations), jnp.int32))
 
 
+def test_observers_see_every_step_until_the_end_and_none_after_it():
+    """The height of the ladder is the number of steps; at the end it is the length of the episode."""
+    heights_seen = jaxga.Observer(
+        lambda state, observation: (jnp.zeros(3, jnp.int32), observation[0]),
+        lambda seen, step: (seen[0].at[jnp.minimum(step.state[0], 2)].add(1), seen[1] + step.observation[0]),
+        lambda seen: seen[0],
+    )
+    observers = {
+        "top": jaxga.observe.last(lambda state, observation: observation),
+        "return": jaxga.observe.total(lambda step: step.reward),
+        "acted": jaxga.observe.total(lambda step: step.action),
+        "counts": heights_seen,
+    }
+    with pytest.raises(jaxga.InputError, match=r"observe has \['return'\], which every episode measures"):
+        tasks.control(ladder(), STANDING, observe=observers)
+    observers["reward"] = observers.pop("return")
+    one = still(lambda params, observations: jnp.ones(len(observations), jnp.int32))
+    task = tasks.control(ladder(), one, episodes=8, block=4, observe=observers)
+    score = jax.jit(task.evaluate)(KEY, task.init(KEY))
+    lasts = heights(KEY, 8)
+    assert score.metrics["top"].tolist() == [lasts.mean()] * 2
+    assert float(score.metrics["reward"]) == float(score.fitness) == (lasts * (lasts + 1) / 2).mean()
+    assert float(score.metrics["acted"]) == lasts.mean()
+    assert score.metrics["counts"].tolist() == [0, 1, (lasts - 1).mean()]
+
+
+def test_descriptors_are_the_same_on_four_devices_and_lead_a_selection():
+    ends = {"end": jaxga.observe.last(lambda state, observation: observation[:2])}
+    task = tasks.control(tasks.cartpole(), nn.MLP((2,)), max_steps=20, observe=ends)
+    seen = []
+
+    def apply(_, scored, remembered):
+        seen.append(scored.evaluation.metrics["end"].shape)
+        return jaxga.Recipe(scored.index[scored.order[:2], None]), remembered, {}
+
+    selection = jaxga.Selection(lambda *_: (), apply, elites=(0, 1))
+    algorithm = jaxga.ga(
+        task.init, variation.gaussian(variation.absolute(1.0)), parents=2, children=8, selection=selection
+    )
+    one, four = (jaxga.run(algorithm, task, 0, generations=3, chunk=2, devices=jax.devices()[:n]) for n in (1, 4))
+    assert set(seen) == {(10, 2)}
+    chex.assert_trees_all_equal(one.state, four.state)
+    assert one.state.scores.metrics["end"].shape == (2, 2)
+    assert not np.isnan(one.state.scores.metrics["end"]).any()
+
+
+def test_an_observer_that_changes_what_it_keeps_is_refused():
+    wrong = jaxga.Observer(lambda state, observation: 0.0, lambda seen, step: step.observation, lambda seen: seen)
+    task = tasks.control(ladder(), STANDING, observe={"wrong": wrong})
+    with pytest.raises(jaxga.InputError, match=r"add \(.*\) of an observer"):
+        jax.jit(task.evaluate)(KEY, task.init(KEY))
+
+
 def test_returns_and_steps_by_hand():
     task = tasks.control(ladder(), nn.MLP((3,)), episodes=8, block=4)
     score = jax.jit(task.evaluate)(KEY, task.init(KEY))

@@ -13,6 +13,7 @@ import pytest
 import jaxga
 from jaxga import arena, checkpoint, nn, pedigree, report, tasks
 from jaxga import variation as v
+from jaxga.base import Purpose
 from jaxga.tasks.atari import film
 
 STEPS = 30
@@ -51,6 +52,57 @@ def algorithm_of(game, mutation, **options):
 
 def scores(algorithm, game, seed=0, **options):
     return jaxga.rollouts(algorithm, game, **options)(jax.jit(algorithm.init)(jax.random.key(seed)))
+
+
+def test_observers_of_a_game_see_what_a_plain_loop_sees(pole):
+    """The end of an episode, its return and what was done in it; the mean over two episodes."""
+    observers = {
+        "end": jaxga.observe.last(lambda _, observation: observation, (4,)),
+        "reward": jaxga.observe.total(lambda step: step.reward),
+        "right": jaxga.observe.total(lambda step: step.action),
+    }
+    watched = pole._replace(observe=observers)
+    algorithm = algorithm_of(pole, v.gaussian(v.absolute(1.0)))
+    plays = jaxga.rollouts(algorithm, watched, episodes=2, envs=3, threads=1)
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    found = plays(state)
+    assert {name: leaf.shape for name, leaf in found.metrics.items() if name in observers} == {
+        "end": (12, 4), "reward": (12,), "right": (12,),
+    }  # fmt: skip
+    np.testing.assert_array_equal(found.metrics["reward"], found.fitness)
+    starts = plays.starts(state, np.arange(1), 2, Purpose.EVALUATION)[0]
+    params = plays.programs.individual(state, np.int32(0)).params
+    ends, rights = [], []
+    for start in starts:
+        env = pole.make(**ONE, seed=int(start))
+        observation, over, right = env.reset()[0], False, 0
+        while not over:
+            action = np.asarray(plays.programs.ask(params, None, np.repeat(observation, WIDTH, 0)))[:1]
+            observation, _, ended, cut, _ = env.step(action.astype(np.int32))
+            right, over = right + int(action[0]), bool(ended[0] or cut[0])
+        ends.append(observation[0])
+        rights.append(right)
+        env.close()
+    np.testing.assert_allclose(found.metrics["end"][0], np.mean(ends, axis=0), rtol=1e-5)
+    assert float(found.metrics["right"][0]) == np.mean(rights)
+    due = plays.like(state)
+    assert jax.tree.map(lambda leaf: leaf.shape, found.metrics) == jax.tree.map(lambda leaf: leaf.shape, due.metrics)
+
+
+def test_paired_games_are_played_by_parents_from_the_same_starts(pole):
+    """A child that is its parent gains nothing; others gain the difference."""
+    algorithm = algorithm_of(pole, v.gaussian(v.absolute(1.0)))
+    state = jax.jit(algorithm.init)(jax.random.key(0))
+    plain, against = (jaxga.rollouts(algorithm, game, envs=3, threads=1) for game in (pole, jaxga.paired(pole)))
+    scores = plain(state), against(state)
+    starts = plain.starts(state, np.arange(12), 1, Purpose.EVALUATION)
+    parents = plain.score(state, 12 + np.arange(12) // 6, starts).fitness
+    np.testing.assert_array_equal(scores[1].fitness, scores[0].fitness - parents)
+    still = algorithm_of(pole, v.gaussian(v.absolute(0.0)))
+    state = jax.jit(still.init)(jax.random.key(0))
+    assert (jaxga.rollouts(still, jaxga.paired(pole), envs=3, threads=1)(state).fitness == 0).all()
+    with pytest.raises(jaxga.InputError, match="an elite cannot keep its improvement"):
+        jaxga.rollouts(algorithm_of(pole, v.gaussian(v.absolute(1.0)), elites=1), jaxga.paired(pole))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base", "signals"},
-    {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed"},
+    {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed", "observe"},
     {"interpret"},
     {"nn", "variation", "stop", "compilation", "measures"},
     {"selection", "heredity"},

@@ -11,13 +11,14 @@ depends on its own start alone, whatever was played before it, beside it, or in 
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
-from jaxga.base import InputError, require_whole
+from jaxga.base import InputError, Observer, Step, require_whole
 
 IDLE, STARTING, SPARE = -1, -2, -3  # what a slot does that plays no episode
 TRIES = 60  # resets in a row that bring a slot to no known start
@@ -37,6 +38,7 @@ class Outcome(NamedTuple):
 
     returns: np.ndarray
     steps: np.ndarray  # of the agent
+    observed: dict[str, np.ndarray]  # [n, ...], by each observer
 
 
 Act = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # (group, rows [k], observations [k, ...]) -> actions [k]
@@ -91,14 +93,23 @@ class Arena:
       threads: that emulate.
       starts: those that can be recognised; without them every episode has an environment of its own.
       unseen: frames of the stack that an agent has not seen at its start: they are black.
+      observe: by name, what else is measured in an episode.
     """
 
     def __init__(
-        self, make: Make, actions: Any, envs: int, threads: int, starts: Starts | None = None, unseen: int = 0
+        self,
+        make: Make,
+        actions: Any,
+        envs: int,
+        threads: int,
+        starts: Starts | None = None,
+        unseen: int = 0,
+        observe: Mapping[str, Observer] | None = None,
     ):
         require_whole(1, envs=envs, threads=threads)
         self.actions, self.nothing = actions, np.zeros((1, *actions.shape), actions.dtype)
         self.make, self.envs, self.threads, self.starts, self.unseen = make, envs, threads, starts, unseen
+        self.observe = dict(observe or {})
         self.pool: Any = None
 
     def play(self, episodes: Sequence[Episode], act: Act, width: int, most: int, watch: Watch = ignore) -> Outcome:
@@ -108,14 +119,15 @@ class Arena:
             outcome = Play(self, pool, range(self.envs), episodes, act, width, most, watch).run()
             self.pool = pool
             return outcome
-        outcomes = [Outcome(np.zeros(0, np.float32), np.zeros(0, np.int32))]  # of nobody
+        nothing = {name: np.zeros((0, *observer.shape)) for name, observer in self.observe.items()}
+        outcomes = [Outcome(np.zeros(0, np.float32), np.zeros(0, np.int32), nothing)]  # of nobody
         for begin in range(0, len(episodes), FRESH):
             some, before = episodes[begin : begin + FRESH], sum(int(part.steps.sum()) for part in outcomes)
             pool = self._make(len(some), [episode.start for episode in some])
             more = partial(_watch_more, watch, begin, before)
             outcomes.append(Play(self, pool, range(len(some)), some, act, width, most, more).run())
             pool.close()
-        return Outcome(*(np.concatenate(parts) for parts in zip(*outcomes, strict=True)))
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *outcomes)
 
     def _make(self, slots: int, seeds: Sequence[int] = ()) -> Any:
         """A pool with a few slots more, to fill batches where too few episodes are left."""
@@ -141,6 +153,22 @@ class Arena:
         return steps / seconds
 
 
+class _Told(Mapping[str, Any]):
+    """What an environment tells beside the observation, of one of a batch."""
+
+    def __init__(self, info: Any, place: int):
+        self.info, self.place = info, place
+
+    def __getitem__(self, name: str) -> Any:
+        return self.info[name][self.place]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.info)
+
+    def __len__(self) -> int:
+        return len(self.info)
+
+
 def _watch_more(watch: Watch, over_before: int, steps_before: int, over: int, steps: int) -> None:
     watch(over_before + over, steps_before + steps)
 
@@ -163,7 +191,7 @@ class Play:
         watch: Watch,
     ):
         self.pool, self.envs, self.starts, self.unseen = pool, arena.envs, arena.starts, arena.unseen
-        self.nothing = arena.nothing
+        self.nothing, self.observe = arena.nothing, arena.observe
         self.episodes, self.act, self.width, self.most, self.watch = episodes, act, width, most, watch
         every, self.batch = pool.config["num_envs"], pool.config["batch_size"]
         self.free, self.spare = deque(slots), deque(range(len(slots), every))
@@ -177,6 +205,9 @@ class Play:
         self.unstarted = self.left = len(episodes)
         self.in_flight = self.busy = self.unknown = 0
         self.returns, self.steps = np.zeros(len(episodes)), np.zeros(len(episodes), int)
+        self.watching: dict[tuple[str, int], Any] = {}  # by observer and slot: what it has seen
+        self.acted: dict[int, Any] = {}  # by slot: the latest action
+        self.observed = {name: np.zeros((len(episodes), *each.shape)) for name, each in self.observe.items()}
 
     def beginning(self, start: int, slot: int) -> tuple[int, int]:
         """What a slot must begin as for this start, and the steps that it lets pass then."""
@@ -193,7 +224,7 @@ class Play:
                 self.answer(group)
         while self.in_flight:
             self.receive()  # so that the next episodes find the pool at rest
-        return Outcome(self.returns, self.steps)
+        return Outcome(self.returns, self.steps, self.observed)
 
     def refill(self) -> None:
         """Reset free slots, as many as there are episodes without one."""
@@ -232,17 +263,37 @@ class Play:
             else:
                 self.returns[number] += rewards[place]
                 self.steps[number] += 1
+                self.look(slot, _Told(info, place), rewards[place])
                 if ended[place] or cut[place] or self.steps[number] >= self.most:
                     self.left -= 1
+                    self.conclude(slot, int(number))
                     self.release(slot)
             if self.passing[slot]:
                 passing.append(slot)
             elif self.playing[slot] >= 0:
                 self.present(slot)
+                if self.steps[self.playing[slot]] == 0:
+                    self.watch_from(slot, _Told(info, place))
         if passing:
             self.pass_over(np.array(passing))
         self.refill()
         self.watch(len(self.episodes) - self.left, int(self.steps.sum()))
+
+    def watch_from(self, slot: int, told: Any) -> None:
+        """Let observers see where an episode starts."""
+        for name, observer in self.observe.items():
+            self.watching[name, slot] = observer.start(told, self.seen[slot].copy())
+
+    def look(self, slot: int, told: Any, reward: float) -> None:
+        """Let observers see a step."""
+        for name, observer in self.observe.items():
+            step = Step(self.seen[slot].copy(), self.acted[slot], reward, told)
+            self.watching[name, slot] = observer.add(self.watching[name, slot], step)
+
+    def conclude(self, slot: int, number: int) -> None:
+        """Ask observers what they saw in an episode that is over."""
+        for name, observer in self.observe.items():
+            self.observed[name][number] = observer.end(self.watching.pop((name, slot)))
 
     def begin(self, slot: int, memory: bytes) -> None:
         """Let a slot that was reset take an episode that begins as it does."""
@@ -282,7 +333,10 @@ class Play:
         if not self.ready[group]:
             del self.ready[group]
         rows = np.array([self.episodes[number].row for number in self.playing[slots]])
-        self.send(self.act(group, rows, self.seen[slots]), slots)
+        actions = self.act(group, rows, self.seen[slots])
+        if self.observe:
+            self.acted |= dict(zip(slots.tolist(), actions, strict=True))
+        self.send(actions, slots)
 
     def pass_over(self, slots: np.ndarray) -> None:
         """Let a step pass in these slots."""

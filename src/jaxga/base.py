@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -225,6 +226,31 @@ class Task(NamedTuple):
         return self._replace(evaluate=evaluate, with_trial=True, comparable=False)
 
 
+class Step(NamedTuple):
+    """What happened in one step of one episode."""
+
+    observation: Any  # after it
+    action: Any
+    reward: Any  # []; NaN where the episode is lost
+    state: (
+        Any  # of the environment, after it; of a game on the host what it tells beside the observation, as ``["ram"]``
+    )
+
+
+class Observer(NamedTuple):
+    """Turns what happens in an episode into a metric of any shape: a descriptor of behaviour, for instance.
+
+    ``start: (state, observation) -> seen``; ``add: (seen, Step) -> seen``; ``end: (seen) -> value``. For `control`
+    these are pure functions of JAX. For games on the host they are functions of NumPy, and ``shape`` is that of the
+    value.
+    """
+
+    start: Callable[[Any, Any], Any]
+    add: Callable[[Any, Step], Any]
+    end: Callable[[Any], Any]
+    shape: tuple[int, ...] = ()
+
+
 class Game(NamedTuple):
     """What is to be played outside of JAX, in environments on the host.
 
@@ -243,6 +269,7 @@ class Game(NamedTuple):
     key: Callable[[Key, jax.Array], Key] = independent
     observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
     comparable: bool = True  # do scores of two generations mean the same? Not those against a parent, see `paired`
+    observe: Mapping[str, Observer] = MappingProxyType({})  # metrics, of functions of NumPy
 
     def against_parent(self) -> "Game":
         """See `paired`."""

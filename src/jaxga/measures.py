@@ -1,6 +1,7 @@
 """What is logged of a generation."""
 
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -42,23 +43,31 @@ def fitness_metrics(
 def metrics_of_best(metrics: Any, order: jax.Array, children: int) -> dict[str, jax.Array]:
     """What was measured of the best candidate of whom something was measured in this generation.
 
-    Children are the first candidates, elites that were scored again follow; one that kept its score was not measured. A
-    metric of several numbers gets a column for each of them: ``name_0``, ``name_1``, ...
+    Children are the first candidates, elites that were scored again follow; one that kept its score was not measured.
     """
-    found: dict[str, jax.Array] = {}
-    for name, values in dict(metrics or {}).items():
-        best = values[order[jnp.argmax(_measured(values, order, children))]] if values.ndim else values
-        if best.size > NUMBERS:
-            warnings.warn(
-                f"the metric {name!r} has shape {best.shape}, and is not logged: more than {NUMBERS} numbers.",
-                RuntimeWarning, stacklevel=2,
-            )  # fmt: skip
-        elif best.ndim:
-            found |= {f"{name}_{number}": value for number, value in enumerate(best.reshape(-1))}
-        else:
-            found[name] = best
+    best = {
+        name: values[order[jnp.argmax(_measured(values, order, children))]] if values.ndim else values
+        for name, values in dict(metrics or {}).items()
+    }
+    found = as_columns(best)
     clash = sorted(RESERVED & set(found))
     require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
+    return found
+
+
+def as_columns(metrics: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
+    """Metrics of one individual as columns; one of several numbers gets one for each: ``name_0``, ``name_1``, ..."""
+    found: dict[str, jax.Array] = {}
+    for name, value in metrics.items():
+        if value.size > NUMBERS:
+            warnings.warn(
+                f"the metric {name!r} has shape {value.shape}, and is not logged: more than {NUMBERS} numbers.",
+                RuntimeWarning, stacklevel=2,
+            )  # fmt: skip
+        elif value.ndim:
+            found |= {f"{name}_{number}": one for number, one in enumerate(value.reshape(-1))}
+        else:
+            found[name] = value
     return found
 
 

@@ -44,6 +44,7 @@ from jaxga.distributed import agreed, is_first
 from jaxga.doubts import Doubts
 from jaxga.evaluate import Evaluator, as_evaluator, sharded, vmapped, worth_sharing
 from jaxga.evaluate.fingerprint import describe_run
+from jaxga.measures import as_columns
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
@@ -194,7 +195,7 @@ def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Arra
 def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[str, jax.Array]:
     score = as_evaluation(validate(params), f"validate ({name_of(validate)})")
     metrics = {f"validation_{name}": value.astype(jnp.float32) for name, value in dict(score.metrics or {}).items()}
-    return metrics | {BEST_VALIDATION: score.fitness}
+    return as_columns(metrics) | {BEST_VALIDATION: score.fitness}
 
 
 def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:

@@ -149,6 +149,8 @@ class Rollouts(Evaluator):
         count = self.algorithm.children + len(self.algorithm.rescored(source))
         number, whole = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
         metrics = {"episode_steps": number} | ({"std_return": number} if self.episodes > 1 else {})
+        for name, observer in self.game.observe.items():
+            metrics[name] = jax.ShapeDtypeStruct((count, *observer.shape), jnp.float32)
         return Evaluation(number, number, metrics | {STEPS: whole, PLAYED: whole})
 
     def slices(self, about: int) -> int:
@@ -256,6 +258,7 @@ class Rollouts(Evaluator):
         metrics = {"episode_steps": jnp.asarray(steps.mean(1), jnp.float32)}
         if starts.shape[1] > 1:
             metrics |= {"std_return": jnp.asarray(returns.std(1), jnp.float32)}
+        metrics |= {name: jnp.asarray(each[again].mean(1), jnp.float32) for name, each in once.observed.items()}
         counts = {STEPS: jnp.int32(steps.sum()), PLAYED: jnp.int32(once.steps.sum())}
         return Evaluation(jnp.asarray(returns.mean(1), jnp.float32), metrics=metrics | counts)
 
@@ -336,5 +339,5 @@ def rollouts(
     require_whole(1, episodes=episodes, threads=threads)
     require_comparable(algorithm, game)
     envs = max(4 * WIDTH, 8 * threads) if envs is None else envs
-    arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen)
+    arena = Arena(game.make, game.actions, envs, threads, game.starts, game.unseen, game.observe)
     return Rollouts(algorithm, game, arena, episodes, watch)

@@ -4,7 +4,7 @@ E episodes of one individual go through its network as one batch; nothing of the
 `Environment` and a `Policy` are pure functions of ONE episode and of E episodes; `control` makes a `Task` of the two.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple, cast
 
@@ -13,8 +13,21 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxga.base import Evaluation, InputError, Key, Params, Task, as_key, independent, require, require_whole
-from jaxga.tree import path_key, where
+from jaxga.base import (
+    Evaluation,
+    InputError,
+    Key,
+    Observer,
+    Params,
+    Step,
+    Task,
+    as_key,
+    independent,
+    name_of,
+    require,
+    require_whole,
+)
+from jaxga.tree import check_like, path_key, where
 
 State = Any
 Memory = Any
@@ -77,13 +90,6 @@ class Statistics(NamedTuple):
     std: jax.Array
 
 
-class Sums(NamedTuple):
-    """All that is left of episodes."""
-
-    rewards: jax.Array  # [E]
-    steps: jax.Array  # [E] int32
-
-
 class _Episodes(NamedTuple):
     """What is carried from step to step, ``[E, ...]``."""
 
@@ -91,7 +97,15 @@ class _Episodes(NamedTuple):
     observation: jax.Array
     memory: Memory
     over: jax.Array  # bool
-    sums: Sums
+    seen: dict[str, Any]  # by each observer
+
+
+# What every episode is asked.
+RETURN, LENGTH = "return", "steps"
+ALWAYS = {
+    RETURN: Observer(lambda *_: jnp.float32(0), lambda seen, step: seen + step.reward, lambda seen: seen),
+    LENGTH: Observer(lambda *_: jnp.int32(0), lambda seen, _: seen + 1, lambda seen: seen),
+}
 
 
 def greedy(key: Key, outputs: jax.Array) -> jax.Array:
@@ -217,6 +231,7 @@ def control(
     normalise: Statistics | None = None,
     key: Callable[[Key, jax.Array], Key] = independent,
     validation_episodes: int = 100,
+    observe: Mapping[str, Observer] | None = None,
 ) -> Task:
     """Fitness is the return, the sum of rewards, averaged over episodes. E episodes.
 
@@ -231,6 +246,8 @@ def control(
       normalise: from `statistics`: observations less their mean, in standard deviations, at most 10 of them.
       key: `independent` lets every child play episodes of its own, `common` all of a generation the same.
       validation_episodes: `Task.validate` is the mean return over so many, always the same, that nobody is scored on.
+      observe: by name, what else is measured in an episode, see `jaxga.Observer`: a metric of any shape, the mean over
+        the episodes. `jaxga.observe` makes the usual ones.
 
     Rewards after the end do not count. Where an action, an observation or a reward is NaN, its episode is over, and the
     individual has no fitness: NaN. Other episodes and other individuals do not notice.
@@ -252,7 +269,10 @@ def control(
     require(act is None or not isinstance(network, Policy), "act is for a network: a Policy acts by itself.")
     _check(environment)
     policy = network if isinstance(network, Policy) else feedforward(network, environment, act)
-    play = partial(_play, environment, policy, _normalised(environment, normalise), limit, block)
+    observers = dict(observe or {})
+    taken = sorted({"episode_steps", "worst_return", *ALWAYS} & set(observers))
+    require(not taken, f"observe has {taken}, which every episode measures under these names: rename them.")
+    play = partial(_play, environment, policy, _normalised(environment, normalise), limit, block, ALWAYS | observers)
 
     def evaluate(key: Key, params: Params) -> Evaluation:
         return _score(play(jax.random.split(key, episodes), params))
@@ -264,13 +284,20 @@ def control(
     return Task(policy.init, evaluate, key, validate=validate, chunk=CHUNK)
 
 
-def _score(sums: Sums) -> Evaluation:
+def _score(values: dict[str, jax.Array]) -> Evaluation:
+    """Of what observers say of each episode, ``[E, ...]``."""
+    returns, steps = values[RETURN], values[LENGTH]
     metrics = {
-        "episode_steps": jnp.mean(sums.steps.astype(jnp.float32)),
-        "steps": jnp.sum(sums.steps, dtype=jnp.int32),
-        "worst_return": jnp.min(sums.rewards),
+        "episode_steps": jnp.mean(steps.astype(jnp.float32)),
+        "steps": jnp.sum(steps, dtype=jnp.int32),
+        "worst_return": jnp.min(returns),
     }
-    return Evaluation(jnp.mean(sums.rewards), metrics=metrics)
+    means = {name: jnp.mean(_as_float(value), axis=0) for name, value in values.items() if name not in ALWAYS}
+    return Evaluation(jnp.mean(returns), metrics=metrics | means)
+
+
+def _as_float(value: jax.Array) -> jax.Array:
+    return value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32)
 
 
 def _require_environment(environment: Any) -> None:
@@ -316,10 +343,11 @@ def _play(
     look: Callable[[jax.Array], jax.Array],
     limit: int,
     block: int,
+    observers: Mapping[str, Observer],
     keys: jax.Array,
     params: Params,
-) -> Sums:
-    """Play an episode for each of ``keys [E]``: blocks of steps, until all are over."""
+) -> dict[str, jax.Array]:
+    """Play an episode for each of ``keys [E]``: blocks of steps, until all are over. Observers say what is left."""
 
     def drawn_for(number: Any) -> jax.Array:
         return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
@@ -328,9 +356,10 @@ def _play(
         memory, action = policy.act(params, episodes.memory, look(episodes.observation), drawn_for(2 * number))
         state, observation, reward, done = jax.vmap(environment.step)(drawn_for(2 * number + 1), episodes.state, action)
         lost = _none(action) | _has_nan(observation) | _has_nan(reward)
-        rewards = episodes.sums.rewards + jnp.where(lost, jnp.nan, reward)
+        step = Step(observation, action, jnp.where(lost, jnp.nan, reward), state)
+        seen = {name: jax.vmap(_alike(observer.add))(episodes.seen[name], step) for name, observer in observers.items()}
         over = done | lost | (number >= limit)
-        after = _Episodes(state, observation, memory, over, Sums(rewards, episodes.sums.steps + 1))
+        after = _Episodes(state, observation, memory, over, seen)
         return jax.vmap(where)(episodes.over, episodes, after), None
 
     def one_block(carry: tuple[_Episodes, jax.Array]) -> tuple[_Episodes, jax.Array]:
@@ -340,10 +369,28 @@ def _play(
 
     state, observation = jax.vmap(environment.reset)(drawn_for(0))
     count = len(keys)
-    nothing = Sums(jnp.zeros(count, jnp.float32), jnp.zeros(count, jnp.int32))
-    first = _Episodes(state, observation, policy.start(params, count), jnp.zeros(count, bool), nothing)
+    seen = {name: jax.vmap(_as_arrays(observer.start))(state, observation) for name, observer in observers.items()}
+    first = _Episodes(state, observation, policy.start(params, count), jnp.zeros(count, bool), seen)
     episodes, _ = jax.lax.while_loop(lambda carry: _anyone(~carry[0].over), one_block, (first, jnp.int32(0)))
-    return episodes.sums
+    return {name: jax.vmap(_as_arrays(observer.end))(episodes.seen[name]) for name, observer in observers.items()}
+
+
+def _as_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, with numbers as arrays: floats in 32 bits."""
+
+    def array(leaf: Any) -> jax.Array:
+        return jnp.asarray(leaf, jnp.float32) if isinstance(leaf, float) else jnp.asarray(leaf)
+
+    return lambda *arguments: jax.tree.map(array, function(*arguments))
+
+
+def _alike(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
+    """The same, refused where what it returns is not like what it got."""
+
+    def call(seen: Any, step: Step) -> Any:
+        return check_like(_as_arrays(add)(seen, step), seen, f"add ({name_of(add)}) of an observer")
+
+    return call
 
 
 @jax.custom_batching.custom_vmap
