@@ -382,7 +382,7 @@ def test_a_checkpoint_of_another_algorithm_says_what_differs(algorithm, tmp_path
     like = jax.eval_shape(make(v.gaussian(v.multiplicative(v.absolute(0.1))), parents=4, children=8).init, as_key(0))
     refused(
         lambda: checkpoint.restore(tmp_path / "checkpoints", like),
-        r"was saved with another algorithm \(fitness float32\[2\] there, float32\[4\] here; ",
+        r"was saved with another algorithm \(scores/fitness float32\[2\] there, float32\[4\] here; ",
     )
     assert "Traceback" not in capfd.readouterr().err
 

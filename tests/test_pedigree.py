@@ -1,14 +1,16 @@
 """A run in a few bytes: its file, its exact replay, its lineages."""
 
 import itertools
+import json
 
 import chex
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 import jaxga
-from jaxga import pedigree, tree
+from jaxga import checkpoint, pedigree, tree
 from jaxga import variation as v
 from jaxga.base import Purpose, generation_key
 
@@ -107,3 +109,40 @@ def test_a_damaged_file_or_another_algorithm_is_named(task, algorithm, tmp_path)
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(jaxga.InputError, match="cannot be read"):
         pedigree.load(path)
+
+
+@pytest.mark.parametrize("name", ["plain, one elite", "averages"])
+def test_files_of_version_0_1_are_read(task, tmp_path, name):
+    """They held one table of survivors, and a state without parts: written here as that version wrote them."""
+    options = {"elites": 1} if name == "plain, one elite" else {"recombination": v.average(3)}
+    algorithm = jaxga.ga(task.init, v.gaussian(v.log_normal(v.relative(0.3))), parents=2, children=8, **options)
+    whole = jaxga.run(algorithm, task, 3, generations=6)
+    half = jaxga.run(algorithm, task, 3, generations=4, directory=tmp_path / "now")
+    saved = checkpoint.restore(tmp_path / "now" / "checkpoints")
+    ones = np.ones(saved.recipes.indices.shape, np.float32)
+    table = {"indices": saved.recipes.indices, "fitness": saved.fitness, "tiebreak": 0 * saved.fitness}
+    table |= {part: ones if found is None else found for part, found in saved.recipes._asdict().items() if part != "pairs"
+              and part != "indices"}  # fmt: skip
+    state, best = saved.state, saved.state.best
+    old = {"key": jax.random.key_data(state.key), "generation": state.generation, "parents": state.parents,
+           "fitness": state.fitness, "tiebreak": state.scores.tiebreak, "best_fitness": best.fitness,
+           "best_generation": best.generation, "best_index": best.index}  # fmt: skip
+    record = {"survivors": table, "history": saved.history, "seconds": saved.seconds}
+    folder = tmp_path / "then"
+    folder.mkdir()
+    config = json.loads((tmp_path / "now" / "config.json").read_text())
+    config["run"] |= {"versions": config["run"]["versions"] | {"jaxga": "0.1.0"}}
+    del config["run"]["pairs"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with ocp.CheckpointManager((folder / "checkpoints").absolute()) as manager:
+        items = {"state": ocp.args.StandardSave(jax.tree.map(np.asarray, old)), "record": ocp.args.StandardSave(record)}
+        manager.save(4, args=ocp.args.Composite(**items, config=ocp.args.JsonSave(config)))
+    with pytest.warns(RuntimeWarning, match="was begun with"):
+        resumed = jaxga.run(algorithm, task, 3, generations=6, directory=folder)
+    chex.assert_trees_all_equal(resumed.state, whole.state)
+    chex.assert_trees_all_equal(resumed.pedigree.recipes, whole.pedigree.recipes)
+    path = pedigree.save(half.pedigree, tmp_path / "pedigree.npz")
+    with np.load(path) as file:
+        kept = {part: file[part] for part in file.files if part != "version"}
+    np.savez(path, **kept, tiebreak=table["tiebreak"], best_fitness=0, best_index=0)
+    chex.assert_trees_all_equal(pedigree.replay(algorithm, pedigree.load(path)), half.state.source)

@@ -126,7 +126,7 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
         version = int(data.get("version", 1))
         recipes = Recipe(data["indices"].astype(np.int32), *(data.get(name) for name in Recipe._fields[1:]))
         key = jax.random.wrap_key_data(jnp.asarray(data["key"]), impl=str(data["key_type"]))
-        config, children = json.loads(str(data["config"])), int(data["children"])
+        config, children, fitness = json.loads(str(data["config"])), int(data["children"]), data["fitness"]
         start = in_order(in_parts(data).get("start", {}))
         if version == 1 and start:
             start = _start_of_version_1(start, recipes.indices.shape[1])
@@ -139,7 +139,7 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
         f"pedigree {path} has the index {indices.max()}, and {children} children and {indices.shape[1]} parents have 0 "
         f"to {candidates - 1}: take it from its run again.",
     )
-    return Pedigree(key, recipes, data["fitness"], config, children, start or None)
+    return Pedigree(key, recipes, fitness, config, children, start or None)
 
 
 def _start_of_version_1(start: Start, parents: int) -> Start:

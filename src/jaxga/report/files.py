@@ -274,10 +274,12 @@ PROGRAMS = {
 def differences(there: Record, here: Record) -> list[str]:
     """In words, what differs between two runs as `jaxga.evaluate.fingerprint.describe_run` describes them.
 
-    Programs are compared only where both were made by the same versions: others write the same program differently.
+    What an earlier version did not describe is not compared. Hashes are compared only where both were made by the same
+    versions: others write the same program differently.
     """
-    sizes = [name for name in here if name not in ("versions", "programs")]
-    found = [f"{name} {there.get(name)} there, {here[name]} here" for name in sizes if there.get(name) != here[name]]
+    hashes = {"state", "programs"} if there.get("versions") != here["versions"] else {"programs"}
+    sizes = [name for name in here if name in there and name not in hashes | {"versions"}]
+    found = [f"{name} {there[name]} there, {here[name]} here" for name in sizes if there[name] != here[name]]
     if found or there.get("versions") != here["versions"]:
         return found
     programs = there.get("programs", {})
