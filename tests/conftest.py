@@ -1,8 +1,7 @@
 """Tests have four fake CPU devices, and use one unless they name more; with strict promotion of types and warnings as
 errors.
 
-XLA compiles without optimisation here, and fuses operations in its older way, which takes a quarter of the time of the
-suite. What promises equal bits is tested with
+XLA compiles without optimisation here, which halves the time of the suite. What promises equal bits is tested with
 optimisation too, by the subprocesses of test_experiments.py.
 """
 
@@ -11,13 +10,9 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from importlib.metadata import version
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):  # a flag that a version does not know ends the process
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"
-os.environ.setdefault("XLA_FLAGS", FLAGS)
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0")
 
 import jax
 import pytest

@@ -16,9 +16,10 @@ import pytest
 import jaxga
 from jaxga import nn, tasks
 from jaxga import variation as v
-from jaxga.evaluate import validated, workers
+from jaxga.evaluate import cluster as clusters
+from jaxga.evaluate import validated
 
-os.environ[workers.LOOPBACK] = "0"  # read when Ray is imported
+os.environ[clusters.LOOPBACK] = "0"  # read when Ray is imported
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
