@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import experiment
 import jax
 import numpy as np
 from published import FOOTNOTE, published
@@ -25,8 +26,9 @@ from jaxga.base import require_at_least
 from jaxga.tasks.atari import film
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Scoring):
     game: str = "Frostbite"
     """One of Atari's."""
     frames: float = 1e9
@@ -79,18 +81,10 @@ class Args:
     """Episodes that are played at once; by default 128, or 8 a thread. The result does not depend on it."""
     threads: int | None = None
     """That emulate; by default one a core. Nor on this."""
-    backend: jaxga.backend.Backend = "devices"
-    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
-    workers: int | None = None
-    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
-    dollars_per_hour: float | None = None
-    """What a node costs."""
     seed: int = 0
     """Networks, children and starts follow from it."""
     out: Path | None = None
     """Where the files go; default runs/atari/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
     quick: bool = False
     """A tiny one that takes seconds."""
 
@@ -122,8 +116,8 @@ def deviations(args: Args) -> list[str]:
     return [f"{name} is {here}, not {there}" for name, here, there in chosen if here != there] + list(ALWAYS)
 
 
-def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Game]:
-    """The algorithm and the game that the arguments describe."""
+def make(args: Args) -> tuple[jaxga.Game, jaxga.Algorithm]:
+    """The game, which stands for a task here, and the algorithm that the arguments describe."""
     options = {name: getattr(args, name) for name in PROTOCOL}
     key = jaxga.common if args.common_starts else jaxga.independent
     game = tasks.atari(args.game, small=args.network == "small", key=key, **options)
@@ -133,23 +127,22 @@ def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Game]:
     jaxga.require(args.parents >= 0, f"parents is {args.parents}, and must be 0 (random search) or more.")
     if args.parents == 0:
         search = variation.fresh(game.init)
-        return jaxga.ga(
+        return game, jaxga.ga(
             game.init, search, parents=1, children=args.children, founders=jaxga.random_founders, **elite
-        ), game
+        )
     size = variation.absolute(args.sigma)
     if args.gamma is not None:
         size = variation.multiplicative(size, up=args.gamma)
     mutation = variation.low_rank(size) if args.mutation == "low_rank" else variation.gaussian(size)
     averaged = variation.average(args.average) if args.average > 1 else None
-    algorithm = jaxga.ga(
+    return game, jaxga.ga(
         game.init, mutation, parents=args.parents, children=args.children, recombination=averaged,
         founders=jaxga.random_founders, **elite,
     )  # fmt: skip
-    return algorithm, game
 
 
 def player(
-    args: Args, algorithm: jaxga.Algorithm, game: jaxga.Game, watch: arena.Watch = arena.ignore
+    args: Args, game: jaxga.Game, algorithm: jaxga.Algorithm, watch: arena.Watch = arena.ignore
 ) -> jaxga.Rollouts:
     """What plays on this machine."""
     return jaxga.rollouts(algorithm, game, episodes=args.episodes, envs=args.envs, threads=args.threads, watch=watch)
@@ -276,7 +269,7 @@ def shrunk(args: Args) -> Args:
 def main(args: Args) -> int:
     if args.quick and not args.resume:
         args = shrunk(args)
-    algorithm, game = make(args)
+    game, algorithm = make(args)
     least = args.children * args.episodes * args.frame_skip * min(args.max_steps, LEAST_STEPS)
     jaxga.require(
         args.frames >= least,
@@ -292,7 +285,7 @@ def main(args: Args) -> int:
     )
     require_at_least(0, validation=args.validation)
     progress = GameProgress(args)
-    plays = player(args, algorithm, game, progress.watch)
+    plays = player(args, game, algorithm, progress.watch)
     players = jaxga.backend.of_games(args.backend, partial(worker, args), plays, args.workers)
     scores = jaxga.validated(players, args.validation, args.validation_episodes) if args.validation else players
     out = args.out or report.find_run("atari", asdict(args))

@@ -38,8 +38,8 @@ def main(args: Args) -> int:
     record = pedigree.load(file)
     known = {field.name for field in fields(atari.Args)}
     settings = atari.Args(**{name: value for name, value in record.config["arguments"].items() if name in known})
-    algorithm, game = atari.make(settings)
-    plays = atari.player(settings, algorithm, game)
+    game, algorithm = atari.make(settings)
+    plays = atari.player(settings, game, algorithm)
     born = record.generations if args.generation is None else args.generation
     index = algorithm.children if args.index is None else args.index
     params = pedigree.individual(algorithm, record, born, index).params

@@ -70,7 +70,7 @@ class Args:
 
 def estimate(args: Args) -> dict[str, Any]:
     """Hours and dollars for all runs, from the speed of the emulator on this machine."""
-    _, game = atari.make(atari.Args(game=args.games[0], children=args.children, parents=args.parents))
+    game, _ = atari.make(atari.Args(game=args.games[0], children=args.children, parents=args.parents))
     threads = args.threads or cores()
     place = arena.Arena(game.make, game.actions, args.envs or 8 * threads, threads)
     speed = place.random_play(0.5 if args.quick else 3.0) * game.frames

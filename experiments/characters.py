@@ -17,11 +17,12 @@ import math
 import pydoc_data.topics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
+import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -63,8 +64,9 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Series):
     task: Literal["text", "brackets"] = "text"
     """Learn the documentation of Python from random weights; or write valid strings of brackets, from trained ones."""
     layers: int = 2
@@ -115,10 +117,6 @@ class Args:
     """Only say which weights of a child are built while it is scored, and for what."""
     out: Path | None = None
     """Where the files go; default runs/characters/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
-    quick: bool = False
-    """A small one that takes seconds."""
 
 
 # The network.
@@ -432,13 +430,9 @@ def settle(args: Args) -> None:
             setattr(args, name, value)
 
 
-def make_task(args: Args) -> jaxga.Task:
-    """What the arguments ask for."""
-    return text_task(args, read_text()) if args.task == "text" else brackets_task(args)
-
-
-def make(args: Args, task: jaxga.Task, start: Any = None) -> jaxga.Algorithm:
-    """Low-rank children of one parent, all of them averaged by rank; ``start`` holds trained weights."""
+def make(args: Args, start: Any = None) -> tuple[jaxga.Task, jaxga.Algorithm]:
+    """The task, and low-rank children of one parent, all of them averaged by rank; ``start`` holds trained weights."""
+    task = text_task(args, read_text()) if args.task == "text" else brackets_task(args)
     children, anneal = settled(args.children), settled(args.anneal)
     require_whole(2, children=children)
     require_whole(0, anneal=anneal)
@@ -448,7 +442,7 @@ def make(args: Args, task: jaxga.Task, start: Any = None) -> jaxga.Algorithm:
     weights = variation.by_centred_rank(jnp.arange(children, 0, -1.0))
     shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of independent steps is so much shorter than one of them
     founders = jaxga.common_founder if start is None else jaxga.trained_founders(start)
-    return jaxga.ga(
+    return task, jaxga.ga(
         task.init, variation.low_rank(size, args.rank), parents=1, children=children,
         recombination=variation.average(children, variation.by_centred_rank, scale=settled(args.stretch) / shrunk),
         founders=founders,
@@ -470,38 +464,30 @@ def descend(args: Args, task: jaxga.Task) -> Trained:
     return Trained(params, np.asarray(losses), round(time.monotonic() - begun, 1))
 
 
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.layers, args.width, args.heads, args.context = 1, 16, 2, 16
         args.children, args.batch, args.generations, args.anneal = 32, 16, 20, 20
         args.adam, args.rate, args.kinds, args.shortest = 100, 1e-2, 2, 4
     settle(args)
     require_whole(args.task == "brackets", adam=settled(args.adam))
-    task = make_task(args)
-    algorithm = make(args, task)
+    task, algorithm = make(args)
     jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
     if args.explain:
         print(jaxga.explain(algorithm, task))
-        return 0
-    out = args.out or report.find_run("characters", asdict(args))
+        return
     begin = None
     if args.task == "brackets":
         print(f"Adam trains the network on brackets: {args.adam} steps ...")
         begin = descend(args, task)
-        algorithm = make(args, task, begin.params)
-    results = jaxga.run_seeds(
-        algorithm, task, "characters", asdict(args), out, resume=args.resume, generations=settled(args.generations),
-        seconds=args.seconds or float("inf"), chunk=args.chunk, validate_every=args.validate_every,
+        task, algorithm = make(args, begin.params)
+    out, results = experiment.run_seeds(
+        args, "characters", task, algorithm, generations=settled(args.generations),
+        validate_every=args.validate_every, chunk=args.chunk,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1])) is not None:
-        return code
     show = show_text if begin is None else partial(show_brackets, begin)
     headline = {"task": args.task, "seeds": args.seeds, **show(args, task, results, out / "characters.png")}
-    report.write_json(
-        out / "summary.json", {"name": "characters", "seed": args.seed, **results[0].summary(), **headline}
-    )
-    print(f"Files: {out}   Picture: {out / 'characters.png'}")
-    return 0
+    experiment.conclude(args, "characters", out, results, headline)
 
 
 def show_text(args: Args, task: jaxga.Task, results: list[jaxga.Result], path: Path) -> dict[str, Any]:

@@ -6,12 +6,12 @@ CartPole and the bandit need nothing else, the ants `pip install 'jaxga[ant]'`, 
 
 import difflib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
+import experiment
 import numpy as np
 
 import jaxga
@@ -36,8 +36,9 @@ SOLVED = {"cartpole": 475.0, "acrobot": -100.0, "mountaincar": -110.0, "mountain
 MUTATIONS = {"gaussian": variation.gaussian, "low_rank": variation.low_rank}
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Series, experiment.Scoring):
     task: str = "cartpole"
     """cartpole, bandit, acrobot, mountaincar, mountaincar-continuous, pendulum, asterix, breakout, freeway,
     space-invaders, or the name of any other environment of gymnax; ant, ant-goal, ant-goal-seen."""
@@ -67,8 +68,6 @@ class Args:
     """At most so many."""
     target: float | None = None
     """Stop at this validation return; by default where Gym calls the task solved, if it does so."""
-    seconds: float | None = None
-    """Stop after so many seconds."""
     validate_every: int = 1
     """Generations from one validation to the next."""
     validation_episodes: int = 100
@@ -77,20 +76,8 @@ class Args:
     """Steps between two looks whether all episodes are over."""
     chunk: int | None = None
     """Children scored at once; by default 256 on a CPU."""
-    seed: int = 0
-    """Of the first run."""
-    seeds: int = 1
-    """Independent runs, each in a directory of its own."""
-    backend: jaxga.backend.Backend = "devices"
-    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
-    workers: int | None = None
-    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
-    dollars_per_hour: float | None = None
-    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/control/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
     quick: bool = False
     """CartPole, which takes seconds."""
 
@@ -104,8 +91,8 @@ def environment(name: str) -> tasks.Environment:
     return tasks.from_gymnax(name)
 
 
-def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Task]:
-    """The algorithm and the task that the arguments describe."""
+def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
+    """The task and the algorithm that the arguments describe."""
     jaxga.require(args.average >= 1, f"average is {args.average}, and must be 1 or more.")
     jaxga.require(min(args.hidden, default=1) >= 1, f"hidden is {args.hidden}, and every width must be 1 or more.")
     world = environment(args.task)
@@ -118,48 +105,34 @@ def make(args: Args) -> tuple[jaxga.Algorithm, jaxga.Task]:
     mutation = MUTATIONS[args.mutation](variation.relative(args.sigma))
     # The mean of k steps is sqrt(k) times shorter than one of them: the scale makes that good.
     averaged = variation.average(args.average, variation.by_rank, scale=abs(args.average) ** 0.5)
-    algorithm = jaxga.ga(
+    return task, jaxga.ga(
         task.init, mutation, parents=args.parents, children=args.children, elites=args.elites,
         reevaluate=args.elites > 0, recombination=averaged if args.average != 1 else None,
     )  # fmt: skip
-    return algorithm, task
 
 
-def evaluator(args: Args) -> jaxga.Vmapped:
-    """What a worker of Ray scores children with."""
-    algorithm, task = make(args)
-    return jaxga.vmapped(algorithm, task, args.chunk)
-
-
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.task, args.children, args.generations, args.max_steps, args.target = "cartpole", 64, 10, 200, 150.0
-    algorithm, task = make(args)
-    jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
+    task, algorithm = make(args)
     target = SOLVED.get(args.task, float("inf")) if args.target is None else args.target
-    out = args.out or report.find_run("control", asdict(args))
-    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
-    results = jaxga.run_seeds(
-        algorithm, task, "control", asdict(args), out, resume=args.resume, generations=args.generations,
-        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target, "best_validation"), chunk=args.chunk,
-        validate_every=args.validate_every, **where,
+    where = experiment.scoring(args, partial(make, args), args.chunk)
+    out, results = experiment.run_seeds(
+        args, "control", task, algorithm, generations=args.generations, validate_every=args.validate_every,
+        stop=jaxga.stop.target(target, "best_validation"), chunk=args.chunk, **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1])) is not None:
-        return code
     rows = [row(f"GA, seed {args.seed + number}", result, target) for number, result in enumerate(results)]
-    picture = plot(args, results, target, out / "control.png")
+    plot(args, results, target, out / "control.png")
     headline = {
         "task": args.task, "seeds": args.seeds, "target": target if np.isfinite(target) else None,
         "solved": sum(bool(line["solved"]) for line in rows), "validation_return": rows[0]["best return"],
         "median_return": float(np.median([line["best return"] for line in rows])), "all": rows,
         **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
-    report.write_json(out / "summary.json", {"name": "control", "seed": args.seed, **results[0].summary(), **headline})
     report.print_table(
         rows, f"{args.task}: mean return over {args.validation_episodes} episodes, {results[-1].stopped_because}"
     )
-    print(f"Files: {out}   Picture: {picture}")
-    return 0
+    experiment.conclude(args, "control", out, results, headline)
 
 
 def row(name: str, result: jaxga.Result, target: float) -> dict[str, Any]:
@@ -174,19 +147,13 @@ def row(name: str, result: jaxga.Result, target: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def plot(args: Args, results: list[jaxga.Result], target: float, path: Path) -> Path:
+def plot(args: Args, results: list[jaxga.Result], target: float, path: Path) -> None:
     """The best mean validation return so far against generations, and against seconds."""
-    by_generation, by_second = [], []
-    for number, result in enumerate(results):
-        returns = result.history["best_validation"]
-        label = "" if number else f"GA, {result.summary()['evaluations_per_second']:,.0f} networks/s"
-        by_generation.append(report.Curve(label, np.arange(1, len(returns) + 1), returns))
-        by_second.append(report.Curve(label, result.history["seconds"], returns))
+    by_generation, by_second = experiment.curves(results, "best_validation")
     axes = {"ylabel": f"mean return of {args.validation_episodes} episodes, best so far"}
     panels = [({"xlabel": "generation", **axes}, by_generation), ({"xlabel": "seconds", **axes}, by_second)]
     goal = f", solved at {target:g}" if np.isfinite(target) else ""
     report.plot_curves(panels, path, f"{args.task}{goal}")
-    return path
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ The networks see P images of noise with random labels. Nothing can be generalise
 """
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import experiment
 import jax
 import numpy as np
 import optax
@@ -21,8 +22,9 @@ LOSSES = {"cross_entropy": tasks.cross_entropy, "errors": tasks.errors, "till_de
 STEPS = 150  # of SGD and Adam
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Series, experiment.Scoring):
     points: int = 64
     """Images to memorize."""
     shape: tuple[int, ...] = (64, 64, 3)
@@ -52,22 +54,12 @@ class Args:
     """At most so many."""
     target: float | None = None
     """Stop at this fitness. By default: cross-entropy 0.01, or every point right."""
-    seconds: float | None = None
-    """Stop after so many seconds."""
     seed: int = 0
     """Of the run. The task has the same data for all seeds."""
     seeds: int = 1
     """Independent runs, with seeds from --seed on, each in a directory of its own."""
-    backend: jaxga.backend.Backend = "devices"
-    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
-    workers: int | None = None
-    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
-    dollars_per_hour: float | None = None
-    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/memorization/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
     quick: bool = False
     """A small one that takes seconds: a perceptron memorizes 16 vectors."""
 
@@ -92,12 +84,6 @@ def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     )  # fmt: skip
 
 
-def evaluator(args: Args) -> jaxga.Vmapped:
-    """What a worker of Ray scores children with."""
-    task, algorithm = make(args)
-    return jaxga.vmapped(algorithm, task)
-
-
 def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task, seed: int) -> dict[str, Any]:
     """A baseline on the same task and network: its losses, seconds, and the points it memorized."""
     begun = time.monotonic()
@@ -107,21 +93,16 @@ def descend(name: str, optimiser: optax.GradientTransformation, task: jaxga.Task
     return {"name": name, "losses": np.asarray(losses), "seconds": seconds, "points": points}
 
 
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.points, args.shape, args.children, args.generations, args.sigma = 16, (64,), 64, 100, 0.1
     task, algorithm = make(args)
-    jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
-    out = args.out or report.find_run("memorization", asdict(args))
     solved = {"cross_entropy": -0.01, "errors": 0.0}.get(args.loss, float(args.points))
     target = solved if args.target is None else args.target
-    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
-    results = jaxga.run_seeds(
-        algorithm, task, "memorization", asdict(args), out, resume=args.resume, generations=args.generations,
-        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(target), **where,
-    )  # fmt: skip
-    if (code := report.exit_code(results[-1])) is not None:
-        return code
+    where = experiment.scoring(args, partial(make, args))
+    out, results = experiment.run_seeds(
+        args, "memorization", task, algorithm, generations=args.generations, stop=jaxga.stop.target(target), **where
+    )
 
     # The gradient fades with the loss, so that a step size that grows by 5 % a step keeps SGD moving.
     sgd = optax.sgd(optax.exponential_decay(0.01, 1, 1.05), momentum=0.9)
@@ -146,29 +127,20 @@ def main(args: Args) -> int:
         }
         for rival in rivals
     ]  # fmt: skip
-    picture = plot(results, rivals, out / "memorization.png")
+    plot(results, rivals, out / "memorization.png")
     headline = {
         "points_memorized": int(results[0].history["points"].max()), "points": args.points,
         "cross_entropy": rows[0]["loss"], "seeds": args.seeds,
         "sgd_steps_to_1e-5": int(np.argmax(rivals[0]["losses"] < 1e-5)) if rivals[0]["losses"].min() < 1e-5 else None,
         **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
-    report.write_json(
-        out / "summary.json", {"name": "memorization", "seed": args.seed, **results[0].summary(), **headline}
-    )
     report.print_table(rows, f"Memorizing {args.points} points of noise: {results[-1].stopped_because}")
-    print(f"Files: {out}   Picture: {picture}")
-    return 0
+    experiment.conclude(args, "memorization", out, results, headline)
 
 
-def plot(results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> Path:
+def plot(results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> None:
     """Cross-entropy against generations or steps, and against seconds."""
-    by_step, by_second = [], []
-    for number, result in enumerate(results):
-        label = "" if number else f"GA, {results[0].summary()['evaluations_per_second']:,.0f} networks/s"
-        history = result.history
-        by_step.append(report.Curve(label, history["generation"] + 1, history["cross_entropy"]))
-        by_second.append(report.Curve(label, history["seconds"], history["cross_entropy"]))
+    by_step, by_second = experiment.curves(results, "cross_entropy")
     for rival in rivals:
         steps = np.arange(1, STEPS + 1)
         by_step.append(report.Curve(rival["name"], steps, rival["losses"]))
@@ -176,7 +148,6 @@ def plot(results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) 
     axes = {"ylabel": "cross-entropy of the best (nats)", "yscale": "log"}
     panels = [({"xlabel": "generation or step", **axes}, by_step), ({"xlabel": "seconds", **axes}, by_second)]
     report.plot_curves(panels, path, "Memorizing noise: evolution and gradient descent on one network")
-    return path
 
 
 if __name__ == "__main__":

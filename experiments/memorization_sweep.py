@@ -70,12 +70,12 @@ def main(args: Args) -> None:
     network = nn.ConvNet(10, use_bias=False, kernel_init=nn.notes_normal)
     task = tasks.memorization(network, points=args.points, shape=args.shape)
 
-    def make(size: str, sigma: float) -> jaxga.Algorithm:
+    def sized(size: str, sigma: float) -> jaxga.Algorithm:
         parents, children = SIZES[size]
         mutation = variation.gaussian(variation.relative(sigma))
         return jaxga.ga(task.init, mutation, parents=parents, children=children, elites=1)
 
-    jax.eval_shape(make(args.sizes[0], 0.01).init, jax.random.key(0))
+    jax.eval_shape(sized(args.sizes[0], 0.01).init, jax.random.key(0))
     out = args.out or report.find_run("memorization_sweep", asdict(args))
     directory = report.RunDirectory(out, "memorization_sweep", asdict(args), args.resume)
     runs: dict[str, jaxga.Runs] = {}
@@ -85,7 +85,7 @@ def main(args: Args) -> None:
             runs[size] = jaxga.load_runs(file)
         else:
             runs[size] = jaxga.run_many(
-                make, task, args.seed, generations=args.generations, seeds=args.seeds,
+                sized, task, args.seed, generations=args.generations, seeds=args.seeds,
                 sweep={"sigma": args.sigmas}, grid={"size": [size]}, batch=1,
             )  # fmt: skip
             runs[size].save(file)

@@ -11,12 +11,11 @@ images, which nothing else looks at.
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
+import experiment
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -32,8 +31,9 @@ WEIGHTS = {"equal": variation.equal, "rank": variation.by_rank, "centred_rank": 
 Judge = Callable[[Any], dict[str, float]]  # of a network
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Series, experiment.Scoring):
     data: Path | None = None
     """A folder with the four IDX files of MNIST. By default $JAXGA_MNIST, else ~/.cache/jaxga/mnist."""
     dataset: Literal["mnist", "digits"] | None = None
@@ -91,8 +91,6 @@ class Args:
     """At most so many."""
     target: float = 0.927
     """Stop at this accuracy on the validation images."""
-    seconds: float | None = None
-    """Stop after so many seconds."""
     validate_every: int = 10
     """Generations from one validation to the next."""
     chunk: int | Literal["measured"] | None = None
@@ -101,18 +99,8 @@ class Args:
     """Epochs of gradient descent (SGD, 0.1, batches of 64) on the same network, to compare with."""
     seed: int = 0
     """Of the first run; networks, children and batches follow from it."""
-    seeds: int = 1
-    """Independent runs, each in a directory of its own."""
-    backend: jaxga.backend.Backend = "devices"
-    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
-    workers: int | None = None
-    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
-    dollars_per_hour: float | None = None
-    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/mnist/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
     quick: bool = False
     """A small one on the digits that takes seconds."""
 
@@ -124,8 +112,8 @@ def load(args: Args) -> data.Images:
     return data.mnist(args.data) if args.dataset == "mnist" else data.digits()
 
 
-def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
-    """The algorithm and the task that the arguments describe."""
+def make(args: Args, images: data.Images) -> tuple[jaxga.Task, jaxga.Algorithm]:
+    """The task and the algorithm that the arguments describe."""
     key = jaxga.common if args.pairing == "common" else jaxga.independent
     batch = None if args.batch == "all" else args.batch
     task = tasks.classification(
@@ -148,7 +136,7 @@ def make(args: Args, images: data.Images) -> tuple[jaxga.Algorithm, jaxga.Task]:
         task.init, mutation, parents=args.parents, children=args.children, elites=args.elites,
         reevaluate=args.elites > 0, recombination=averaged, warmup=args.warmup,
     )  # fmt: skip
-    return algorithm, jaxga.paired(task) if args.pairing == "paired" else task
+    return jaxga.paired(task) if args.pairing == "paired" else task, algorithm
 
 
 def projection(args: Args) -> variation.Projection | None:
@@ -221,48 +209,35 @@ def judge(name: str, score: Callable[[Any], jaxga.Evaluation]) -> Judge:
     return told
 
 
-def evaluator(args: Args) -> jaxga.Vmapped:
-    """What a worker of Ray scores children with."""
-    algorithm, task = make(args, load(args))
-    return jaxga.vmapped(algorithm, task, None if args.chunk == "measured" else args.chunk)
-
-
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.dataset, args.hidden, args.children, args.batch, args.generations = "digits", (16,), 64, 100, 60
         args.target, args.sgd, args.anneal = 0.9, 1, 60
     images = load(args)
-    algorithm, task = make(args, images)
-    jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
+    task, algorithm = make(args, images)
     if args.chunk == "measured":
         args.chunk = jaxga.best_chunk(algorithm, task)
         print(f"{args.chunk} children at once are fastest here.")
-    out = args.out or report.find_run("mnist", asdict(args))
-    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
-    results = jaxga.run_seeds(
-        algorithm, task, "mnist", asdict(args), out, resume=args.resume, generations=args.generations,
-        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(args.target, "validation_accuracy"),
-        chunk=args.chunk, validate_every=args.validate_every, **where,
+    where = experiment.scoring(args, lambda: make(args, load(args)), args.chunk)
+    out, results = experiment.run_seeds(
+        args, "mnist", task, algorithm, generations=args.generations, validate_every=args.validate_every,
+        stop=jaxga.stop.target(args.target, "validation_accuracy"), chunk=args.chunk, **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1])) is not None:
-        return code
     asked = judges(task)
     rows = [row(f"GA, seed {args.seed + number}", result, asked) for number, result in enumerate(results)]
     rivals = descend(args, images)
-    picture = plot(args, results, rivals, out / "mnist.png")
+    plot(args, results, rivals, out / "mnist.png")
     headline = {
         "dataset": args.dataset, "seeds": args.seeds, **medians(rows), "all": rows + rivals,
         **jaxga.backend.dollars(args.dollars_per_hour, results, where.get("evaluator")),
     }  # fmt: skip
-    report.write_json(out / "summary.json", {"name": "mnist", "seed": args.seed, **results[0].summary(), **headline})
     title = f"{args.dataset}, {len(images.train_labels):,} images to learn from: {results[-1].stopped_because}"
     report.print_table([{name: line.get(name, "") for name in rows[0]} for line in rows + rivals], title)
     for name in MEASURES if len(rows) > 1 else ():
         print(
             f"{name}, median and {spread(len(rows))}: {report.median_interval(np.array([line[name] for line in rows]))}"
         )
-    print(f"Files: {out}   Picture: {picture}")
-    return 0
+    experiment.conclude(args, "mnist", out, results, headline)
 
 
 def row(name: str, result: jaxga.Result, asked: tuple[Judge, Judge]) -> dict[str, Any]:
@@ -292,15 +267,9 @@ def spread(seeds: int) -> str:
 MEASURES = "test accuracy", "test loss", "validation accuracy", "validation loss"
 
 
-def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> Path:
+def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) -> None:
     """Validation accuracy against generations, and against seconds."""
-    by_step, by_second = [], []
-    for number, result in enumerate(results):
-        accuracy = result.history["validation_accuracy"]
-        seen = ~np.isnan(accuracy)
-        label = "" if number else f"GA, {result.summary()['evaluations_per_second']:,.0f} networks/s"
-        by_step.append(report.Curve(label, np.flatnonzero(seen) + 1, accuracy[seen]))
-        by_second.append(report.Curve(label, result.history["seconds"][seen], accuracy[seen]))
+    by_step, by_second = experiment.curves(results, "validation_accuracy")
     if rivals:
         accuracy = np.array([rival["validation accuracy"] for rival in rivals])
         by_second.append(report.Curve("SGD, an epoch a point", [rival["seconds"] for rival in rivals], accuracy))
@@ -309,7 +278,6 @@ def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], 
     report.plot_curves(
         panels, path, f"Reading digits ({args.dataset}, {args.loss}, batch {args.batch}, {args.pairing})"
     )
-    return path
 
 
 if __name__ == "__main__":

@@ -146,9 +146,10 @@ def study(name: str, base: mnist.Args, images: data.Images, args: Args, out: Pat
     part = STUDIES[name]
     shared = part.shared | ({"children": 32, "generations": 40} if args.quick else {})
 
-    def make(setting: str) -> tuple[jaxga.Algorithm, jaxga.Task]:
+    def changed(setting: str) -> tuple[jaxga.Algorithm, jaxga.Task]:
         changes = shared | part.settings[setting] | ({key: shared[key] for key in ("children", "generations")})
-        return mnist.make(replace(base, **changes), images)
+        task, algorithm = mnist.make(replace(base, **changes), images)
+        return algorithm, task
 
     runs = []
     for number, setting in enumerate(part.settings, start=1):
@@ -156,7 +157,7 @@ def study(name: str, base: mnist.Args, images: data.Images, args: Args, out: Pat
         if not file.exists():
             file.parent.mkdir(exist_ok=True)
             jaxga.run_many(
-                make, None, args.seed, generations=shared["generations"], seeds=args.seeds,
+                changed, None, args.seed, generations=shared["generations"], seeds=args.seeds,
                 grid={"setting": [setting]}, validate_every=base.validate_every, batch=1,
             ).save(file)  # fmt: skip
         runs.append(jaxga.load_runs(file))

@@ -4,11 +4,12 @@ A memory of prototypes looks at P vectors of noise, one after another, and is ou
 know. Nothing tells it what it would have known of the rest.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import experiment
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -20,8 +21,9 @@ from jaxga.tree import take
 LOSSES = {"till_death": tasks.till_death, "errors": tasks.errors}
 
 
+@experiment.own_first
 @dataclass
-class Args:
+class Args(experiment.Series, experiment.Scoring):
     points: int = 64
     """Vectors to memorize."""
     dimension: int = 128
@@ -68,18 +70,8 @@ class Args:
     """Of the run. The points are the same for all seeds."""
     seeds: int = 1
     """Independent runs, with seeds from --seed on, each in a directory of its own."""
-    backend: jaxga.backend.Backend = "devices"
-    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
-    workers: int | None = None
-    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
-    dollars_per_hour: float | None = None
-    """What a node costs."""
     out: Path | None = None
     """Where the files go; default runs/till_death/<id>."""
-    resume: bool = False
-    """Go on with the run in --out; its arguments need not be repeated."""
-    quick: bool = False
-    """A small one that takes seconds."""
 
 
 def network(args: Args) -> memory.PrototypeMemory:
@@ -126,13 +118,7 @@ def mutation(args: Args) -> jaxga.Variation:
     return kinds[args.mutation]()
 
 
-def evaluator(args: Args) -> jaxga.Vmapped:
-    """What a worker of Ray scores children with."""
-    task, algorithm = make(args)
-    return jaxga.vmapped(algorithm, task)
-
-
-def main(args: Args) -> int:
+def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.points, args.dimension, args.children, args.parents, args.generations = 8, 16, 64, 4, 300
     jaxga.require(
@@ -140,16 +126,12 @@ def main(args: Args) -> int:
         f"target is {args.target}, and there are {args.points} points: name a number of points.",
     )
     task, algorithm = make(args)
-    out = args.out or report.find_run("till_death", asdict(args))
     goal = args.points if args.target is None else args.target
-    where = jaxga.backend.options(args.backend, partial(evaluator, args), args.workers)
-    results = jaxga.run_seeds(
-        algorithm, task, "till_death", asdict(args), out, resume=args.resume, generations=args.generations,
-        seconds=args.seconds or float("inf"), stop=jaxga.stop.target(goal - args.points * (args.loss == "errors")),
-        **where,
+    where = experiment.scoring(args, partial(make, args))
+    out, results = experiment.run_seeds(
+        args, "till_death", task, algorithm, generations=args.generations,
+        stop=jaxga.stop.target(goal - args.points * (args.loss == "errors")), **where,
     )  # fmt: skip
-    if (code := report.exit_code(results[-1])) is not None:
-        return code
 
     best = [reached(args, result) for result in results]
     rows = [
@@ -173,15 +155,11 @@ def main(args: Args) -> int:
             middle = report.median_interval(np.array(values))
             headline[f"{name}_median"] = float(middle.median)
             headline[f"{name}_interval"] = [float(middle.low), float(middle.high)]
-    report.write_json(
-        out / "summary.json", {"name": "till_death", "seed": args.seed, **results[0].summary(), **headline}
-    )
-    picture = plot(args, results, algorithm, out / "till_death.png")
+    plot(args, results, algorithm, out / "till_death.png")
     report.print_table(
         rows, f"{args.points} points, {args.loss.replace('_', ' ')}: {len(solved)} of {args.seeds} reached {goal}"
     )
-    print(f"Files: {out}   Picture: {picture}")
-    return 0
+    experiment.conclude(args, "till_death", out, results, headline)
 
 
 def reached(args: Args, result: jaxga.Result) -> int:
@@ -189,7 +167,7 @@ def reached(args: Args, result: jaxga.Result) -> int:
     return int(result.state.best_fitness) + args.points * (args.loss == "errors")
 
 
-def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, path: Path) -> Path:
+def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, path: Path) -> None:
     """Points against generations of every run; and of the first one which head answers for which point."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -214,7 +192,6 @@ def plot(args: Args, results: list[jaxga.Result], algorithm: jaxga.Algorithm, pa
     )
     right.set(xlabel="generation", ylabel="point", title="which head answers, where the answer is right (first run)")
     figure.savefig(path, dpi=130)
-    return path
 
 
 if __name__ == "__main__":

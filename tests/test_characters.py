@@ -147,8 +147,7 @@ def test_characters_see_only_those_before_them(characters, tiny):
 
 def test_children_of_the_transformer_score_as_their_dense_networks_do(characters, tiny):
     args = tiny("text", width=64, sigma=0.3)  # wide enough that kernels stay in parts
-    task = characters.make_task(args)
-    algorithm = characters.make(args, task)
+    task, algorithm = characters.make(args)
     state = jax.jit(algorithm.init)(KEY)
     in_parts = jaxga.vmapped(algorithm, task)
     key = jaxga.base.generation_key(state, jaxga.base.Purpose.EVALUATION)
@@ -177,7 +176,7 @@ def test_strings_are_written_with_the_chances_that_the_network_gives(characters,
 @pytest.mark.parametrize("shortest", [2, 3])
 def test_fitness_is_the_part_of_the_written_strings_that_counts(characters, tiny, shortest):
     args = tiny("brackets", kinds=1, batch=2000, shortest=shortest)
-    task = characters.make_task(args)
+    task, _ = characters.make(args)
     params = ignorant(jax.jit(task.init)(KEY), {})  # each of the three tokens with chance 1/3
     chance = sum(ways * (1 / 3) ** (2 * pairs + 1) for pairs, ways in [(1, 1), (2, 2), (3, 5)] if 2 * pairs >= shortest)
     assert float(jax.jit(task.evaluate)(KEY, params).fitness) == pytest.approx(chance, abs=0.015)
@@ -186,11 +185,12 @@ def test_fitness_is_the_part_of_the_written_strings_that_counts(characters, tiny
 
 def test_evolution_begins_with_what_adam_trained(characters, tiny):
     args = tiny("brackets", adam=60, rate=3e-2, kinds=1, invalid=0.0)
-    task = characters.make_task(args)
+    task, _ = characters.make(args)
     with jax.numpy_dtype_promotion("standard"):  # optax takes a float to a whole power
         trained = characters.descend(args, task)
     assert trained.losses[-10:].mean() < 0.9 * trained.losses[0]
-    state = jax.jit(characters.make(args, task, trained.params).init)(KEY)
+    _, algorithm = characters.make(args, trained.params)
+    state = jax.jit(algorithm.init)(KEY)
     same = jax.tree.map(lambda one, other: bool((one[0] == other).all()), state.parents.params, trained.params)
     assert all(jax.tree.leaves(same))
 

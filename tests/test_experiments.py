@@ -152,6 +152,7 @@ def test_a_signal_saves_and_says_how_to_resume(uninterrupted, tmp_path, number):
 def refusal(script, arguments, monkeypatch, capsys):
     """What a script says, run in this process: most of the time of another one would be imports."""
     monkeypatch.setattr(sys, "argv", [script, *map(str, arguments)])
+    monkeypatch.syspath_prepend(str(Path(script).parent))
     monkeypatch.setattr("jaxga.report.command.use_cores", lambda: None)
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # put back afterwards
     with pytest.raises(SystemExit) as stop:
@@ -245,7 +246,6 @@ NONSENSE = [
 
 @pytest.mark.parametrize(("script", "arguments", "message"), NONSENSE)
 def test_wrong_arguments_get_one_sentence_and_leave_nothing(script, arguments, message, tmp_path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "FILE").write_text("")
     path = str(ROOT / "experiments" / f"{script}.py")
@@ -288,7 +288,7 @@ def test_digits_are_tested_once_by_the_network_that_comes_out(mnist):
     """Numpy scores the last parent on the test images; generation 13 was never validated by the run itself."""
     args = mnist.Args(dataset="digits", hidden=(), children=8, batch=50, anneal=0, sgd=2)
     images = mnist.load(args)
-    algorithm, task = mnist.make(args, images)
+    task, algorithm = mnist.make(args, images)
     result = jaxga.run(algorithm, task, generations=13, validate_every=10)
     row = mnist.row("GA", result, mnist.judges(task))
     layer = jax.tree.map(lambda leaf: np.asarray(leaf)[0], result.state.parents.params)["params"]["Dense_0"]
@@ -303,6 +303,12 @@ def test_digits_are_tested_once_by_the_network_that_comes_out(mnist):
     first, second = mnist.descend(args, images)
     assert {"validation accuracy", "validation loss"} <= set(first) & set(second)
     assert {"test accuracy", "test loss"} <= set(second) - set(first)
+
+
+def test_workers_are_sent_what_stands_beside_a_script(mnist):
+    own_modules = importlib.import_module("jaxga.evaluate.pool")._own_modules
+    assert {"experiment", "mnist"} <= {module.__name__ for module in own_modules(mnist)}
+    assert own_modules(jaxga) == own_modules(chex) == []
 
 
 def test_seeds_are_summed_up_by_their_median(mnist):
@@ -372,7 +378,7 @@ SLOW = {
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted((ROOT / "experiments").glob("*.py"))
-    if path.stem not in {"published", "atari", "atari_replay"}  # those have tests of their own
+    if path.stem not in {"experiment", "published", "atari", "atari_replay"}  # no scripts, or tested on their own
 ]
 
 
@@ -462,7 +468,6 @@ def test_atari_is_replayed_from_its_pedigree(played, tmp_path):
 
 
 def test_nonsense_about_atari_gets_one_sentence(played, monkeypatch, capsys, tmp_path):
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
     out, _, _ = played
     for arguments, message in [
         (["--game", "Frostbyte"], "game 'Frostbyte' is not known: did you mean Frostbite"),

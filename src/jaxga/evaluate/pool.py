@@ -5,12 +5,14 @@ them itself, so that a generation costs bytes and not parameters. What a slice i
 number alone: one whose worker is lost is leased again, whoever scores it, and a generation is complete or it waits.
 """
 
+import os
 import sys
 import time
 import warnings
 from collections import deque
 from dataclasses import dataclass, field
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -273,15 +275,28 @@ def _put(make: Make) -> Any:
     library, function = ray(), make
     while isinstance(function, partial):
         function = function.func
-    module = sys.modules[function.__module__]
-    own = module.__name__ != "__main__" and "site-packages" not in (getattr(module, "__file__", None) or "")
-    if not own or module.__name__.split(".")[0] == "jaxga":
-        return library.put(make)
-    library.cloudpickle.register_pickle_by_value(module)
+    along = _own_modules(sys.modules[function.__module__])
+    for module in along:
+        library.cloudpickle.register_pickle_by_value(module)
     try:
         return library.put(make)
     finally:
-        library.cloudpickle.unregister_pickle_by_value(module)
+        for module in along:
+            library.cloudpickle.unregister_pickle_by_value(module)
+
+
+def _own_modules(module: ModuleType) -> list[ModuleType]:
+    """A module and those in its folder; none where it is installed. `__main__` is left out: it always goes along."""
+    folder = _folder(module)
+    if "site-packages" in folder or module.__name__.split(".")[0] == "jaxga":
+        return []
+    near = {name: other for name, other in [*sys.modules.items()] if other is module or folder == _folder(other) != ""}
+    return [other for name, other in near.items() if name == other.__name__ != "__main__"]
+
+
+def _folder(module: ModuleType) -> str:
+    file = getattr(module, "__dict__", {}).get("__file__")
+    return os.path.dirname(os.path.abspath(file)) if file else ""
 
 
 def _last_line(error: Any) -> str:

@@ -1,0 +1,107 @@
+"""What the experiments share: options of the command line, and the way from them to the files of a run."""
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+import jaxga
+from jaxga import report
+
+Arguments = TypeVar("Arguments")
+
+
+@dataclass
+class Files:
+    """Of a script that writes into a directory, and can go on with what is there."""
+
+    out: Path | None = None  # what this is by default, each script says
+    resume: bool = False
+    """Go on with the run in --out; its arguments need not be repeated."""
+    quick: bool = False
+    """A small one that takes seconds."""
+
+
+@dataclass
+class Scoring(Files):
+    """Of a script whose children can be scored in many places."""
+
+    backend: jaxga.backend.Backend = "devices"
+    """Who scores: one device; all of this process; those of all processes, one started a host; workers of Ray."""
+    workers: int | None = None
+    """Of Ray, at RAY_ADDRESS or on this machine; by default as many as there is room for, now and later."""
+    dollars_per_hour: float | None = None
+    """What a node costs."""
+
+
+@dataclass
+class Series(Files):
+    """Of a script that runs one algorithm with several seeds."""
+
+    seconds: float | None = None
+    """Stop after so many seconds."""
+    seed: int = 0
+    """Of the first run."""
+    seeds: int = 1
+    """Independent runs, each in a directory of its own."""
+
+
+def own_first(arguments: type[Arguments]) -> type[Arguments]:
+    """Put the fields of a dataclass before those that it inherits: --help lists them in this order."""
+    rank = {name: place for place, base in enumerate(arguments.__mro__) for name in inspect.get_annotations(base)}
+    fields = vars(arguments)["__dataclass_fields__"]
+    for name in sorted(fields, key=lambda name: rank[name]):
+        fields[name] = fields.pop(name)
+    return arguments
+
+
+def scoring(
+    args: Scoring, make: Callable[[], tuple[jaxga.Task, jaxga.Algorithm]], chunk: int | None = None
+) -> dict[str, Any]:
+    """The options of `jaxga.run` that say who scores. A worker of Ray calls ``make``."""
+
+    def evaluator() -> jaxga.Vmapped:
+        task, algorithm = make()
+        return jaxga.vmapped(algorithm, task, chunk)
+
+    return jaxga.backend.options(args.backend, evaluator, args.workers)
+
+
+def run_seeds(
+    args: Series, name: str, task: jaxga.Task, algorithm: jaxga.Algorithm, **options: Any
+) -> tuple[Path, list[jaxga.Result]]:
+    """Run all seeds, with ``options`` of `jaxga.run`. Returns the directory and a result for each seed.
+
+    Where a run failed, and in all processes but the first, it ends the process: there is nothing to report.
+    """
+    jax.eval_shape(algorithm.init, jax.random.key(0))  # what cannot work is refused before anything is written
+    out = args.out or report.find_run(name, asdict(args))
+    results = jaxga.run_seeds(
+        algorithm, task, name, asdict(args), out, resume=args.resume, seconds=args.seconds or float("inf"), **options
+    )
+    if (code := report.exit_code(results[-1])) is not None:
+        sys.exit(code)
+    return out, results
+
+
+def conclude(args: Series, name: str, out: Path, results: list[jaxga.Result], headline: dict[str, Any]) -> None:
+    """Write summary.json, which has the first seed and ``headline``, and say where files and picture are."""
+    report.write_json(out / "summary.json", {"name": name, "seed": args.seed, **results[0].summary(), **headline})
+    print(f"Files: {out}   Picture: {out / name}.png")
+
+
+def curves(results: list[jaxga.Result], metric: str) -> tuple[list[report.Curve], list[report.Curve]]:
+    """A metric of every seed, where it was measured: against generations, and against seconds."""
+    by_generation, by_second = [], []
+    for number, result in enumerate(results):
+        history = result.history
+        seen = ~np.isnan(history[metric])
+        label = "" if number else f"GA, {result.summary()['evaluations_per_second']:,.0f} networks/s"
+        by_generation.append(report.Curve(label, history["generation"][seen] + 1, history[metric][seen]))
+        by_second.append(report.Curve(label, history["seconds"][seen], history[metric][seen]))
+    return by_generation, by_second
