@@ -3,9 +3,11 @@
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from functools import partial
+from typing import Any
 
 import chex
 import jax
@@ -19,6 +21,7 @@ from jaxga import variation as v
 from jaxga.evaluate import cluster as clusters
 from jaxga.evaluate import validated
 
+pools: Any = sys.modules["jaxga.evaluate.pool"]  # whose name is also that of a function
 os.environ[clusters.LOOPBACK] = "0"  # read when Ray is imported
 ray = pytest.importorskip("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
@@ -180,12 +183,12 @@ def test_workers_are_killed_and_nothing_is_lost(hired):
     same(survived, run(make(), 60))
     assert trouble.times >= 2
     assert evaluator.tally.workers > 2
-    assert 0 < evaluator.tally.lost <= trouble.times * workers.AHEAD
+    assert 0 < evaluator.tally.lost <= trouble.times * pools.AHEAD
 
 
 @pytest.mark.slow
 def test_a_worker_that_hangs_is_replaced(hired, monkeypatch):
-    monkeypatch.setattr(workers, "PULSE", 0.5)
+    monkeypatch.setattr(pools, "PULSE", 0.5)
     evaluator = hired(make, patience=2.0, workers=1)
     run(evaluator, 1)
     (stopped,) = processes()
