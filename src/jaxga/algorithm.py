@@ -180,7 +180,7 @@ def ga(
         _check_recipe(recipe, parents, pairs)
         everyone, order = scores.join(born, held), scored.order
         after = state._replace(
-            scores=scores.of_recipe(recipe, everyone, state.founding),
+            scores=scores.of_recipe(state, recipe, everyone),
             remembered=remembered,
             best=_best(state, scored),
         )

@@ -160,6 +160,15 @@ class Evaluation(NamedTuple):
     tiebreak: Any = 0.0
     metrics: Any = ()  # or a dict of arrays
 
+    def ranking(self, key: Key) -> jax.Array:
+        """Positions from best to worst, int32 ``[N]``: by fitness, then tiebreak, then a fair draw."""
+        fitness, tiebreak, _ = as_fitness(self)
+        lot = jax.random.uniform(key, fitness.shape, jnp.float32)
+        valid = ~jnp.isnan(fitness)
+        tiebreak = jnp.where(jnp.isnan(tiebreak), -jnp.inf, tiebreak)
+        keys = (lot, tiebreak, jnp.where(valid, fitness, -jnp.inf), valid)
+        return jnp.lexsort(keys)[::-1].astype(jnp.int32)
+
 
 def common(key: Key, index: jax.Array) -> Key:
     """Everyone of a generation is scored on the same draw: common random numbers."""
@@ -439,7 +448,7 @@ class Kept:
 class Algorithm(NamedTuple):
     """An evolutionary algorithm: four pure functions, a selection and three sizes."""
 
-    init: Callable[..., State]  # (key, like=None): ``like`` has the shapes of the scores, where a selection needs them
+    init: Callable[..., State]  # (key, like=None): of the scores of a generation, if a selection is to know metrics
     offspring: Callable[[Any, Any, Any], Individual]  # (Source, pair [], member []): child pair * brood + member
     select: Callable[[State, Evaluation], tuple[State, Info]]  # all of the next state but its source
     advance: Callable[[Any, Recipe], Source]
@@ -485,7 +494,7 @@ class Place(NamedTuple):
     kept: jax.Array  # [] bool: is it a parent that is kept?
 
 
-Choice = Callable[[Key, Evaluation, int], jax.Array]  # (key, Evaluation [C], num) -> positions int32 [num]
+Choice = Callable[[Key, Any, int], jax.Array]  # (key, Evaluation or Candidates [C], num) -> positions int32 [num]
 Evaluator = Callable[[Any], Evaluation]  # Source -> Evaluation [N], or [N + E] where elites are scored again
 
 

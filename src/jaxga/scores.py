@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Evaluation, Recipe, Scored, State
+from jaxga.base import Evaluation, Recipe, Scored, State, require
 from jaxga.selection.choices import ranking
 from jaxga.tree import iota, take
 
@@ -55,17 +55,21 @@ def candidates(key: jax.Array, state: State, born: Evaluation, parents: Evaluati
     )
 
 
-def of_recipe(recipe: Recipe, everyone: Evaluation, founding: bool) -> Evaluation:
+def of_recipe(state: State, recipe: Recipe, everyone: Evaluation) -> Evaluation:
     """The scores ``[T]`` of the parents that a recipe makes, of those ``[N + T]`` of children and parents.
 
-    NaN of those whom nobody scored: means of several children, and weights that were kept with another strategy.
+    NaN of those whom nobody scored: means of several children, and weights that were kept with another strategy. A
+    state keeps the metrics that it began with (`Algorithm.init`), so that its structure stays the same.
     """
     single = recipe.indices.shape[1] == 1
-    if recipe.step is None or (founding and single):
+    if recipe.step is None or (state.founding and single):
         known = jnp.ones(len(recipe.indices), bool)
     else:
         known = (recipe.step[:, 0] == 1) & single
-    metrics = {name: leaf for name, leaf in dict(everyone.metrics or {}).items() if leaf.ndim}
+    given, kept = dict(everyone.metrics or {}), dict(state.scores.metrics or {})
+    missing = sorted(set(kept) - set(given))
+    require(not missing, f"the evaluation has no metrics {missing}, which the state keeps: init was told of them.")
+    metrics = {name: given[name].astype(leaf.dtype) for name, leaf in kept.items()}
     found = take(everyone._replace(metrics=metrics), recipe.indices[:, 0])
 
     def of(leaf: jax.Array) -> jax.Array:

@@ -4,28 +4,48 @@ Fitness is maximised; equal fitness is ordered by the tiebreak, and what is stil
 minus infinity and is chosen only where nothing else is left. `jaxga.selection.ranked` makes a selection of a choice.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from jaxga.base import Choice, Evaluation, Key, as_fitness, require, require_at_least, require_whole
+from jaxga.base import Choice, Evaluation, Key, require, require_at_least, require_whole
 from jaxga.tree import iota
 
 
 def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
     """Positions from best to worst, int32 ``[C]``: by fitness, then tiebreak, then a fair draw.
 
+    `Candidates` are ranked already.
+
     >>> ranking(jax.random.key(0), Evaluation(jnp.array([1.0, jnp.nan, 3.0]))).tolist()
     [2, 0, 1]
     """
-    fitness, tiebreak, _ = as_fitness(evaluation)
-    lot = jax.random.uniform(key, fitness.shape, jnp.float32)
-    valid = ~jnp.isnan(fitness)
-    tiebreak = jnp.where(jnp.isnan(tiebreak), -jnp.inf, tiebreak)
-    keys = (lot, tiebreak, jnp.where(valid, fitness, -jnp.inf), valid)
-    return jnp.lexsort(keys)[::-1].astype(jnp.int32)
+    return evaluation.ranking(key)
+
+
+class Candidates:
+    """An evaluation ``[C]`` of which the ranking is known: what `ranked` gives to a choice.
+
+    ``fitness``, ``tiebreak`` and ``metrics`` are those of an `Evaluation`, and ``_replace`` makes one of it.
+    """
+
+    def __init__(self, evaluation: Evaluation, order: jax.Array):
+        self.fitness, self.tiebreak, self.metrics = evaluation
+        self.order = order
+
+    def ranking(self, key: Key) -> jax.Array:
+        """Positions from best to worst, int32 ``[C]``."""
+        del key
+        return self.order
+
+    def _replace(self, **changes: Any) -> Evaluation:
+        return Evaluation(self.fitness, self.tiebreak, self.metrics)._replace(**changes)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.fitness, self.tiebreak, self.metrics))
 
 
 def truncation(key: Key, evaluation: Evaluation, num: int) -> jax.Array:

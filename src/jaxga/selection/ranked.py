@@ -18,7 +18,7 @@ from jaxga.base import (
     require,
 )
 from jaxga.measures import metrics_of_best
-from jaxga.selection.choices import truncation
+from jaxga.selection.choices import Candidates, truncation
 from jaxga.variation.crossover import Recombination
 
 Champion = Callable[[Evaluation], jax.Array]  # Evaluation [C] -> position
@@ -35,8 +35,8 @@ def ranked(
     """The survivors of a choice, best first. It is what `jaxga.ga` makes of its arguments.
 
     Args:
-      choice: ``(key, evaluation [C], num) -> positions [num]``. Ties of the evaluation that it sees are broken:
-        ``tiebreak`` holds the places of the candidates in the ranking.
+      choice: ``(key, candidates [C], num) -> positions [num]``. `Candidates` have the fields of an `Evaluation`, of
+        which ties are broken, and know their ranking.
       elites: so many of the best parents compete with the children, and as many of the best of all always survive.
       reevaluate: score elites again every generation, or keep their old score.
       champion: who is put first whatever its fitness, and so survives.
@@ -59,7 +59,8 @@ def ranked(
         if champion is not None:
             order = led_by(jnp.asarray(champion(scored.evaluation), jnp.int32), order)
         place = jnp.argsort(order).astype(jnp.int32)
-        chosen = jnp.concatenate([order[:safe], _others(choice, key, scored, place, safe, parents * averaged - safe)])
+        rest = _others(choice, key, scored.evaluation, order, place, safe, parents * averaged - safe)
+        chosen = jnp.concatenate([order[:safe], rest])
         chosen = chosen[jnp.argsort(place[chosen])]  # best first
         positions = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
         known = (positions >= 0) & (positions < len(order))
@@ -87,16 +88,18 @@ def led_by(first: jax.Array, order: jax.Array) -> jax.Array:
     return order[jnp.argsort(order != first, stable=True)]
 
 
-def _others(choice: Choice, key: Key, scored: Scored, place: jax.Array, safe: int, num: int) -> jax.Array:
+def _others(
+    choice: Choice, key: Key, evaluation: Evaluation, order: jax.Array, place: jax.Array, safe: int, num: int
+) -> jax.Array:
     """The survivors beside the ``safe`` best, who are out of the draw."""
     if not num:
         return place[:0]
-    evaluation, out = scored.evaluation, place < safe
+    out = place < safe
     # A mask, not a scatter: XLA (0.10.2) scatters wrongly into a vector whose shards are uneven.
     fitness = jnp.where(out, jnp.nan, evaluation.fitness)
     tiebreak = jnp.where(out, -jnp.inf, -place.astype(jnp.float32))
-    key_choice = jax.random.split(key)[1]
-    chosen = choice(key_choice, evaluation._replace(fitness=fitness, tiebreak=tiebreak), num)
+    ranked = Candidates(evaluation._replace(fitness=fitness, tiebreak=tiebreak), jnp.roll(order, -safe))
+    chosen: Any = choice(jax.random.split(key)[1], ranked, num)
     found = getattr(chosen, "shape", None), getattr(chosen, "dtype", type(chosen).__name__)
     require(
         found[0] == (num,) and jnp.issubdtype(found[1], jnp.integer),
