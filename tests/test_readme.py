@@ -6,6 +6,7 @@ from pathlib import Path
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import jaxga
 from jaxga import variation
@@ -46,6 +47,23 @@ def test_models_of_every_library_evolve_by_the_same_lines():
         best.append(float(jaxga.run(algorithm, task, key=0, generations=5).state.best_fitness))
     assert len(best) == 5
     assert all(-0.5 < fitness < 0 for fitness in best)
+
+
+def test_selections_by_the_page_about_them():
+    """docs/selection.md: a choice, crowding, pairs that are named, and descriptors."""
+    choice, crowding, best, descriptors = blocks("docs/selection.md")
+    names = {}
+    exec(choice, names)
+    exec(crowding, names)
+    indices = names["result"].pedigree.recipes.indices[:, :, 0]
+    parents = np.where(indices < 32, indices // 8, indices - 32)
+    assert (parents == np.arange(4)).all()  # every slot keeps its own line
+    assert (np.diff(names["result"].pedigree.fitness, axis=0) >= 0).all()
+    exec(best, names)
+    assert names["algorithm"].pairs == 2
+    exec(descriptors, names)
+    score = jax.eval_shape(names["task"].evaluate, jax.random.key(0), names["task"].init(jax.random.key(0)))
+    assert score.metrics["end"].shape == (2,)
 
 
 def test_the_mutation_of_contributing():
