@@ -99,6 +99,19 @@ def test_many_processes_make_no_difference(alone, processes, cores):
     assert {answer["digest"] for answer in found} == {alone}
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("made", ["islands", "grid"])
+def test_populations_with_a_structure_are_the_same_everywhere(made):
+    """On four devices, in two processes, and by two workers of Ray."""
+    options = "--made", made, "--generations", "12"
+    (one,) = answers(start(1, *options))
+    (four,) = answers(start(1, *options, "--cores", "4"))
+    two = answers(start(2, *options))
+    (workers,) = answers(start(1, *options, "--workers", "2"))
+    assert (four["devices"], [answer["devices"] for answer in two]) == (4, [2, 2])
+    assert {answer["digest"] for answer in (four, *two, workers)} == {one["digest"]}
+
+
 @pytest.fixture(scope="module")
 def parental():
     """One process on one device, where scores come from the parent."""

@@ -120,10 +120,10 @@ class Vmapped(Evaluator):
             return self.score(source, pair * self.algorithm.brood + member, child, parent)
 
         parent = take(source.parents, source.pairs[pair, 0])
-        # One chunk alone is drawn twice where others are drawn several together: it must be cut out of something, as
+        # One chunk alone is there twice where others are drawn several together: it must be cut out of something, as
         # they are, or XLA makes another program of it, which rounds otherwise.
-        alone = len(members) == 1 < self.ahead
-        everyone = jnp.tile(members.reshape(-1), 2 if alone else 1)
+        chunks = jnp.tile(members, (2, 1)) if len(members) == 1 < self.ahead else members
+        everyone = chunks.reshape(-1)
         axes = _axes(build, everyone)
         children = jax.vmap(build, out_axes=axes)(everyone)
 
@@ -133,9 +133,9 @@ class Vmapped(Evaluator):
             some = map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
             score_all = jax.vmap(score, in_axes=(0, axes))
             if self.algorithm.viable is None:
-                return score_all(members[number], some)
+                return score_all(chunks[number], some)
             alive = jax.vmap(by_parts(self.algorithm.viable), in_axes=(axes,))(some)
-            return _of_viable(alive, score_all, members[number], some)
+            return _of_viable(alive, score_all, chunks[number], some)
 
         return _loop(score_chunk, len(members), source.generation)
 
