@@ -169,8 +169,15 @@ def reference(network, algorithm, state):
     return np.array([-np.mean((said(network, child) - WISHES) ** 2) for child in children])
 
 
-@pytest.mark.parametrize("mutation", MUTATIONS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    ("network", "mutation"),
+    [
+        pytest.param("conv", "gaussian", marks=pytest.mark.slow),
+        ("conv", "low rank"),
+        ("mlp", "low rank"),
+        ("mlp", "gaussian"),
+    ],
+)
 def test_branches_for_accelerators_score_as_those_for_a_cpu_do(monkeypatch, network, mutation):
     task, algorithm = made(network, mutation)
     state = jax.jit(algorithm.init)(jax.random.key(3))

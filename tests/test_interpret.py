@@ -550,7 +550,7 @@ def made(name, mutation=None, **options):
     return jaxga.ga(model.init, mutation, **{"parents": 2, "children": 8} | options), task
 
 
-WHOLE_RUNS = {"flax perceptron, many examples", "flax convolutions", "flax LSTM", "rearranged"}
+WHOLE_RUNS = {"flax perceptron, many examples", "flax convolutions"}
 
 
 @pytest.mark.parametrize(

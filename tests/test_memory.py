@@ -356,6 +356,7 @@ def test_interference_counts_what_children_lose(solved, tmp_path):
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_till_death_is_solved():
     net = memory.PrototypeMemory(4, heads=16)
     task = tasks.memorization(net, points=12, shape=(16,), classes=4, loss=tasks.till_death)
