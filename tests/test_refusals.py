@@ -94,7 +94,7 @@ def mutate(key, params):
         (lambda: v.scheduled(A, 0.5), "schedule is 0.5, and must be a function of the generation"),
         (
             lambda: v.multiplicative(A, per="layer"),
-            "per is 'layer', and must be a function of a path: individual, layer",
+            "per is 'layer', and must be a function of a path, such as per.leaf",
         ),
         (lambda: v.one_at_a_time(G, "layer"), "per is 'layer', and must be a function of a path"),
         (lambda: v.uniform_crossover("neuron"), r"by is 'neuron', and must be a function of \(key, path, shape, prob"),

@@ -150,12 +150,12 @@ def test_slices_are_scored_as_the_whole_is(task, parents, children, chunk):
                          recombination=v.average(children // parents // 2, v.by_rank))  # fmt: skip
     evaluator = jaxga.vmapped(algorithm, task, chunk)
     state = jaxga.run(algorithm, task, 3, generations=2, chunk=chunk).state
-    whole = jax.device_get(jax.jit(evaluator)(state))
+    whole = jax.device_get(jax.jit(evaluator)(state.source))
     counts = {evaluator.slices(about) for about in range(1, 20)}
     assert max(counts) == children // chunk
     for count in counts:
-        score = jax.jit(evaluator.score_slice, static_argnums=2)
-        parts = [jax.device_get(score(state, np.int32(number), count)) for number in range(count)]
+        score = jax.jit(evaluator.children, static_argnums=2)
+        parts = [jax.device_get(score(state.source, np.int32(number), count)) for number in range(count)]
         chex.assert_trees_all_equal(jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts), whole)
 
 
