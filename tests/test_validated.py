@@ -1,11 +1,13 @@
 """The elite of Such et al. 2017: chosen by many episodes among the old one and the best of a generation."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import jaxga
+from jaxga import tree
 from jaxga import variation as v
 
 CANDIDATES, EPISODES, PARENTS, CHILDREN = 5, 8, 4, 16
@@ -97,6 +99,15 @@ def test_on_many_devices_it_is_the_same():
     many = jax.jit(jaxga.validated(jaxga.sharded(plain, jax.devices()[:3]), CANDIDATES, EPISODES))(state)
     np.testing.assert_array_equal(one.fitness, many.fitness)
     np.testing.assert_array_equal(one.metrics["elite_mean"], many.metrics["elite_mean"])
+
+
+def test_the_best_of_a_run_is_the_champion():
+    """Whatever its score: the one that was validated best stands first."""
+    task = noisy(1.0)
+    algorithm = algorithm_of(task)
+    result = jaxga.run(algorithm, jaxga.validated(jaxga.vmapped(algorithm, task), 5, 5), 0, generations=6)
+    assert int(np.nanargmax(result.state.fitness)) != 0  # a worse validation has the luckier score
+    chex.assert_trees_all_equal(result.best, tree.take(result.state.parents, 0))
 
 
 def test_validation_in_bad_input():

@@ -139,6 +139,7 @@ def ga(
     variation = checked(variation, "ga")
     pairs = parents if pairs is None else pairs
     _check_sizes(parents, children, pairs, elites, reevaluate, recombination)
+    require_whole(0, warmup=warmup)
     chosen = as_selection(
         selection, elites=elites, reevaluate=reevaluate, champion=champion, recombination=recombination
     )

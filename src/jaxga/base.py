@@ -241,9 +241,7 @@ class Step(NamedTuple):
     observation: Any  # after it
     action: Any
     reward: Any  # []; NaN where the episode is lost
-    state: (
-        Any  # of the environment, after it; of a game on the host what it tells beside the observation, as ``["ram"]``
-    )
+    state: Any  # of the environment, after it; of a game on the host what it tells beside the observation: ["ram"]
 
 
 class Observer(NamedTuple):
@@ -277,12 +275,17 @@ class Game(NamedTuple):
     unseen: int = 0  # frames of the stack that are black at the start
     key: Callable[[Key, jax.Array], Key] = independent
     observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
-    comparable: bool = True  # do scores of two generations mean the same? Not those against a parent, see `paired`
+    paired: bool = False  # are returns less those of the parent? See `paired`
     observe: Mapping[str, Observer] = MappingProxyType({})  # metrics, of functions of NumPy
 
     def against_parent(self) -> "Game":
         """See `paired`."""
-        return self._replace(comparable=False)
+        return self._replace(paired=True)
+
+    @property
+    def comparable(self) -> bool:
+        """Do scores of two generations mean the same, so that an elite may keep its own?"""
+        return not self.paired
 
 
 def paired(problem: Any) -> Any:
@@ -425,6 +428,7 @@ class Selection(NamedTuple):
     apply: Callable[[Key, Scored, Any], tuple[Recipe, Any, dict[str, jax.Array]]]
     elites: tuple[int, ...] = ()  # the slots that compete with the children
     reevaluate: bool = False  # are elites scored again every generation?
+    ordered: bool = False  # does slot 0 hold the best? Else it is found by its score
 
 
 class Kept:

@@ -90,7 +90,7 @@ class Result(NamedTuple):
         That mean has not been scored by the run; `best_ever` was.
         """
         require(self.generations > 0, "there is no best individual: no generation was completed.")
-        return best_parent(self.state)
+        return best_parent(self.algorithm, self.state)
 
     @property
     def best_ever(self) -> Individual:
@@ -159,8 +159,10 @@ class Program(NamedTuple):
         return shape_of_state(self.algorithm, self.like())
 
 
-def best_parent(state: State) -> Individual:
-    """The parent with the best score; the first one where none has a score, as means of children do not."""
+def best_parent(algorithm: Algorithm, state: State) -> Individual:
+    """The parent in the first slot, where the selection puts the best there; else the one with the best score."""
+    if algorithm.selection.ordered:
+        return take(state.parents, 0)
     return take(state.parents, jnp.argmax(jnp.where(jnp.isnan(state.fitness), -jnp.inf, state.fitness)))
 
 
@@ -187,7 +189,7 @@ def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Arra
     if program.validate is None:
         return {}
     measure = partial(_measure, program.validate)
-    params = best_parent(state).params
+    params = best_parent(program.algorithm, state).params
     nothing = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(measure, params))
     return jax.lax.cond(done % program.validate_every == 0, measure, lambda _: nothing, params)
 
@@ -245,12 +247,8 @@ class _Sitting:
         if directory and saved:
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
-            self.state, self.history, self.recipes, self.fitness = (
-                saved.state,
-                saved.history,
-                saved.recipes,
-                saved.fitness,
-            )
+            self.state, self.history = saved.state, saved.history
+            self.recipes, self.fitness = saved.recipes, saved.fitness
             self.before, self.start = saved.seconds, saved.start
         else:
             self.state: State = jit(program.begin)(root) if start is None else start

@@ -174,7 +174,7 @@ class Rollouts(Evaluator):
         """What makes a child, the rules of the game, and how a network acts on what is shown."""
         game = self.game
         rules = [
-            game.comparable,
+            game.paired,
             game.make,
             game.max_steps,
             game.unseen,
@@ -199,7 +199,7 @@ class Rollouts(Evaluator):
 
     def less_parents(self, source: Source, indices: np.ndarray, starts: np.ndarray, scores: Evaluation) -> Evaluation:
         """Scores ``[c]`` from these starts, less those of the parents where the game is `paired`."""
-        if self.game.comparable or source.founding or not len(indices):
+        if not self.game.paired or source.founding or not len(indices):
             return scores
         slots = np.asarray(jax.vmap(partial(self.algorithm.place, source))(jnp.asarray(indices)).slot)
         parents = self.score(source, self.algorithm.children + slots, starts)

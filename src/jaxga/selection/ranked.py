@@ -71,7 +71,7 @@ def ranked(
         weights = jax.vmap(partial(_weights, recombination))(scored.evaluation.fitness[positions])
         return Recipe(indices, *weights), remembered, measured
 
-    return Selection(lambda *_: (), apply, tuple(range(elites)), reevaluate)
+    return Selection(lambda *_: (), apply, tuple(range(elites)), reevaluate, ordered=True)
 
 
 def as_selection(selection: Any, **options: Any) -> Selection:
