@@ -263,7 +263,7 @@ class Play:
             else:
                 self.returns[number] += rewards[place]
                 self.steps[number] += 1
-                self.look(slot, _Told(info, place), rewards[place])
+                self.look(slot, info, place, rewards[place])
                 if ended[place] or cut[place] or self.steps[number] >= self.most:
                     self.left -= 1
                     self.conclude(slot, int(number))
@@ -273,21 +273,21 @@ class Play:
             elif self.playing[slot] >= 0:
                 self.present(slot)
                 if self.steps[self.playing[slot]] == 0:
-                    self.watch_from(slot, _Told(info, place))
+                    self.watch_from(slot, info, place)
         if passing:
             self.pass_over(np.array(passing))
         self.refill()
         self.watch(len(self.episodes) - self.left, int(self.steps.sum()))
 
-    def watch_from(self, slot: int, told: Any) -> None:
+    def watch_from(self, slot: int, info: Any, place: int) -> None:
         """Let observers see where an episode starts."""
         for name, observer in self.observe.items():
-            self.watching[name, slot] = observer.start(told, self.seen[slot].copy())
+            self.watching[name, slot] = observer.start(_Told(info, place), self.seen[slot].copy())
 
-    def look(self, slot: int, told: Any, reward: float) -> None:
+    def look(self, slot: int, info: Any, place: int, reward: float) -> None:
         """Let observers see a step."""
         for name, observer in self.observe.items():
-            step = Step(self.seen[slot].copy(), self.acted[slot], reward, told)
+            step = Step(self.seen[slot].copy(), self.acted[slot], reward, _Told(info, place))
             self.watching[name, slot] = observer.add(self.watching[name, slot], step)
 
     def conclude(self, slot: int, number: int) -> None:

@@ -232,11 +232,13 @@ def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> i
 
 
 def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
-    """Who bred in this row of a pedigree, ``[P, 2]``."""
-    before: Any = pedigree.recipes
-    if row and before.pairs is not None:
-        return before.pairs[row - 1]
-    return np.asarray(begin(algorithm, pedigree).pairs)
+    """Who bred in this row of a pedigree, ``[P, 2]``: the row before says it, or the source that the run began with."""
+    recipes: Any = pedigree.recipes
+    if row and recipes.pairs is not None:
+        return recipes.pairs[row - 1]
+    if row == 0 and pedigree.start is not None:
+        return pedigree.start[-1]
+    return np.asarray(everybody(algorithm.parents, algorithm.pairs))
 
 
 class _Breeding(NamedTuple):

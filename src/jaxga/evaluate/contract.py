@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import Algorithm, Evaluation, Recipe, Source, Task, name_of, require
+from jaxga.base import Algorithm, Evaluation, InputError, Recipe, Source, Task, name_of, require
 
 
 class Part(NamedTuple):
@@ -37,7 +37,8 @@ class Evaluator:
 
         ``slices`` is one of those that `slices` returns. ``number`` may be traced.
         """
-        raise NotImplementedError
+        del source, number, slices
+        raise InputError(f"{type(self).__name__} cannot score slices of a generation: let it define children.")
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
         """The scores ``[c]`` of these individuals, parents from index N on.
@@ -45,7 +46,8 @@ class Evaluator:
         They are scored as children are. With ``episodes`` each is scored on as many fresh draws, the same for all:
         fitness is the mean, and the metric ``std_return`` says how they differ.
         """
-        raise NotImplementedError
+        del source, indices, episodes
+        raise InputError(f"{type(self).__name__} cannot score single individuals again: let it define individuals.")
 
     def slices(self, about: int) -> int:
         """The smallest number of equal slices that is at least ``about``, or the largest that there is."""

@@ -21,6 +21,7 @@ from jaxga.base import (
     require_whole,
 )
 from jaxga.evaluate.contract import Evaluator, Part
+from jaxga.scores import join, of_children, unknown_scores
 from jaxga.selection import ranking
 from jaxga.tree import iota
 
@@ -60,15 +61,12 @@ class Validated(Evaluator):
 
     def like(self, source: Source) -> Evaluation:
         """That of the evaluator, and the validations."""
-        alone, count = self.evaluator.like(source), self.algorithm.children + len(self.algorithm.rescored(source))
-        number, mean = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
-        metrics = {
-            name: leaf if leaf.ndim == 0 or count == self.algorithm.children else _as_float(leaf)
-            for name, leaf in alone.metrics.items()
-        }
-        return Evaluation(
-            number, number, metrics | {"elite_mean": number, "elite_std": number, "candidates_mean": mean}
-        )
+        children, elites = self.algorithm.children, len(self.algorithm.rescored(source))
+        unscored = lambda scores: _with_unscored(of_children(scores, children), elites)  # noqa: E731
+        scores = jax.eval_shape(unscored, self.evaluator.like(source))
+        mean = jax.ShapeDtypeStruct((), jnp.float32)
+        means = {"elite_mean": scores.fitness, "elite_std": scores.fitness, "candidates_mean": mean}
+        return scores._replace(metrics=dict(scores.metrics or {}) | means)
 
     def hear(self, generation: int, recipe: Recipe) -> None:
         """Pass it on."""
@@ -109,23 +107,7 @@ class Validated(Evaluator):
 
 def _with_unscored(scores: Evaluation, elites: int) -> Evaluation:
     """Scores of children ``[N]`` as ``[N + E]``: NaN for elites, whole numbers as floats."""
-    if not elites:
-        return scores
-
-    def of(leaf: jax.Array) -> jax.Array:
-        gap = jnp.full((elites, *leaf.shape[1:]), jnp.nan, _float_of(leaf.dtype))
-        return leaf if leaf.ndim == 0 else jnp.concatenate([leaf.astype(gap.dtype), gap])
-
-    metrics = {name: of(jnp.asarray(leaf)) for name, leaf in dict(scores.metrics or {}).items()}
-    return Evaluation(of(scores.fitness), jnp.append(scores.tiebreak, jnp.zeros(elites, jnp.float32)), metrics)
-
-
-def _as_float(leaf: Any) -> Any:
-    return jax.ShapeDtypeStruct(leaf.shape, _float_of(leaf.dtype))
-
-
-def _float_of(dtype: Any) -> Any:
-    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.float32
+    return join(scores, unknown_scores(scores, elites)) if elites else scores
 
 
 def validated(evaluator: Evaluator, candidates: int = 10, episodes: int = 30) -> Validated:

@@ -357,7 +357,7 @@ def _play(
         state, observation, reward, done = jax.vmap(environment.step)(drawn_for(2 * number + 1), episodes.state, action)
         lost = _none(action) | _has_nan(observation) | _has_nan(reward)
         step = Step(observation, action, jnp.where(lost, jnp.nan, reward), state)
-        seen = {name: jax.vmap(_alike(observer.add))(episodes.seen[name], step) for name, observer in observers.items()}
+        seen = {name: jax.vmap(_kept(observer.add))(episodes.seen[name], step) for name, observer in observers.items()}
         over = done | lost | (number >= limit)
         after = _Episodes(state, observation, memory, over, seen)
         return jax.vmap(where)(episodes.over, episodes, after), None
@@ -384,7 +384,7 @@ def _as_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *arguments: jax.tree.map(array, function(*arguments))
 
 
-def _alike(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
+def _kept(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
     """The same, refused where what it returns is not like what it got."""
 
     def call(seen: Any, step: Step) -> Any:
