@@ -59,5 +59,6 @@ def tests(session: nox.Session, versions: list[str]) -> None:
     """The default suite in one process, or its core, with ``quick``."""
     session.install("--editable", f".[{','.join(EXTRAS)}]", "--group", "dev", *versions)
     session.run("python", "-m", "pip", "list", "--format=freeze")
-    chosen = [f"tests/test_{name}.py" for name in CORE] if session.posargs == ["quick"] else session.posargs
+    core = [str(path) for name in CORE for path in Path("tests").rglob(f"test_{name}.py")]
+    chosen = core if session.posargs == ["quick"] else session.posargs
     session.run("python", "-m", "pytest", "-q", "-m", "not slow", *chosen)

@@ -18,11 +18,10 @@ import jax
 import pytest
 
 import jaxga
-from jaxga import compilation, nn, tasks, variation
+from jaxga import compilation, devices, nn, tasks, variation
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
-ONE = jax.local_devices()[:1]
-jax.local_devices = lambda *_, **__: ONE  # runs on one device: what is shared out takes longer to compile
+devices.default = lambda: jax.local_devices()[:1]  # what is shared out takes longer to compile
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -186,7 +186,10 @@ def by_definition(state, children, chosen, weights, scale, brood):
 
 @pytest.mark.parametrize("parents", [1, 2])
 @pytest.mark.parametrize("mutation", [v.gaussian(v.absolute(0.1)), v.low_rank(v.multiplicative(v.absolute(0.1), 1.3))])
-@pytest.mark.parametrize("weights", [v.equal, v.by_rank, v.by_fitness, v.by_centred_rank])
+@pytest.mark.parametrize(
+    "weights",
+    [v.by_centred_rank, *(pytest.param(each, marks=pytest.mark.slow) for each in (v.equal, v.by_rank, v.by_fitness))],
+)
 def test_an_average_is_its_definition(parents, mutation, weights, monkeypatch):
     monkeypatch.setattr("jaxga.heredity.CHUNK", 3)  # so that chunks do not divide evenly
     k, scale = 4, 2.0

@@ -5,7 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-SOURCE = Path(__file__).parent.parent / "src" / "jaxga"
+from places import ROOT
+
+SOURCE = ROOT / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base", "signals"},

@@ -87,6 +87,7 @@ def test_an_empty_axis_is_named(task):
         jaxga.run_many(maker(task), task, generations=2, sweep={"sigma": []})
 
 
+@pytest.mark.slow
 def test_settings_may_log_different_things_and_change_the_task(task):
     def make(size):
         mutation = v.gaussian(v.multiplicative(v.relative(0.1)) if size == "adaptive" else v.relative(0.1))

@@ -536,6 +536,7 @@ def test_a_run_without_jit_is_the_same():
     chex.assert_trees_all_close(plain.state.parents, expected.state.parents, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_with_64_bits():
     task = tasks.memorization(nn.MLP((8, 4)), points=8, shape=(16,), classes=4)
 

@@ -35,7 +35,9 @@ def test_an_image_smaller_than_the_kernel_is_named():
         count(nn.ConvNet(2, (1,), (3,), (1,)), (2, 2, 3))
 
 
-@pytest.mark.parametrize("mutation", [v.gaussian(v.relative(0.1)), v.low_rank(v.relative(0.1))])
+@pytest.mark.parametrize(
+    "mutation", [v.low_rank(v.relative(0.1)), pytest.param(v.gaussian(v.relative(0.1)), marks=pytest.mark.slow)]
+)
 def test_half_precision_scores_about_the_same_and_keeps_parents_whole(mutation):
     exact, half = (
         tasks.memorization(nn.ConvNet(4, (4,), (3,), (2,), 8), points=8, shape=(9, 9, 3), classes=4, dtype=dtype)

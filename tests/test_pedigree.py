@@ -111,7 +111,7 @@ def test_a_damaged_file_or_another_algorithm_is_named(task, algorithm, tmp_path)
         pedigree.load(path)
 
 
-@pytest.mark.parametrize("name", ["plain, one elite", "averages"])
+@pytest.mark.parametrize("name", ["averages", pytest.param("plain, one elite", marks=pytest.mark.slow)])
 def test_files_of_version_0_1_are_read(task, tmp_path, name):
     """They held one table of survivors, and a state without parts: written here as that version wrote them."""
     options = {"elites": 1} if name == "plain, one elite" else {"recombination": v.average(3)}

@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING, Any
 from jaxga._version import __version__
 from jaxga.algorithm import common_founder, ga, population, random_founders, trained_founders, uniform_mate
 from jaxga.base import (
-    PLAYED,
-    STEPS,
     Algorithm,
     Evaluation,
     Game,
@@ -30,6 +28,8 @@ from jaxga.base import (
 from jaxga.compilation import keep_programs
 from jaxga.devices import use_cores
 from jaxga.evaluate import (
+    PLAYED,
+    STEPS,
     Evaluator,
     Pool,
     Rollouts,

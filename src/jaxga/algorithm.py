@@ -35,8 +35,8 @@ from jaxga.base import (
     require_whole,
 )
 from jaxga.compilation import jit
-from jaxga.heredity import next_parents, rebuild
-from jaxga.measures import fitness_metrics, inherited, metrics_of_best
+from jaxga.heredity import candidate, next_parents
+from jaxga.measures import as_columns, fitness_metrics, inherited, metrics_of_best
 from jaxga.selection import as_selection, sparing, truncation, warming_up
 from jaxga.selection.ranked import Champion
 from jaxga.tree import check_like, iota, replicate, shape_of_params, take, where
@@ -143,24 +143,37 @@ def ga(
     chosen = as_selection(
         selection, elites=elites, reevaluate=reevaluate, champion=champion, recombination=recombination
     )
+    for name, number in {"parents": parents, "children": children, "pairs": pairs}.items():
+        require(
+            number % chosen.groups == 0, f"{name} is {number}, and must be a multiple of the {chosen.groups} islands."
+        )
     if viable is not None and recombination is None:
         chosen = sparing(chosen)
     if warmup:
         chosen = warming_up(chosen, warmup)
 
+    def begin(key: Key) -> Source:
+        return _first_source(init, variation, founders, parents, pairs, chosen.groups, key)
+
     def new_state(key: Key, like: Evaluation | None = None) -> State:
-        source = _first_source(init, variation, founders, parents, pairs, key)
         unknown = scores.unknown_scores(like or Evaluation(None), parents)
-        return State(source, unknown, chosen.init(parents, unknown), nobody())
+        return State(begin(key), unknown, chosen.init(parents, unknown), nobody())
 
     def child_of(source: Source, parent: Individual, pair: Any, member: Any) -> Individual:
         key_mate, key_child = jax.random.split(child_key(source, pair, member))
         slot, mate = source.pairs[pair]
-        mate = jnp.where(mate < 0, mates(key_mate, source, slot), mate)
+        mate = jnp.where(mate < 0, drawn_mate(key_mate, source, slot), mate)
         return variation.apply(key_child, parent, Context(source.generation, take(source.parents, mate)))
 
+    def drawn_mate(key: Key, source: Source, slot: jax.Array) -> jax.Array:
+        if chosen.groups == 1:
+            return mates(key, source, slot)
+        group, own = jnp.divmod(slot, parents // chosen.groups)
+        return slot - own + mates(key, algorithm.group(source, group), own)
+
     def child_key(source: Source, pair: Any, member: Any) -> Key:
-        return jax.random.fold_in(generation_key(source, Purpose.OFFSPRING), pair * (children // pairs) + member)
+        place = algorithm.place_of(source, pair, member)
+        return jax.random.fold_in(algorithm.key(source, Purpose.OFFSPRING, place.group), place.number)
 
     def offspring(source: Source, pair: Any, member: Any) -> Individual:
         pair, member = jnp.asarray(pair, jnp.int32), jnp.asarray(member, jnp.int32)
@@ -169,14 +182,20 @@ def ga(
             return Individual(params, variation.init(params))
         return child_of(source, take(source.parents, source.pairs[pair, 0]), pair, member)
 
+    def selection_key(state: State) -> Key:
+        if chosen.groups == 1:
+            return generation_key(state, Purpose.SELECTION)
+        return jax.vmap(partial(algorithm.key, state, Purpose.SELECTION))(iota(chosen.groups))
+
     def select(state: State, evaluation: Evaluation) -> tuple[State, Info]:
         evaluation, count = as_fitness(evaluation), children + len(algorithm.rescored(state))
         got = evaluation.fitness.shape
         require(got == (count,), f"the evaluator returned fitness of shape {got}, and {(count,)} was due.")
-        key = generation_key(state, Purpose.SELECTION)
+        key = selection_key(state)
         born = scores.of_children(evaluation, children)
         held = scores.of_parents(state, evaluation, children, algorithm.rescored(state))
-        scored = scores.candidates(jax.random.split(key)[0], state, born, held, chosen.elites)
+        order_key = jax.random.split(generation_key(state, Purpose.SELECTION))[0]
+        scored = scores.candidates(order_key, state, born, held, algorithm.elites)
         recipe, remembered, measured = chosen.apply(key, scored, state.remembered)
         _check_recipe(recipe, parents, pairs)
         everyone, order = scores.join(born, held), scored.order
@@ -190,7 +209,7 @@ def ga(
                 scored.evaluation, order, everyone.fitness[recipe.indices], children, count, viable is not None
             ),
             **metrics_of_best(evaluation.metrics, order, children),
-            **measured,
+            **as_columns(measured),
             **inherited(state.parents, not state.founding),
         }
         verdict = _verdict(recipe, parents, children, metrics["nan"])
@@ -201,11 +220,13 @@ def ga(
         return Source(
             key=source.key,
             generation=source.generation + 1,
-            parents=next_parents(offspring, child_of, algorithm.place, projection, source, recipe),
-            pairs=everybody(parents, pairs) if recipe.pairs is None else recipe.pairs,
+            parents=next_parents(algorithm, child_of, projection, source, recipe),
+            pairs=everybody(parents, pairs, chosen.groups) if recipe.pairs is None else recipe.pairs,
         )
 
-    algorithm = Algorithm(new_state, offspring, select, advance, chosen, parents, children, pairs, viable, Kept())
+    algorithm = Algorithm(
+        begin, new_state, offspring, select, advance, chosen, parents, children, pairs, viable, Kept()
+    )
     return algorithm
 
 
@@ -238,7 +259,7 @@ def source_of(state: State | Source) -> Source:
 
 def shape_of_source(algorithm: Algorithm) -> Source:
     """Shapes and node types of a source whose children come from parents."""
-    shapes = algorithm.remembered(shape_of_source, lambda: jax.eval_shape(algorithm.init, as_key(0)).source)
+    shapes = algorithm.remembered(shape_of_source, lambda: jax.eval_shape(algorithm.begin, as_key(0)))
     return shapes._replace(founding=False)
 
 
@@ -269,15 +290,32 @@ def _check_sizes(
 
 
 def _first_source(
-    init: Callable[[Key], Params], variation: Variation, founders: Founders, parents: int, pairs: int, key: Key
+    init: Callable[[Key], Params],
+    variation: Variation,
+    founders: Founders,
+    parents: int,
+    pairs: int,
+    groups: int,
+    key: Key,
 ) -> Source:
     """The source of generation 0. Where founders are drawn afresh, the parents are networks that nobody comes from."""
+    founding, each = False, parents // groups
+
+    def first_of(key: Key) -> Params | Individual:
+        nonlocal founding
+        key_founders = jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS)
+        found = founders(key_founders, init, each)
+        founding = found is None
+        if founding:
+            return jax.vmap(lambda slot: init(jax.random.fold_in(key_founders, slot)))(iota(each))
+        return found
+
+    if groups == 1:
+        first = first_of(key)
+    else:
+        found = jax.vmap(lambda group: first_of(jax.random.fold_in(key, group)))(iota(groups))
+        first = jax.tree.map(lambda leaf: leaf.reshape(parents, *leaf.shape[2:]), found)
     shape = shape_of_params(init, key)
-    key_founders = jax.random.fold_in(jax.random.fold_in(key, 0), Purpose.FOUNDERS)
-    first = founders(key_founders, init, parents)
-    founding = first is None
-    if founding:
-        first = jax.vmap(lambda slot: init(jax.random.fold_in(key_founders, slot)))(iota(parents))
     whole = isinstance(first, Individual)
     params = jax.tree.map(jnp.asarray, first.params if whole else first)
     due, who = jax.eval_shape(partial(replicate, times=parents), shape), f"founders ({name_of(founders)})"
@@ -285,12 +323,13 @@ def _first_source(
     strategy = jax.vmap(variation.init)(params)
     if whole:
         strategy = check_like(jax.tree.map(jnp.asarray, first.strategy), strategy, f"the strategy of {who}")
-    return Source(key, jnp.int32(0), Individual(params, strategy), everybody(parents, pairs), founding)
+    return Source(key, jnp.int32(0), Individual(params, strategy), everybody(parents, pairs, groups), founding)
 
 
-def everybody(parents: int, pairs: int) -> jax.Array:
-    """Pairs ``[P, 2]`` of the first P slots, each with a mate that is drawn."""
-    return jnp.stack([iota(pairs) % parents, jnp.full(pairs, -1, jnp.int32)], axis=1)
+def everybody(parents: int, pairs: int, groups: int = 1) -> jax.Array:
+    """Pairs ``[P, 2]`` of the first slots of each group, with mates that are drawn."""
+    slots = iota(groups)[:, None] * (parents // groups) + iota(pairs // groups) % (parents // groups)
+    return jnp.stack([slots.reshape(-1), jnp.full(pairs, -1, jnp.int32)], axis=1)
 
 
 def _check_recipe(recipe: Recipe, parents: int, pairs: int) -> None:
@@ -334,8 +373,3 @@ def _best(state: State, scored: Scored) -> Best:
 def nobody() -> Best:
     """The best so far, before the first generation."""
     return Best(jnp.float32(-jnp.inf), jnp.int32(-1), jnp.int32(-1))
-
-
-def candidate(algorithm: Algorithm, source: Source, index: Any) -> Individual:
-    """Child ``index`` of this generation, or parent ``index - N``, dense."""
-    return rebuild(algorithm.offspring, algorithm.place, source, index)

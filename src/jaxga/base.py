@@ -28,7 +28,6 @@ Params = Any
 Strategy = Any
 
 THREEFRY = "threefry2x32"  # the kind of keys whose numbers are the same one by one and under vmap
-STEPS, PLAYED = "agent_steps", "played_steps"  # metrics that count: of a generation as measured, so far in a history
 
 
 class InputError(ValueError):
@@ -414,6 +413,8 @@ class Scored(NamedTuple):
     order: jax.Array  # [C] int32: positions among the candidates, best first; ties are broken by a fair draw
     parents: Evaluation  # [T]: the scores of all that are held
     generation: jax.Array  # [] int32
+    born: jax.Array  # [C] bool: is it a child?
+    held: jax.Array  # [T] int32: the index that keeps whoever is in slot s there, N + s
 
 
 class Selection(NamedTuple):
@@ -426,9 +427,11 @@ class Selection(NamedTuple):
 
     init: Callable[[int, Evaluation], Any]
     apply: Callable[[Key, Scored, Any], tuple[Recipe, Any, dict[str, jax.Array]]]
-    elites: tuple[int, ...] = ()  # the slots that compete with the children
+    elites: tuple[int, ...] = ()  # the slots that compete with the children, of each group
     reevaluate: bool = False  # are elites scored again every generation?
     ordered: bool = False  # does slot 0 hold the best? Else it is found by its score
+    incumbents: bool = False  # are children compared with scores that the others keep?
+    groups: int = 1  # of slots, pairs and children with keys of their own, see `jaxga.selection.islands`
 
 
 class Kept:
@@ -450,8 +453,9 @@ class Kept:
 
 
 class Algorithm(NamedTuple):
-    """An evolutionary algorithm: four pure functions, a selection and three sizes."""
+    """An evolutionary algorithm: five pure functions, a selection and three sizes."""
 
+    begin: Callable[[Key], Source]  # of generation 0
     init: Callable[..., State]  # (key, like=None): of the scores of a generation, if a selection is to know metrics
     offspring: Callable[[Any, Any, Any], Individual]  # (Source, pair [], member []): child pair * brood + member
     select: Callable[[State, Evaluation], tuple[State, Info]]  # all of the next state but its source
@@ -472,16 +476,59 @@ class Algorithm(NamedTuple):
         """B, the children of one pair."""
         return self.children // self.pairs
 
+    @property
+    def elites(self) -> tuple[int, ...]:
+        """The slots that compete with the children, of all groups."""
+        slots = self.parents // self.selection.groups
+        return tuple(group * slots + slot for group in range(self.selection.groups) for slot in self.selection.elites)
+
     def rescored(self, source: Any) -> tuple[int, ...]:
         """The slots whose individuals are scored in this generation, behind the children."""
-        return self.selection.elites if self.selection.reevaluate and not source.founding else ()
+        return self.elites if self.selection.reevaluate and not source.founding else ()
 
     def place(self, source: Any, index: Any) -> "Place":
         """Where an index points to: the one place that knows. Index ``N + s`` is whoever is in slot s."""
         index = jnp.asarray(index, jnp.int32)
         kept = index >= self.children
         pair, member = jnp.divmod(index % self.children, self.brood)
-        return Place(pair, member, jnp.where(kept, index - self.children, source.pairs[pair, 0]), kept)
+        child, slot = self.place_of(source, pair, member), index - self.children
+        if self.selection.groups == 1:
+            return child._replace(slot=jnp.where(kept, slot, child.slot), kept=kept, number=index)
+        group, own = jnp.divmod(slot, self.parents // self.selection.groups)
+        stays = Place(pair, member, slot, kept, group, self.children // self.selection.groups + own)
+        return jax.tree.map(functools.partial(jnp.where, kept), stays, child._replace(kept=kept))
+
+    def place_of(self, source: Any, pair: Any, member: Any) -> "Place":
+        """The place of a child of this pair."""
+        index, kept = pair * self.brood + member, jnp.zeros(jnp.shape(pair), bool)
+        if self.selection.groups == 1:
+            return Place(pair, member, source.pairs[pair, 0], kept, jnp.zeros_like(pair), index)
+        group = pair // (self.pairs // self.selection.groups)
+        number = index - group * (self.children // self.selection.groups)
+        return Place(pair, member, source.pairs[pair, 0], kept, group, number)
+
+    def key(self, source: Any, purpose: Purpose, group: Any) -> Key:
+        """The key of this generation for one purpose; each of several groups has a root key of its own."""
+        if self.selection.groups == 1:
+            return generation_key(source, purpose)
+        root = jax.random.fold_in(source.key, group)
+        return jax.random.fold_in(jax.random.fold_in(root, source.generation), purpose)
+
+    def group(self, source: Any, group: Any) -> Source:
+        """The source of one group, as if it were alone: its root key is ``fold_in(key, group)``."""
+        slots, pairs = self.parents // self.selection.groups, self.pairs // self.selection.groups
+
+        def own(leaf: jax.Array, size: int) -> jax.Array:
+            return jax.lax.dynamic_slice_in_dim(leaf, group * size, size)
+
+        breeding = own(source.pairs, pairs)
+        return Source(
+            key=jax.random.fold_in(source.key, group),
+            generation=source.generation,
+            parents=jax.tree.map(lambda leaf: own(leaf, slots), source.parents),
+            pairs=jnp.where(breeding < 0, breeding, breeding - group * slots),
+            founding=source.founding,
+        )
 
     def update(self, state: State, evaluation: Evaluation) -> tuple[State, Info]:
         """A generation's scores ``[N]`` (and those of elites that are scored again) to the next state."""
@@ -496,6 +543,8 @@ class Place(NamedTuple):
     member: jax.Array  # [] int32, of the brood of that pair
     slot: jax.Array  # [] int32: the parent's, or its own
     kept: jax.Array  # [] bool: is it a parent that is kept?
+    group: jax.Array  # [] int32: of the selection, 0 where it has one
+    number: jax.Array  # [] int32: the index within the group
 
 
 Choice = Callable[[Key, Any, int], jax.Array]  # (key, Evaluation or Candidates [C], num) -> positions int32 [num]

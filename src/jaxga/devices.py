@@ -41,11 +41,16 @@ def use_cores(count: int | None = None) -> None:
         raise InputError("JAX has its devices already: call use_cores before anything else of JAX.") from error
 
 
+def default() -> Sequence[Any]:
+    """The devices that a run takes where none are named: all of this process, and of those that joined it."""
+    return jax.devices() if jax.process_count() > 1 else jax.local_devices()
+
+
 def chosen(devices: Devices | None) -> Sequence[Any]:
-    """These devices, by default all: of this process, and of the others that `jaxga.distributed` joined."""
-    here = jax.devices() if jax.process_count() > 1 else jax.local_devices()
+    """These devices, or the first so many; by default all, see `default`."""
     if devices is None:
-        return here
+        return default()
+    here = jax.devices()
     if isinstance(devices, int):
         require(1 <= devices <= len(here), f"devices is {devices}, and there are {len(here)}: take 1 to {len(here)}.")
         return here[:devices]

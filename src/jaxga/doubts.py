@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, shape_of_source
-from jaxga.base import Algorithm, Evaluation, Info, Purpose, Source, State, Task, as_key, generation_key, name_of
+from jaxga.algorithm import shape_of_source
+from jaxga.base import Algorithm, Evaluation, Info, Purpose, Source, State, Task, as_key, name_of
 from jaxga.compilation import jit
 from jaxga.evaluate.contract import Evaluator
 from jaxga.evaluate.vmapped import depends
+from jaxga.heredity import candidate
 from jaxga.tree import iota
 
 EXACT = 2**24  # whole numbers up to here are float32 numbers; above, neighbours are the same one
@@ -119,7 +120,8 @@ def find_nan(algorithm: Algorithm, evaluator: Evaluator, task: Task | None, sour
     fitness = np.asarray(jit(evaluator)(source).fitness)
     index = int(np.flatnonzero(np.isnan(fitness))[0])
     params = jit(partial(candidate, algorithm))(source, np.int32(index)).params
-    key = task.key(generation_key(source, Purpose.EVALUATION), jnp.int32(index))
+    place = algorithm.place(source, index)
+    key = task.key(algorithm.key(source, Purpose.EVALUATION, place.group), place.number)
     with jax.debug_nans(True):
         try:
             jax.jit(task.evaluate)(key, params)

@@ -7,50 +7,53 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Individual, Place, Recipe, Source
+from jaxga.base import Algorithm, Individual, Place, Recipe, Source
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.tree import expand, iota, take, where
 from jaxga.variation.projection import Projection, project
 
 CHUNK = 64  # children whose steps are held at once while they are averaged
 
-Offspring = Callable[[Source, Any, Any], Individual]  # (source, pair, member)
 ChildOf = Callable[[Source, Individual, Any, Any], Individual]  # (source, the parent of that pair, pair, member)
-PlaceOf = Callable[[Source, Any], Place]
 
 
 def next_parents(
-    offspring: Offspring,
-    child_of: ChildOf,
-    place: PlaceOf,
-    projection: Projection | None,
-    source: Source,
-    recipe: Recipe,
+    algorithm: Algorithm, child_of: ChildOf, projection: Projection | None, source: Source, recipe: Recipe
 ) -> Individual:
     """The parents ``[T]`` that a recipe makes."""
     if recipe.step is None or source.founding:  # founders are not averaged: the mean of strangers solves nothing
-        return jax.vmap(partial(rebuild, offspring, place, source))(recipe.indices[:, 0])
+        return _survivors(algorithm, source, recipe.indices[:, 0])
     if recipe.indices.shape[1] == 1:
-        one = partial(_step, offspring, place, projection, source)
+        one = partial(_step, algorithm, projection, source)
         return jax.vmap(one)(recipe.indices[:, 0], recipe.step[:, 0])
-    mean = partial(_average, child_of, place, projection, source)
+    mean = partial(_average, algorithm, child_of, projection, source)
     return jax.lax.map(lambda row: mean(*row), (recipe.indices, recipe.share, recipe.step))
 
 
-def rebuild(offspring: Offspring, place: PlaceOf, source: Source, index: Any) -> Individual:
+def _survivors(algorithm: Algorithm, source: Source, indices: jax.Array) -> Individual:
+    """Who has these indices ``[T]``. Where there are fewer children than slots, each child is built once."""
+    build = jax.vmap(partial(candidate, algorithm, source))
+    if len(indices) <= algorithm.children:
+        return build(indices)
+    born, found = build(iota(algorithm.children)), algorithm.place(source, indices)
+    child = take(born, jnp.where(found.kept, 0, indices))
+    return jax.vmap(where)(found.kept, take(source.parents, jnp.maximum(found.slot, 0)), child)
+
+
+def candidate(algorithm: Algorithm, source: Source, index: Any) -> Individual:
     """Child ``index``, built once more and made dense; a parent that is kept is taken as it is."""
-    found = place(source, index)
-    child = offspring(source, found.pair, found.member)
+    found = algorithm.place(source, index)
+    child = algorithm.offspring(source, found.pair, found.member)
     child = child._replace(params=dense(child.params))
     return where(found.kept, take(source.parents, jnp.maximum(found.slot, 0)), child)
 
 
 def _step(
-    offspring: Offspring, place: PlaceOf, projection: Projection | None, source: Source, index: Any, step: jax.Array
+    algorithm: Algorithm, projection: Projection | None, source: Source, index: Any, step: jax.Array
 ) -> Individual:
     """The parent of a child plus ``step`` times the way to it, with what the child inherits."""
-    child = rebuild(offspring, place, source, index)
-    parent = take(source.parents, jnp.maximum(place(source, index).slot, 0))
+    child = candidate(algorithm, source, index)
+    parent = take(source.parents, jnp.maximum(algorithm.place(source, index).slot, 0))
 
     def leaf(old: jax.Array, new: jax.Array) -> jax.Array:
         part = old + step.astype(old.dtype) * (new - old)
@@ -64,8 +67,8 @@ def _step(
 
 
 def _average(
+    algorithm: Algorithm,
     child_of: ChildOf,
-    place: PlaceOf,
     projection: Projection | None,
     source: Source,
     indices: jax.Array,
@@ -78,7 +81,7 @@ def _average(
 
     Low-rank children are never built: the sum of their steps is one matrix product, ``A diag(w) B``.
     """
-    found = place(source, indices)
+    found = algorithm.place(source, indices)
     held = len(jax.tree.leaves(source.parents.params)[0])
     # One parent is not batched, so that its matrices are not copied for every child.
     alone = held == 1 == len(source.pairs)

@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, everybody, shape_of_source
+from jaxga.algorithm import everybody, shape_of_source
 from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, require
 from jaxga.compilation import jit
+from jaxga.heredity import candidate
 from jaxga.tree import in_one, in_order, in_parts, numbered, take
 
 Config = dict[str, Any]
@@ -72,7 +73,7 @@ def as_start(source: Source) -> Start:
 def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
     """The source that the run of a pedigree began with: of founders, or that which it went on from."""
     if pedigree.start is None:
-        return jit(algorithm.init)(pedigree.key).source
+        return jit(algorithm.begin)(pedigree.key)
     kind = shape_of_source(algorithm)
     due, leaves = jax.tree.leaves(kind._replace(key=jax.random.key_data(pedigree.key))), pedigree.start[1:]
     require(
@@ -85,7 +86,7 @@ def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
 
 def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
     """Were the children of the first generation drawn afresh, so that they have no parents?"""
-    return pedigree.start is None and jax.eval_shape(algorithm.init, pedigree.key).source.founding
+    return pedigree.start is None and jax.eval_shape(algorithm.begin, pedigree.key).founding
 
 
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:

@@ -154,7 +154,7 @@ def best_chunk(
     """
     require(len(candidates) > 0, "candidates is empty: name at least one chunk.")
     evaluators = {some.chunk: some for some in (vmapped(algorithm, task, chunk) for chunk in sorted(candidates))}
-    source = jax.jit(algorithm.init)(as_key(0)).source._replace(founding=False)
+    source = jax.jit(algorithm.begin)(as_key(0))._replace(founding=False)
     name, file = _fingerprint(evaluators, source), _cache_file()
     known = json.loads(file.read_text()) if file.exists() else {}
     if name not in known:

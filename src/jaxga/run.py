@@ -18,8 +18,6 @@ import numpy as np
 from jaxga import checkpoint, pedigree
 from jaxga.algorithm import nobody, shape_of_source, shape_of_state
 from jaxga.base import (
-    PLAYED,
-    STEPS,
     Algorithm,
     Evaluation,
     Individual,
@@ -42,7 +40,7 @@ from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.distributed import agreed, is_first
 from jaxga.doubts import Doubts
-from jaxga.evaluate import Evaluator, as_evaluator, sharded, vmapped, worth_sharing
+from jaxga.evaluate import PLAYED, STEPS, Evaluator, as_evaluator, sharded, vmapped, worth_sharing
 from jaxga.evaluate.fingerprint import describe_run
 from jaxga.measures import as_columns
 from jaxga.pedigree import Pedigree

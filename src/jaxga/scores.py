@@ -52,6 +52,8 @@ def candidates(key: jax.Array, state: State, born: Evaluation, parents: Evaluati
         order=ranking(key, everyone),
         parents=parents,
         generation=state.generation,
+        born=iota(children + len(slots)) < children,
+        held=children + iota(len(parents.fitness)),
     )
 
 

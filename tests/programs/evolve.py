@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import populations
 import structured
 import tyro
 
@@ -33,7 +34,7 @@ class Args:
     resume: bool = False
     workers: int | None = None  # of Ray
     game: bool = False  # CartPole, on the host
-    made: Literal["averages", "parental", "islands", "grid"] = "averages"
+    made: str = "averages"  # of MAKERS
 
 
 def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
@@ -87,6 +88,7 @@ MAKERS = {
     "parental": parental,
     "islands": structured.on_islands,
     "grid": structured.on_a_grid,
+    **populations.MADE,
 }
 
 # From one topology to the next; the last bit of a mean over all children depends on how XLA orders its sum.

@@ -74,7 +74,7 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
 
 def decode(algorithm: Algorithm, genome: Genome) -> Params:
     """The parameters that a genome makes of its founder; where mutations add up, but for rounding."""
-    start = jax.jit(algorithm.init)(genome.key).source
+    start = jax.jit(algorithm.begin)(genome.key)
     first = take(start.parents.params, genome.founder)
 
     def mutate(params: Params, gene: jax.Array) -> tuple[Params, None]:

@@ -1,6 +1,6 @@
 """How and where children are scored: every evaluator is ``(Source) -> Evaluation [N]``."""
 
-from jaxga.evaluate.contract import Evaluator, as_evaluator
+from jaxga.evaluate.contract import PLAYED, STEPS, Evaluator, as_evaluator
 from jaxga.evaluate.hosts import over_hosts
 from jaxga.evaluate.pool import Pool, pool
 from jaxga.evaluate.rollouts import Rollouts, rollouts
@@ -9,6 +9,8 @@ from jaxga.evaluate.validated import Validated, best_validated, validated
 from jaxga.evaluate.vmapped import Vmapped, vmapped
 
 __all__ = [
+    "PLAYED",
+    "STEPS",
     "Evaluator",
     "Pool",
     "Rollouts",

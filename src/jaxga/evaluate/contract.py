@@ -10,6 +10,8 @@ import numpy as np
 
 from jaxga.base import Algorithm, Evaluation, InputError, Recipe, Source, Task, name_of, require
 
+STEPS, PLAYED = "agent_steps", "played_steps"  # metrics of a generation whose sum so far is in a history
+
 
 class Part(NamedTuple):
     """Something to be hashed: a function, with the shapes of its arguments, and words beside it."""

@@ -26,7 +26,7 @@ def describe_run(
         "parents": algorithm.parents,
         "children": algorithm.children,
         "pairs": algorithm.pairs,
-        "elites": len(algorithm.selection.elites),
+        "elites": len(algorithm.elites),
         "reevaluate": algorithm.selection.reevaluate,
         "chunk": evaluator.chunk,
         "state": None if start is None else hashlib.sha256(b"".join(leaf.tobytes() for leaf in start)).hexdigest()[:16],
@@ -42,7 +42,7 @@ def fingerprint(algorithm: Algorithm, evaluator: Evaluator) -> dict[str, str]:
     state = shape_of_state(algorithm, like)
     recipe = jax.eval_shape(algorithm.select, state, like)[1].recipe
     return {
-        "init": hashed([Part(algorithm.init, (as_key(0),))]),
+        "init": hashed([Part(algorithm.begin, (as_key(0),))]),
         "score": hashed(evaluator.parts(source)),
         "select": hashed([Part(algorithm.select, (state, like))]),
         "advance": hashed([Part(algorithm.advance, (source, recipe))]),

@@ -13,11 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate
 from jaxga.arena import Arena, Episode, Watch, ignore
 from jaxga.base import (
-    PLAYED,
-    STEPS,
     Algorithm,
     Evaluation,
     Game,
@@ -31,7 +28,7 @@ from jaxga.base import (
     require_whole,
 )
 from jaxga.devices import cores
-from jaxga.evaluate.contract import Evaluator, Part
+from jaxga.evaluate.contract import PLAYED, STEPS, Evaluator, Part
 from jaxga.evaluate.vmapped import (
     divisors,
     enough,
@@ -40,6 +37,7 @@ from jaxga.evaluate.vmapped import (
     parts_of_child,
     require_comparable,
 )
+from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
 from jaxga.tree import expand, iota
 
@@ -96,10 +94,11 @@ def programs_of(
     axes, rows = _broods(algorithm)
 
     def starts(source: Source, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
-        key = generation_key(source, purpose)
-
         def of_individual(index: jax.Array) -> jax.Array:
-            own = key if purpose == Purpose.VALIDATION else own_key(key, index)
+            place = algorithm.place(source, index)
+            own = generation_key(source, purpose)
+            if purpose != Purpose.VALIDATION:
+                own = own_key(algorithm.key(source, purpose, place.group), place.number)
             return jax.vmap(lambda episode: draw(jax.random.fold_in(own, episode)))(iota(episodes))
 
         return jax.vmap(of_individual)(indices)

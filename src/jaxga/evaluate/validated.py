@@ -7,8 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import (
-    PLAYED,
-    STEPS,
     Algorithm,
     Evaluation,
     Purpose,
@@ -20,7 +18,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
-from jaxga.evaluate.contract import Evaluator, Part
+from jaxga.evaluate.contract import PLAYED, STEPS, Evaluator, Part
 from jaxga.scores import join, of_children, unknown_scores
 from jaxga.selection import ranking
 from jaxga.tree import iota
@@ -139,11 +137,11 @@ def validated(evaluator: Evaluator, candidates: int = 10, episodes: int = 30) ->
     ((9,), 3)
     """
     algorithm = evaluator.algorithm
-    require_whole(len(algorithm.selection.elites) + 1, candidates=candidates)
+    require_whole(len(algorithm.elites) + 1, candidates=candidates)
     require_whole(2, episodes=episodes)
     require(candidates <= algorithm.children, f"candidates is {candidates}, more than {algorithm.children} children.")
     require(
-        bool(algorithm.selection.elites) and algorithm.selection.reevaluate,
+        bool(algorithm.elites) and algorithm.selection.reevaluate,
         "a validated elite must stay: make the algorithm with elites=1, reevaluate=True, champion=best_validated.",
     )
     return Validated(evaluator, candidates, episodes)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import candidate, shape_of_source
+from jaxga.algorithm import shape_of_source
 from jaxga.base import (
     Algorithm,
     Evaluation,
@@ -17,6 +17,7 @@ from jaxga.base import (
     Individual,
     Key,
     Params,
+    Place,
     Purpose,
     Source,
     Task,
@@ -27,6 +28,7 @@ from jaxga.base import (
     require_whole,
 )
 from jaxga.evaluate.contract import Evaluator
+from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
 from jaxga.tree import iota, running_statistics, size, take
 
@@ -74,7 +76,7 @@ class Vmapped(Evaluator):
 
         def as_child(index: jax.Array) -> Evaluation:
             place, individual = self.algorithm.place(source, index), candidate(self.algorithm, source, index)
-            return self.score(source, index, individual, take(source.parents, place.slot))
+            return self.score(source, place, individual, take(source.parents, place.slot))
 
         def on_fresh_draws(index: jax.Array) -> Evaluation:
             params = candidate(self.algorithm, source, index).params
@@ -117,7 +119,7 @@ class Vmapped(Evaluator):
             return self.algorithm.offspring(source, pair, member)
 
         def score(member: jax.Array, child: Individual) -> Evaluation:
-            return self.score(source, pair * self.algorithm.brood + member, child, parent)
+            return self.score(source, self.algorithm.place_of(source, pair, member), child, parent)
 
         parent = take(source.parents, source.pairs[pair, 0])
         # One chunk alone is there twice where others are drawn several together: it must be cut out of something, as
@@ -145,20 +147,20 @@ class Vmapped(Evaluator):
         def score(index: jax.Array) -> Evaluation:
             place = self.algorithm.place(source, index)
             child = self.algorithm.offspring(source, place.pair, place.member)
-            return self.score(source, index, child, take(source.parents, place.slot))
+            return self.score(source, place, child, take(source.parents, place.slot))
 
         axes = _axes(score, iota(2))
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
 
-    def score(self, source: Source, index: jax.Array, individual: Individual, parent: Individual) -> Evaluation:
-        """Score one individual on the draw that its index is due."""
+    def score(self, source: Source, place: Place, individual: Individual, parent: Individual) -> Evaluation:
+        """Score one individual on the draw that its place is due."""
 
         def judge(family: Family, key: Key, generation: jax.Array, index: jax.Array) -> Evaluation:
             return self.task.score(Trial(key, generation, index, family.parent), family.child)
 
-        key = self.task.key(generation_key(source, Purpose.EVALUATION), index)
+        key = self.task.key(self.algorithm.key(source, Purpose.EVALUATION, place.group), place.number)
         family = Family(individual.params, None if source.founding else parent.params)
-        return by_parts(judge)(family, key, source.generation, index)
+        return by_parts(judge)(family, key, source.generation, place.number)
 
 
 class Family(NamedTuple):
@@ -205,8 +207,12 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
 def require_comparable(algorithm: Algorithm, problem: Task | Game) -> None:
     """Refuse elites that keep a score which says nothing later, such as an improvement over a parent."""
     selection = algorithm.selection
-    fine = problem.comparable or selection.reevaluate or not selection.elites
-    require(fine, "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True.")
+    keeps = selection.incumbents or (selection.elites and not selection.reevaluate)
+    require(
+        problem.comparable or not keeps,
+        "an elite cannot keep its improvement over its own parent as a score: pass reevaluate=True, or take a "
+        "selection that compares children with each other alone.",
+    )
 
 
 def _way_out(task: Any) -> str:

@@ -47,7 +47,7 @@ class Parcel(NamedTuple):
         """The same on this machine."""
         key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=THREEFRY)
         if self.leaves is None:
-            return jax.jit(algorithm.init)(key).source
+            return jax.jit(algorithm.begin)(key)
         kind = shape_of_source(algorithm)
         leaves = [jnp.asarray(leaf) for leaf in self.leaves]
         parents, pairs = jax.tree.unflatten(jax.tree.structure((kind.parents, kind.pairs)), leaves)

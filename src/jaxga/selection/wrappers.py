@@ -26,11 +26,10 @@ def sparing(selection: Selection) -> Selection:
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
         recipe, remembered, metrics = selection.apply(key, scored, remembered)
-        children = len(scored.index) - len(selection.elites)
-        born = (recipe.indices >= 0) & (recipe.indices < children)
+        born = (recipe.indices >= 0) & (recipe.indices < scored.held[0])
         child = jnp.where(born, recipe.indices, 0)
         lethal = born & jnp.isneginf(scored.evaluation.fitness[child])
-        indices = jnp.where(lethal, children + scored.slot[child], recipe.indices)
+        indices = jnp.where(lethal, scored.held[scored.slot[child]], recipe.indices)
         return recipe._replace(indices=indices), remembered, metrics
 
     return selection._replace(apply=apply)

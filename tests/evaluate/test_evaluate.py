@@ -32,7 +32,7 @@ def one_by_one(algorithm, task):
 
 
 @pytest.mark.parametrize("mutation", [v.gaussian(v.relative(0.3)), v.low_rank(v.relative(0.3), 2)])
-@pytest.mark.parametrize("chunk", [1, 2, 4, 7, 8, 100])
+@pytest.mark.parametrize("chunk", [1, 7, *(pytest.param(chunk, marks=pytest.mark.slow) for chunk in (2, 4, 8, 100))])
 def test_any_chunk_equals_one_by_one(task, mutation, chunk):
     algorithm = jaxga.ga(task.init, mutation, parents=4, children=16)
     evaluation = scores(algorithm, task, chunk)

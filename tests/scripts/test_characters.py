@@ -4,18 +4,17 @@ import importlib
 import json
 import math
 import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from places import ROOT
 from test_experiments import assert_few_programs, assert_quick, refusal, run
 
 import jaxga
 from jaxga import compilation
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "experiments" / "characters.py")
 KEY = jax.random.key(0)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from places import ROOT
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "launch.py"
 COMMAND = ["experiments/atari.py", "--game", "Frostbite"]
 

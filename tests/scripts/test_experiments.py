@@ -18,11 +18,11 @@ import chex
 import jax
 import numpy as np
 import pytest
+from places import ROOT
 
 import jaxga
 from jaxga import checkpoint, pedigree
 
-ROOT = Path(__file__).parent.parent
 SCRIPT = str(ROOT / "experiments" / "memorization.py")
 # Vectors and a small perceptron: compiles in a few seconds.
 SMALL = ["--points", "8", "--shape", "16", "--parents", "2", "--children", "8", "--average", "1", "--sigma", "0.3",
@@ -436,6 +436,7 @@ def played(tmp_path_factory):
 ATARI = str(ROOT / "experiments" / "atari.py")
 
 
+@pytest.mark.slow
 def test_atari_leaves_score_film_and_picture(played):
     out, shown, err = played
     assert str(out) in shown
@@ -467,6 +468,7 @@ def test_atari_is_replayed_from_its_pedigree(played, tmp_path):
     assert (tmp_path / "film.gif").exists()
 
 
+@pytest.mark.slow
 def test_nonsense_about_atari_gets_one_sentence(played, monkeypatch, capsys, tmp_path):
     out, _, _ = played
     for arguments, message in [

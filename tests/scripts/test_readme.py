@@ -1,18 +1,16 @@
 """The examples of the README and of CONTRIBUTING run as they stand."""
 
 import re
-from pathlib import Path
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from places import ROOT
 
 import jaxga
 from jaxga import variation
 from jaxga.base import Context, Individual
-
-ROOT = Path(__file__).parent.parent
 
 
 def blocks(name):

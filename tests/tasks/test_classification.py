@@ -179,7 +179,8 @@ def test_the_data_is_no_part_of_the_program(digits, params):
     assert jax.eval_shape(again, KEY, params).fitness.shape == ()  # within another program it is the function itself
 
 
-@pytest.mark.parametrize("key", [jaxga.common, pytest.param(jaxga.independent, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("key", [jaxga.common, jaxga.independent])
+@pytest.mark.slow
 def test_paired_fitness_is_the_improvement_over_the_parent_on_the_same_batch(digits, key):
     task = tasks.classification(NETWORK, digits, batch=20, key=key)
     algorithm = jaxga.ga(task.init, v.low_rank(v.relative(0.2)), parents=2, children=8)

@@ -1,12 +1,12 @@
 """Notebooks run from the first cell to the last, in a quick setting, and are committed with their pictures."""
 
 import sys
-from pathlib import Path
 
 import nbformat
 import pytest
+from places import ROOT
 
-FOLDER = Path(__file__).parent.parent / "notebooks"
+FOLDER = ROOT / "notebooks"
 sys.path.insert(0, str(FOLDER))
 from execute import execute  # noqa: E402
 

@@ -9,12 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import populations
 import psutil
 import pytest
+from places import PROGRAMS
 
-PROGRAM = Path(__file__).parent / "programs" / "evolve.py"
+PROGRAM = PROGRAMS / "evolve.py"
 LONG = 200  # seconds, for anything
 
 
@@ -100,7 +101,7 @@ def test_many_processes_make_no_difference(alone, processes, cores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", ["islands", "grid"])
+@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE])
 def test_populations_with_a_structure_are_the_same_everywhere(made):
     """On four devices, in two processes, and by two workers of Ray."""
     options = "--made", made, "--generations", "12"

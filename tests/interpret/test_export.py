@@ -16,8 +16,8 @@ from jax import export
 import jaxga
 from jaxga import lowrank, nn
 from jaxga import variation as v
-from jaxga.algorithm import candidate
 from jaxga.evaluate import Sharded
+from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
 from jaxga.run import BLOCK, Program, block
 

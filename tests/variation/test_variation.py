@@ -124,13 +124,13 @@ every = pytest.mark.parametrize("name", VARIATIONS)
 
 
 def some(step):
-    """Contracts that take long are kept by all, and the default suite asks every third or sixth variation."""
+    """Contracts that take long are kept by all, and the default suite asks every third, sixth or ninth variation."""
     slow = pytest.mark.slow
     names = [pytest.param(name, marks=[slow] if number % step else []) for number, name in enumerate(VARIATIONS)]
     return pytest.mark.parametrize("name", names)
 
 
-third, sixth = some(3), some(6)
+third, sixth, ninth = some(3), some(6), some(9)
 
 
 @every
@@ -143,7 +143,7 @@ def test_types_shapes_and_structure_are_kept(name, dtype):
     chex.assert_trees_all_equal_shapes_and_dtypes(child, jax.eval_shape(lambda: parent))
 
 
-@every
+@third
 def test_same_key_same_child_other_key_other_child_one_trace(name):
     make, traces = compiled(name)
     children = [make(seed) for seed in range(3)]
@@ -153,7 +153,7 @@ def test_same_key_same_child_other_key_other_child_one_trace(name):
     assert len(traces) == 1
 
 
-@third
+@ninth
 def test_jit_equals_eager_and_vmap_equals_a_loop(name):
     make, _ = compiled(name)
     together = jax.jit(jax.vmap(lambda seed: apply(VARIATIONS[name], seed)))(jnp.arange(2))
@@ -172,7 +172,7 @@ def test_leaves_without_numbers_change_nothing_for_the_others(name):
     assert {leaf.removeprefix("b/"): values.shape for leaf, values in found.items()} == EMPTY
 
 
-@sixth
+@ninth
 def test_nothing_is_nan_on_the_way_and_every_step_works_without_jit(name):
     with jax.debug_nans(True), jax.disable_jit():
         child = apply(VARIATIONS[name], 0)

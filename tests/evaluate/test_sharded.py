@@ -2,9 +2,9 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import chex
+import evolve
 import jax
 import numpy as np
 import pytest
@@ -15,9 +15,6 @@ from jaxga import variation as v
 from jaxga.devices import mesh
 from jaxga.evaluate import Vmapped
 from jaxga.run import evaluator_of
-
-sys.path.insert(0, str(Path(__file__).parent / "programs"))
-import evolve
 
 
 def scores(evaluator, algorithm, seed=0):
@@ -122,6 +119,7 @@ def test_runs_are_shared_out_without_changing_them(task):
         np.testing.assert_array_equal(values, three.metrics[name], err_msg=name)
 
 
+@pytest.mark.slow
 def test_several_devices_share_a_run_where_there_are_few(task):
     def make(sigma):
         return jaxga.ga(task.init, v.low_rank(v.relative(sigma)), parents=2, children=8)
@@ -143,6 +141,7 @@ def test_a_program_is_compiled_once_on_many_devices(task, algorithm):
     ("parents", "children", "chunk"),
     [(2, 16, 2), pytest.param(1, 16, 1, marks=pytest.mark.slow), pytest.param(4, 8, 4, marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_slices_are_scored_as_the_whole_is(task, parents, children, chunk):
     """However few chunks there are in one: a loop of one turn must not be another program."""
     mutation = v.low_rank(v.multiplicative(v.relative(0.3)))

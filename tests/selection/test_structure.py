@@ -1,21 +1,16 @@
 """Selections that users write, in which slots have a meaning: islands, and a grid of cells."""
 
-import sys
-from pathlib import Path
-
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import structured
 
 import jaxga
 from jaxga import pedigree
 from jaxga import variation as v
 from jaxga.selection import Selection
-
-sys.path.insert(0, str(Path(__file__).parent / "programs"))
-import structured
 
 MADE = {"islands": structured.on_islands, "grid": structured.on_a_grid}
 GENERATIONS = 12
@@ -33,7 +28,7 @@ def of_recipe(recipe):
 KEPT = jnp.array([[6], [7], [8], [9]])  # everybody stays
 
 
-@pytest.fixture(scope="module", params=MADE)
+@pytest.fixture(scope="module", params=[pytest.param("islands", marks=pytest.mark.slow), "grid"])
 def alone(request):
     """A run on one device."""
     task, algorithm = MADE[request.param]()

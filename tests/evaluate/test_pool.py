@@ -118,7 +118,7 @@ def hired(two):
             id="founders and an elite",
             marks=pytest.mark.slow,
         ),
-        pytest.param({"average": 4}, id="averages"),
+        pytest.param({"average": 4}, id="averages", marks=pytest.mark.slow),
     ],
 )
 def test_a_run_is_that_of_one_process(hired, options):

@@ -332,13 +332,16 @@ def test_bandit_tells_what_was_done_and_pays_by_chance():
 
 CANNOT = r"^\S+ cannot be stepped by gymnax \S+ and JAX \S+ \(.+\): pip install 'gymnax>=1.0.1' 'jax<0.12'\.$"
 # gymnax 0.0.9 writes numbers into arrays of truth values, and asks for integers of 64 bits: JAX warns of both.
+MINATAR = "Breakout-MinAtar", "Freeway-MinAtar"
 OLD_GYMNAX = pytest.mark.filterwarnings(
     "ignore:scatter inputs:FutureWarning", "ignore:Explicitly requested:UserWarning"
 )
 
 
 @OLD_GYMNAX
-@pytest.mark.parametrize("name", ["CartPole-v1", "Pendulum-v1", "Breakout-MinAtar", "Freeway-MinAtar"])
+@pytest.mark.parametrize(
+    "name", ["CartPole-v1", "Pendulum-v1", *(pytest.param(name, marks=pytest.mark.slow) for name in MINATAR)]
+)
 def test_gymnax_is_stepped_as_it_steps_itself(name):
     gymnax = pytest.importorskip("gymnax")
     environment = tasks.from_gymnax(name)

@@ -1,0 +1,100 @@
+"""What selections ask of scores: descriptors of behaviour, distances between them, who is nearest."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Evaluation, Key, Scored, name_of, require
+from jaxga.tree import iota
+
+Describe = str | Callable[[Any], jax.Array]  # the name of a metric, or (metrics [C, ...]) -> descriptors [C, ...]
+NUMBERS = 1_000_000  # differences between descriptors that are computed at once
+
+
+def described(describe: Describe, scores: Evaluation, who: str) -> jax.Array:
+    """The descriptors ``[C, D]`` of those who have these scores. ``who`` asks, and is named in the error.
+
+    >>> scores = Evaluation(jnp.zeros(2), metrics={"end": jnp.ones((2, 3)), "speed": jnp.zeros(2)})
+    >>> described("end", scores, "novelty").shape, described(lambda metrics: metrics["speed"], scores, "").shape
+    ((2, 3), (2, 1))
+    """
+    metrics, count = dict(scores.metrics or {}), len(scores.fitness)
+    if isinstance(describe, str):
+        require(
+            describe in metrics,
+            f"{who} needs the metric {describe!r}, and the task measures {sorted(metrics)}: return it in "
+            "Evaluation(metrics={...}); outside of jaxga.run also begin with algorithm.init(key, like=evaluation).",
+        )
+        found = metrics[describe]
+    else:
+        found = jnp.asarray(describe(metrics))
+    called = repr(describe) if isinstance(describe, str) else name_of(describe)
+    require(
+        found.ndim >= 1 and len(found) == count,
+        f"{who}: the descriptor {called} has shape {found.shape}, and one for each of {count} candidates was due.",
+    )
+    return found.reshape(count, -1).astype(jnp.float32)
+
+
+def numbers_of(describe: Describe, like: Evaluation, who: str) -> int:
+    """D, how many numbers a descriptor has."""
+    return jax.eval_shape(lambda scores: described(describe, scores, who), like).shape[1]
+
+
+def distances(from_these: jax.Array, to_those: jax.Array) -> jax.Array:
+    """Euclidean, ``[C, M]`` between ``[C, D]`` and ``[M, D]``; infinite where a descriptor has a NaN."""
+
+    def of_one(here: jax.Array) -> jax.Array:
+        square = jnp.sum((to_those - here) ** 2, axis=1)
+        return jnp.where(jnp.isnan(square), jnp.inf, jnp.sqrt(square))
+
+    at_once = max(NUMBERS // max(to_those.size, 1), 1)
+    return jax.lax.map(of_one, from_these, batch_size=min(at_once, len(from_these)))
+
+
+def between(candidates: jax.Array) -> jax.Array:
+    """Distances ``[C, C]`` of each to the others; infinite to itself."""
+    return jnp.where(jnp.eye(len(candidates), dtype=bool), jnp.inf, distances(candidates, candidates))
+
+
+def valid(scores: Evaluation, descriptors: jax.Array) -> jax.Array:
+    """Who has a fitness and a descriptor? ``[C]``"""
+    return ~jnp.isnan(scores.fitness) & ~jnp.isnan(descriptors).any(axis=1)
+
+
+def places(scored: Scored) -> jax.Array:
+    """The place of each candidate in the ranking, ``[C]``: 0 is the best."""
+    return jnp.argsort(scored.order).astype(jnp.int32)
+
+
+def scores_of(scored: Scored, indices: jax.Array) -> Evaluation:
+    """The scores ``[T]`` of whoever has these indices: as candidates, or else as they were held."""
+    same = scored.index == indices[:, None]
+    place, slot = jnp.argmax(same, axis=1), jnp.maximum(indices - scored.held[0], 0)
+
+    def pick(candidates: jax.Array, parents: jax.Array) -> jax.Array:
+        known = same.any(axis=1).reshape(-1, *(1,) * (candidates.ndim - 1))
+        return jnp.where(known, candidates[place], parents[slot].astype(candidates.dtype))
+
+    metrics, before = dict(scored.evaluation.metrics or {}), dict(scored.parents.metrics or {})
+    return Evaluation(
+        pick(scored.evaluation.fitness, scored.parents.fitness),
+        pick(scored.evaluation.tiebreak, scored.parents.tiebreak),
+        {name: pick(leaf, before[name]) for name, leaf in metrics.items() if leaf.ndim and name in before},
+    )
+
+
+def draw(key: Key, weights: jax.Array, num: int) -> jax.Array:
+    """Positions ``[num]`` drawn in proportion to ``weights [n]``, with replacement; uniformly where all are 0.
+
+    >>> draw(jax.random.key(0), jnp.array([0.0, 1.0, 0.0]), 3).tolist()
+    [1, 1, 1]
+    """
+    weights = jnp.where(weights.sum() > 0, weights, jnp.ones_like(weights))
+    upto = jnp.cumsum(weights)
+    at = jax.random.uniform(key, (num,), jnp.float32) * upto[-1]
+    found = jnp.searchsorted(upto, at, side="right").astype(jnp.int32)
+    last = jnp.max(jnp.where(weights > 0, iota(len(weights)), 0))  # rounding may lead past the last one
+    return jnp.minimum(found, last)

@@ -1,0 +1,187 @@
+"""Several populations in one state, with migration between them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require, require_whole
+from jaxga.selection.choices import ranking
+from jaxga.tree import iota
+
+EACH = Scored(0, 0, 0, 0, 0, None, 0, 0)  # pyright: ignore[reportArgumentType]  # the axes of what is mapped over islands
+Topology = Callable[[Key, int], jax.Array]  # (key, I) -> [I, S] int32: whence migrants come to each island
+
+
+def ring(key: Key, islands: int) -> jax.Array:
+    """Migrants come from the island before."""
+    del key
+    return (iota(islands)[:, None] - 1) % islands
+
+
+def anywhere(key: Key, islands: int) -> jax.Array:
+    """Migrants come from another island, drawn anew each time."""
+    return (iota(islands)[:, None] + jax.random.randint(key, (islands, 1), 1, max(islands, 2), jnp.int32)) % islands
+
+
+def everywhere(key: Key, islands: int) -> jax.Array:
+    """Migrants come from all other islands."""
+    del key
+    return (iota(islands)[:, None] + 1 + iota(islands - 1)) % islands
+
+
+def best_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
+    """The best candidates of an island, positions ``[num]``."""
+    del key
+    return scored.order[:num]
+
+
+def random_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
+    """Candidates of an island that are drawn, each as likely, positions ``[num]``."""
+    return jax.random.permutation(key, len(scored.index))[:num].astype(jnp.int32)
+
+
+def islands(
+    selection: Selection,
+    count: int,
+    *,
+    every: int | None = None,
+    migrants: int = 1,
+    topology: Topology = ring,
+    choose: Callable[[Key, Scored, int], jax.Array] = best_migrants,
+) -> Selection:
+    """A selection on each of several islands. Those who migrate compete with the candidates of the island they come to.
+
+    Parents, pairs and children of ``ga`` are shared out equally. Island i draws as a run alone with the key
+    ``fold_in(key, i)`` does. Without migration it is that run, bit for bit.
+
+    Args:
+      selection: of one island: any but another `islands`.
+      count: I.
+      every: generations from one migration to the next; None: nobody migrates.
+      migrants: how many come from each island that sends some.
+      topology: whence they come: `ring`, `anywhere`, `everywhere`.
+      choose: who goes: `best_migrants` or `random_migrants`.
+
+    Logged: ``island_fitness``, the best of each island.
+
+    >>> import jaxga
+    >>> from jaxga import selection, variation
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: -jnp.sum(w**2))
+    >>> four = islands(selection.ranked(elites=1), 4, every=10)
+    >>> mutation = variation.gaussian(variation.absolute(0.1))
+    >>> algorithm = jaxga.ga(task.init, mutation, parents=8, children=64, selection=four)
+    >>> result = jaxga.run(algorithm, task, generations=40)
+    >>> sorted(name for name in result.history if name.startswith("island"))
+    ['island_fitness_0', 'island_fitness_1', 'island_fitness_2', 'island_fitness_3']
+    """
+    require_whole(2, count=count)
+    require_whole(1, migrants=migrants, **({} if every is None else {"every": every}))
+    require(selection.groups == 1, "selection has islands already: islands cannot have islands.")
+
+    def init(parents: int, like: Evaluation) -> Any:
+        require(parents % count == 0, f"parents is {parents}, no multiple of the {count} islands.")
+        each = parents // count
+        require(all(slot < each for slot in selection.elites), f"elites do not fit on islands with {each} slots.")
+        alone = jax.tree.map(lambda leaf: leaf[:each], like)
+        return jax.vmap(lambda _: selection.init(each, alone))(iota(count))
+
+    def apply(keys: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        slots = len(scored.held) // count
+        born = (len(scored.index) - count * len(selection.elites)) // count
+        own = _apart(scored, count, born, slots)
+        own = _ranked(keys, own)
+        metrics = {"island_fitness": jnp.nanmax(own.evaluation.fitness, axis=1)}
+        came = jnp.zeros((count, 0), jnp.int32)
+        if every is not None:
+            due = (scored.generation + 1) % every == 0
+            own, came = _with_migrants(keys, own, due, migrants, topology, choose, born)
+            own = _ranked(keys, own)
+        recipe, remembered, measured = jax.vmap(selection.apply, in_axes=(0, EACH, 0))(keys, own, remembered)
+        island, many, local = iota(count)[:, None, None], came.shape[1], recipe.indices
+        stays = _global(jnp.where(local < born, local, local - many), island, count, born, slots)
+        comes = (local >= born) & (local < born + many)
+        indices = jnp.where(comes, came[island, jnp.clip(local - born, 0, many - 1)], stays) if many else stays
+        pairs = recipe.pairs
+        if pairs is not None:
+            pairs = jnp.where(pairs < 0, pairs, pairs + slots * island)
+        whole = recipe._replace(indices=indices, pairs=pairs)
+        flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
+        return flat, remembered, {**metrics, **{name: jnp.mean(leaf) for name, leaf in measured.items()}}
+
+    return selection._replace(init=init, apply=apply, ordered=False, groups=count)
+
+
+def _apart(scored: Scored, islands: int, born: int, slots: int) -> Scored:
+    """What each island sees of its own, ``[I, ...]``, with indices and slots as if it were alone."""
+    children, island = islands * born, iota(islands)[:, None]
+
+    def candidates(leaf: jax.Array) -> jax.Array:
+        parts = (part.reshape(islands, -1, *leaf.shape[1:]) for part in (leaf[:children], leaf[children:]))
+        return jnp.concatenate(list(parts), axis=1)
+
+    def own(scores: Evaluation, spread: Callable[[jax.Array], jax.Array]) -> Evaluation:
+        metrics = {name: leaf for name, leaf in dict(scores.metrics or {}).items() if leaf.ndim}
+        return jax.tree.map(spread, scores._replace(metrics=metrics))
+
+    slot, is_child = candidates(scored.slot) - island * slots, candidates(scored.born)
+    evaluation = own(scored.evaluation, candidates)
+    return Scored(
+        evaluation=evaluation,
+        index=jnp.where(is_child, iota(is_child.shape[1]), born + slot),
+        slot=slot,
+        order=jnp.zeros(slot.shape, jnp.int32),
+        parents=own(scored.parents, lambda leaf: leaf.reshape(islands, slots, *leaf.shape[1:])),
+        generation=scored.generation,
+        born=is_child,
+        held=jnp.broadcast_to(born + iota(slots), (islands, slots)),
+    )
+
+
+def _ranked(keys: Key, own: Scored) -> Scored:
+    """The same, ranked on each island, as a run alone would."""
+    return own._replace(order=jax.vmap(lambda key, one: ranking(jax.random.split(key)[0], one))(keys, own.evaluation))
+
+
+def _with_migrants(
+    keys: Key,
+    own: Scored,
+    due: jax.Array,
+    num: int,
+    topology: Topology,
+    choose: Callable[[Key, Scored, int], jax.Array],
+    born: int,
+) -> tuple[Scored, jax.Array]:
+    """Each island with those who come to it, between its children and its elites; and their indices ``[I, M]``.
+
+    Where no migration is due they have no fitness.
+    """
+    islands, slots = own.held.shape
+    chooses = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
+    sent = jax.vmap(lambda key, one: choose(key, one, num), in_axes=(0, EACH))(chooses, own)
+    whence = topology(jax.random.fold_in(keys[0], 2), islands)
+    places = sent[whence].reshape(islands, -1)
+    whence = jnp.repeat(whence, num, axis=1)
+    indices = _global(own.index[whence, places], whence, islands, born, slots)
+    many = places.shape[1]
+
+    def among(leaf: jax.Array, new: jax.Array) -> jax.Array:
+        return jnp.concatenate([leaf[:, :born], new, leaf[:, born:]], axis=1)
+
+    arrived = jax.tree.map(lambda leaf: leaf[whence, places], own.evaluation)
+    arrived = arrived._replace(fitness=jnp.where(due, arrived.fitness, jnp.nan))
+    local = jnp.broadcast_to(iota(many), (islands, many))
+    held = own.held + many
+    return own._replace(
+        evaluation=jax.tree.map(among, own.evaluation, arrived),
+        index=among(jnp.where(own.born, own.index, own.index + many), born + local),
+        slot=among(own.slot, local % slots),
+        born=among(own.born, jnp.zeros_like(local, bool)),
+        held=held,
+    ), indices
+
+
+def _global(index: jax.Array, island: jax.Array, islands: int, born: int, slots: int) -> jax.Array:
+    """The index that all of the state knows somebody of an island by."""
+    return jnp.where(index < born, island * born + index, islands * born + island * slots + index - born)
