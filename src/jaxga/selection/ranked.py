@@ -56,6 +56,11 @@ def ranked(
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
         parents, order = len(scored.parents.fitness), scored.order
+        require(
+            averaged == 1 or parents * averaged <= len(order),
+            f"average is {averaged}, and {parents} parents of {len(order)} candidates leave {len(order) // parents} to "
+            "average: take so many or fewer.",
+        )
         if champion is not None:
             order = led_by(jnp.asarray(champion(scored.evaluation), jnp.int32), order)
         place = jnp.argsort(order).astype(jnp.int32)
