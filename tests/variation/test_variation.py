@@ -62,6 +62,9 @@ VARIATIONS = {
     "crossover by leaf": v.uniform_crossover(v.by_leaf),
     "crossover by layer": v.uniform_crossover(v.by_layer),
     "crossover by neuron": v.uniform_crossover(v.by_neuron),
+    "line": v.line(0.2),
+    "slerp": v.slerp(),
+    "slerp on low_rank": v.chain(v.low_rank(ABSOLUTE), v.slerp(split=False)),
 }
 SILENT = {"with_probability", "crossover by leaf", "crossover by layer"}  # a child may well equal its parent
 
@@ -480,3 +483,50 @@ def test_weights_of_averages():
     chex.assert_trees_all_close(v.by_fitness(jnp.array([jnp.inf, 3.0, 1.0])), jnp.array([0.5, 0.5, 0.0]))
     ranks = np.log(3.5) - np.log([1, 2, 3])
     chex.assert_trees_all_close(v.by_rank(fitness), jnp.asarray(ranks / ranks.sum(), jnp.float32), rtol=1e-5)
+
+
+def crossed(change, one, other, seed):
+    return np.asarray(change.apply(jax.random.key(seed), Individual(one), Context(0, Individual(other))).params["w"])
+
+
+def test_slerp_is_on_the_arc_with_another_share_behind_the_split():
+    one, other = ({"w": jax.random.normal(jax.random.key(seed), (50,))} for seed in (1, 2))
+    a, b = (np.asarray(each["w"], np.float64) for each in (one, other))
+    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    places, shares = [], []
+    for seed in range(40):
+        child = crossed(v.slerp(), one, other, seed)
+        fits = []
+        for share in (lambda w: w, lambda w: 1 - w):
+
+            def arc(w, share=share):
+                return (np.sin((1 - share(w)) * angle) * a + np.sin(share(w) * angle) * b) / np.sin(angle)
+
+            grid = np.linspace(0, 1, 2001)
+            errors = np.abs(np.stack([arc(w) for w in grid]) - child)
+            fits.append(errors)
+        both = [(np.concatenate([fits[0][row, :cut], fits[1][row, cut:]]).max(), row, cut)
+                for row in range(0, 2001, 10) for cut in range(50)]  # fmt: skip
+        error, row, cut = min(both)
+        assert error < 0.02
+        places.append(cut)
+        shares.append(row / 2000)
+    assert min(shares) < 0.2 < 0.8 < max(shares)
+    assert min(places) < 10 < 40 < max(places)
+
+
+def test_slerp_of_parallel_weights_and_of_none_is_a_straight_line():
+    one = {"w": jnp.arange(1.0, 5.0)}
+    for other in ({"w": 2 * one["w"]}, {"w": jnp.zeros(4)}, {"w": -one["w"]}):
+        child = crossed(v.slerp(split=False), one, other, 0)
+        share = (child - one["w"]) / (other["w"] - one["w"])
+        np.testing.assert_allclose(share, share[0], rtol=1e-4)
+        assert 0 < share[0] < 1
+
+
+def test_a_line_leads_through_both_parents():
+    one, other = {"w": jnp.array([1.0, 2.0])}, {"w": jnp.array([2.0, 4.0])}
+    steps = np.array([crossed(v.line(0.5), one, other, seed) for seed in range(400)]) - [1, 2]
+    np.testing.assert_allclose(steps[:, 1], 2 * steps[:, 0], rtol=1e-5)
+    assert abs(steps[:, 0].std() - 0.5) < 0.05
+    assert abs(steps[:, 0].mean()) < 0.08

@@ -2,7 +2,7 @@
 
 from jaxga.report.command import exit_code, run_command
 from jaxga.report.files import BUDGET, RunDirectory, find_run, make_directory, write_json
-from jaxga.report.plots import Curve, Histogram, draw_curves, plot_curves
+from jaxga.report.plots import Curve, Histogram, draw_curves, plot_cells, plot_curves, plot_places
 from jaxga.report.progress import Progress, Silence
 from jaxga.report.statistics import Interval, mean_interval, median_interval
 from jaxga.report.tables import print_table
@@ -22,7 +22,9 @@ __all__ = [
     "make_directory",
     "mean_interval",
     "median_interval",
+    "plot_cells",
     "plot_curves",
+    "plot_places",
     "print_table",
     "run_command",
     "write_gif",

@@ -75,3 +75,84 @@ def plot_curves(
     if path:
         figure.savefig(path, dpi=130)
     return figure
+
+
+def plot_places(
+    panels: Sequence[tuple[str, np.ndarray]],
+    path: str | Path | None = None,
+    *,
+    walls: Sequence[tuple[float, float, float, float]] = (),
+    start: tuple[float, float] | None = None,
+    goal: tuple[float, float] | None = None,
+    title: str = "",
+) -> "Figure":
+    """Places ``[n, 2]`` side by side, the first ones light and the last ones dark, with the walls of a maze.
+
+    Places are those where episodes ended, or an archive in descriptor space; a panel is a title and its places.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    everything = np.concatenate([np.asarray(walls, float).reshape(-1, 2), *(np.asarray(some) for _, some in panels)])
+    width, height = np.ptp(everything, axis=0)
+    high = 4.0 * np.clip(height / max(width, 1e-9), 0.3, 2.0) + 0.4
+    figure = Figure(figsize=(4.2 * columns, rows * high + 0.6), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (name, places) in zip(every, panels, strict=False):
+        places = np.asarray(places, float)
+        axes.scatter(*places.T, c=np.arange(len(places)), cmap="viridis_r", s=5, alpha=0.6, linewidths=0, zorder=2)
+        for x, y, to_x, to_y in walls:
+            axes.plot((x, to_x), (y, to_y), color="black", linewidth=2, zorder=3)
+        for place, mark, label in ((start, "o", "start"), (goal, "*", "goal")):
+            if place is not None:
+                axes.plot(*place, mark, color="tab:red", markersize=11, label=label, zorder=4)
+        axes.set_title(name, fontsize=10)
+        axes.set_aspect("equal")
+        axes.invert_yaxis()
+        if walls:
+            axes.set_axis_off()
+    if start is not None or goal is not None:
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    if path:
+        figure.savefig(path, dpi=130)
+    return figure
+
+
+def plot_cells(
+    values: np.ndarray,
+    path: str | Path | None = None,
+    *,
+    low: Sequence[float] = (0.0, 0.0),
+    high: Sequence[float] = (1.0, 1.0),
+    label: str = "fitness",
+    names: tuple[str, str] = ("first descriptor", "second descriptor"),
+    growth: Sequence[Curve] = (),
+    title: str = "",
+) -> "Figure":
+    """A grid of cells as a heat map, ``values [rows, columns]`` with NaN where a cell is empty; its growth beside it.
+
+    Rows lie along the first descriptor. ``growth`` are curves, a panel each: coverage and QD score, say.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5.6 + 3.8 * len(growth), 4.4), layout="constrained")
+    widths = [1.35, *[1] * len(growth)]
+    map_axes, *others = figure.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
+    extent = (low[0], high[0], low[1], high[1])
+    image = map_axes.imshow(np.asarray(values, float).T, origin="lower", extent=extent, aspect="auto", cmap="viridis")
+    map_axes.set(xlabel=names[0], ylabel=names[1], facecolor="0.92")
+    figure.colorbar(image, ax=map_axes, label=label)
+    for axes, curve in zip(others, growth, strict=True):
+        draw_curves(axes, [Curve("", *curve[1:])])
+        axes.set(xlabel="generation", ylabel=curve.label)
+    if title:
+        figure.suptitle(title, fontsize=11)
+    if path:
+        figure.savefig(path, dpi=130)
+    return figure

@@ -18,13 +18,17 @@ from jaxga.tasks.control import (
 from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.games import envpool_game
 from jaxga.tasks.losses import Loss, cross_entropy, errors, right, sampled, till_death, till_death_shuffled
+from jaxga.tasks.maze import HARD_MAZE, MEDIUM_MAZE, Maze, maze
 from jaxga.tasks.memorization import labelled, memorization, noise
 from jaxga.tasks.patterns import cat_in_dogs, count_ones, glyphs, mix, ring
 
 __all__ = [
+    "HARD_MAZE",
+    "MEDIUM_MAZE",
     "Box",
     "Environment",
     "Loss",
+    "Maze",
     "Policy",
     "Statistics",
     "ant",
@@ -46,6 +50,7 @@ __all__ = [
     "glyphs",
     "greedy",
     "labelled",
+    "maze",
     "memorization",
     "mix",
     "noise",

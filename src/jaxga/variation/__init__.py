@@ -25,6 +25,8 @@ from jaxga.variation.crossover import (
     by_rank,
     by_weight,
     equal,
+    line,
+    slerp,
     uniform_crossover,
 )
 from jaxga.variation.mutation import (
@@ -76,6 +78,7 @@ __all__ = [
     "gaussian",
     "keep_norm",
     "laplace",
+    "line",
     "log_normal",
     "low_rank",
     "masked",
@@ -96,6 +99,7 @@ __all__ = [
     "safe_rescale",
     "scaled",
     "scheduled",
+    "slerp",
     "sparse",
     "sphere",
     "stateless",
