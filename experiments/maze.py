@@ -34,6 +34,7 @@ from jaxga.selection import (
 Arm = Literal["novelty", "fitness", "local competition", "cells", "islands", "random"]
 MAZES = {"hard": tasks.HARD_MAZE, "medium": tasks.MEDIUM_MAZE}
 PARENTS, CHILDREN = 50, 250
+CHUNK = 125  # so that two devices share a generation
 CELLS = 20  # along each axis
 SHOWN = 60  # generations whose ends a picture shows
 
@@ -118,9 +119,9 @@ def solve(args: Args, arm: Arm, task: jaxga.Task, seeds: list[int], keep: Callab
     algorithm, first = make(args, arm, task), None
     stop, generations = jaxga.stop.target(0.5, "solved"), args.evaluations // CHILDREN
     if seeds:
-        jaxga.run(algorithm, task, generations=2)  # compiled before the clock starts
+        jaxga.run(algorithm, task, generations=2, chunk=CHUNK)  # compiled before the clock starts
     for seed in seeds:
-        result = jaxga.run(algorithm, task, seed, generations=generations, stop=stop)
+        result = jaxga.run(algorithm, task, seed, generations=generations, stop=stop, chunk=CHUNK)
         first = first or result
         solved = bool(result.history["solved"].max() > 0.5)
         keep(seed, {
@@ -146,7 +147,7 @@ def row(arm: str, found: list[dict[str, Any]], budget: int) -> dict[str, Any]:
 
 def ends(algorithm: jaxga.Algorithm, task: jaxga.Task, result: jaxga.Result) -> np.ndarray:
     """Where children came to, in generations spread over a run."""
-    evaluator = jaxga.vmapped(algorithm, task)
+    evaluator = jaxga.vmapped(algorithm, task, CHUNK)
     every = max(result.generations // SHOWN, 1)
     traced = analysis.trace(algorithm, result.pedigree, lambda source: evaluator(source).metrics["end"], every=every)
     return np.asarray(traced.values).reshape(-1, 2)

@@ -99,6 +99,7 @@ def ga(
     recombination: Recombination | None = None,
     warmup: int = 0,
     viable: Callable[[Individual], Any] | None = None,
+    score_founders: bool = False,
 ) -> Algorithm:
     """A generational genetic algorithm: T parents are held, P pairs of them have N children, a selection decides.
 
@@ -122,6 +123,8 @@ def ga(
         children are scored as ever, and survivors pass on their strategy with their parent's weights.
       viable: ``(individual) -> bool []``: a child for whom it does not hold is lethal. It costs no evaluation, its
         fitness is -inf, and it survives nowhere: where there are not enough others, its parent stays.
+      score_founders: score the founders before generation 0, so that a trained network is held until a child is better.
+        Otherwise nobody knows how good they are, and any child takes the place of an elite among them.
 
     Raises:
       InputError: where the sizes do not fit, or params hold anything but floats.
@@ -147,6 +150,10 @@ def ga(
         require(
             number % chosen.groups == 0, f"{name} is {number}, and must be a multiple of the {chosen.groups} islands."
         )
+    require(
+        not score_founders or founders is not random_founders,
+        "score_founders would have no effect: random_founders are the children of generation 0, who are scored anyway.",
+    )
     if viable is not None and recombination is None:
         chosen = sparing(chosen)
     if warmup:
@@ -225,7 +232,7 @@ def ga(
         )
 
     algorithm = Algorithm(
-        begin, new_state, offspring, select, advance, chosen, parents, children, pairs, viable, Kept()
+        begin, new_state, offspring, select, advance, chosen, parents, children, pairs, viable, score_founders, Kept()
     )
     return algorithm
 

@@ -465,6 +465,7 @@ class Algorithm(NamedTuple):
     children: int  # N
     pairs: int  # P
     viable: Callable[[Individual], Any] | None = None  # who is scored at all
+    score_founders: bool = False  # are they scored before generation 0?
     kept: Kept = Kept()
 
     def remembered(self, name: Any, make: Callable[[], Any]) -> Any:

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax.core import Tracer, eval_jaxpr
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxga.base import configured, require
+from jaxga.base import THREEFRY, configured, require
 from jaxga.devices import everywhere, free_memory
 
 HOISTED_BYTES = 4096  # what is smaller may well be part of the program
@@ -156,3 +157,22 @@ def _check(memory: Memory, devices: int) -> None:
         f"a program needs {needed / 1e9:.1f} GB of working memory, and {free / 1e9:.1f} GB are free: score fewer "
         "children at once (chunk), or take fewer parents; jaxga.plan says what fits.",
     )
+
+
+def apart(function: Callable[[], Any], unknown: jax.Array) -> Any:
+    """What ``function`` returns, computed by a program part of its own: a loop of one turn.
+
+    XLA on a CPU fuses what is computed into everything that uses it, and computes it again for each: an expensive step
+    of an environment five times. It also takes a single turn out of its loop, if it knows that there is one, so it must
+    not know: ``unknown`` is an integer, 0 or more.
+    """
+    once = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
+    start = jnp.int32(0), jax.tree.map(_zeros, jax.eval_shape(once))
+    turns = (unknown >= 0).astype(jnp.int32)
+    return jax.lax.while_loop(lambda carry: carry[0] < turns, lambda carry: (carry[0] + 1, once()), start)[1]
+
+
+def _zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:
+    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
+        return jnp.broadcast_to(jax.random.key(0, impl=THREEFRY), shape.shape)
+    return jnp.zeros(shape.shape, shape.dtype)

@@ -46,6 +46,7 @@ from jaxga.measures import as_columns
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
+from jaxga.scores import of_founders
 from jaxga.signals import Interrupt, pass_on
 from jaxga.stop import Stop, never
 from jaxga.tree import take, where
@@ -150,7 +151,15 @@ class Program(NamedTuple):
 
     def begin(self, root: Key) -> State:
         """The first state of a run."""
-        return self.algorithm.init(root, self.like())
+        state = self.algorithm.init(root, self.like())
+        return state if self.evaluator.on_host else self.with_scored_founders(state)
+
+    def with_scored_founders(self, state: State) -> State:
+        """The same state with the scores of its parents, where the algorithm asks for them."""
+        if not self.algorithm.score_founders:
+            return state
+        slots = self.algorithm.children + np.arange(self.algorithm.parents, dtype=np.int32)
+        return of_founders(state, self.evaluator.individuals(state.source, slots))
 
     def shape_of_state(self) -> State:
         """Shapes and node types of a state whose children come from parents."""
@@ -249,7 +258,11 @@ class _Sitting:
             self.recipes, self.fitness = saved.recipes, saved.fitness
             self.before, self.start = saved.seconds, saved.start
         else:
-            self.state: State = jit(program.begin)(root) if start is None else start
+            self.state: State = self._first(program) if start is None else start
+
+    def _first(self, program: Program) -> State:
+        state = jit(program.begin)(self.root)
+        return program.with_scored_founders(state) if program.evaluator.on_host else state
 
     def _saved(self, program: Program) -> checkpoint.Checkpoint | None:
         directory = self.directory

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Evaluation, Recipe, Scored, State, require
+from jaxga.base import Evaluation, Recipe, Scored, State, as_fitness, require
 from jaxga.selection.choices import ranking
 from jaxga.tree import iota, take
 
@@ -55,6 +55,13 @@ def candidates(key: jax.Array, state: State, born: Evaluation, parents: Evaluati
         born=iota(children + len(slots)) < children,
         held=children + iota(len(parents.fitness)),
     )
+
+
+def of_founders(state: State, evaluation: Evaluation) -> State:
+    """The state with these scores ``[T]`` of its parents."""
+    found, before = as_fitness(evaluation), dict(state.scores.metrics or {})
+    metrics = {name: dict(found.metrics)[name].astype(leaf.dtype) for name, leaf in before.items()}
+    return state._replace(scores=Evaluation(found.fitness, found.tiebreak, metrics))
 
 
 def of_recipe(state: State, recipe: Recipe, everyone: Evaluation) -> Evaluation:

@@ -15,6 +15,7 @@ SELECTIONS = {
     "tournament": selection.tournament(3),
     "linear_rank": selection.linear_rank(1.8),
     "roulette": selection.roulette,
+    "proportional": selection.proportional,
 }
 RANK_BASED = ["truncation", "tournament", "linear_rank"]
 FITNESS = jnp.array([0.5, 3.0, -1.0, 2.0, 0.0, 7.0])

@@ -27,6 +27,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
+from jaxga.compilation import apart
 from jaxga.evaluate.contract import Evaluator
 from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
@@ -296,16 +297,12 @@ def _of_viable(alive: jax.Array, score: Callable[..., Evaluation], *children: An
 def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) -> Any:
     """``function`` of 0, 1, ... in a loop, also of 0 alone.
 
-    XLA takes a single turn out of its loop, fuses it with what is around it, and rounds otherwise: who has one chunk
-    to score would then differ from who has several. So it must not know that there is one: ``unknown`` is 0 or more.
+    Who has one chunk to score would otherwise differ from who has several: XLA fuses a single turn with what is around
+    it, and then rounds otherwise. See `apart` for ``unknown``.
     """
     if count > 1:
         return jax.lax.map(function, iota(count))
-    shapes = jax.eval_shape(function, jnp.int32(0))
-    start = jnp.int32(0), jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)
-    turns = (unknown >= 0).astype(jnp.int32)
-    found = jax.lax.while_loop(lambda carry: carry[0] < turns, lambda carry: (carry[0] + 1, function(carry[0])), start)
-    return jax.tree.map(lambda leaf: leaf[None], found[1])
+    return jax.tree.map(lambda leaf: leaf[None], apart(partial(function, jnp.int32(0)), unknown))
 
 
 def merge(tree: Evaluation, axes: int) -> Evaluation:

@@ -1,7 +1,7 @@
 """Selection: who is held next, and who breeds."""
 
 from jaxga.base import Scored, Selection
-from jaxga.selection.choices import Candidates, linear_rank, ranking, roulette, tournament, truncation
+from jaxga.selection.choices import Candidates, linear_rank, proportional, ranking, roulette, tournament, truncation
 from jaxga.selection.criteria import (
     Archive,
     Criterion,
@@ -74,6 +74,7 @@ __all__ = [
     "metric",
     "novelty",
     "pareto",
+    "proportional",
     "random_archive",
     "random_migrants",
     "ranked",

@@ -105,3 +105,16 @@ def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
     fallback = jnp.where(finite.any(), finite, valid)  # all equal, or nothing finite at all
     weights = jnp.where(above.sum() > 0, above, jnp.where(fallback.any(), fallback, True).astype(jnp.float32))
     return jax.random.categorical(key, jnp.log(weights), shape=(num,)).astype(jnp.int32)
+
+
+def proportional(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
+    """Drawn in proportion to the fitness itself, which is 0 or more; below 0 counts as 0 (Holland 1975).
+
+    >>> proportional(jax.random.key(0), Evaluation(jnp.array([0.0, 2.0, -1.0, jnp.nan])), 3).tolist()
+    [1, 1, 1]
+    """
+    fitness = jnp.asarray(evaluation.fitness, jnp.float32)
+    known = ~jnp.isnan(fitness)
+    worth = jnp.maximum(jnp.where(known, fitness, 0), 0)
+    chances = jnp.where(worth.sum() > 0, worth, jnp.where(known.any(), known, True).astype(jnp.float32))
+    return jax.random.categorical(key, jnp.log(chances), shape=(num,)).astype(jnp.int32)

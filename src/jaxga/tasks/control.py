@@ -27,6 +27,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
+from jaxga.compilation import apart
 from jaxga.tree import check_like, path_key, where
 
 State = Any
@@ -58,6 +59,7 @@ class Environment(NamedTuple):
     observation: tuple[int, ...]  # shape of an observation, float32
     actions: int | Box  # so many discrete ones, 0, 1, ...; or vectors between bounds
     max_steps: int  # an episode ends after so many
+    costly: bool = False  # is a step computed by a program part of its own? See `jaxga.compilation.apart`; try both
 
     @property
     def init(self) -> Any:
@@ -354,7 +356,8 @@ def _play(
 
     def one_step(episodes: _Episodes, number: jax.Array) -> tuple[_Episodes, None]:
         memory, action = policy.act(params, episodes.memory, look(episodes.observation), drawn_for(2 * number))
-        state, observation, reward, done = jax.vmap(environment.step)(drawn_for(2 * number + 1), episodes.state, action)
+        step_all = partial(jax.vmap(environment.step), drawn_for(2 * number + 1), episodes.state, action)
+        state, observation, reward, done = apart(step_all, number) if environment.costly else step_all()
         lost = _none(action) | _has_nan(observation) | _has_nan(reward)
         step = Step(observation, action, jnp.where(lost, jnp.nan, reward), state)
         seen = {name: jax.vmap(_kept(observer.add))(episodes.seen[name], step) for name, observer in observers.items()}

@@ -102,7 +102,9 @@ def maze(walls: Maze = HARD_MAZE, max_steps: int = 400) -> Environment:
         )
         return moved, _sense(ends, goal, moved), moved.paid - robot.paid, reached
 
-    return Environment(reset, step, (len(FINDERS) + len(RADARS) + 1,), Box((0.0, 0.0), (1.0, 1.0)), max_steps)
+    return Environment(
+        reset, step, (len(FINDERS) + len(RADARS) + 1,), Box((0.0, 0.0), (1.0, 1.0)), max_steps, costly=True
+    )
 
 
 def _direction(degrees: Any) -> jax.Array:
