@@ -4,6 +4,7 @@ JAX runs the 20 rounds of its hash (Threefry-2x32: Salmon et al., SC 2011) as a 
 writes arrays. Written out they are one pass, together with what is made of them.
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -28,14 +29,20 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Ar
     ours = dtype == jnp.float32 and key.dtype == as_key(0).dtype and partitionable
     if not (ours and 0 < size < 2**32):
         return jax.random.normal(key, shape, dtype)
-    words, half = jax.random.key_data(key), -(-size // 2)
+    return _numbers(jax.random.key_data(key), size).reshape(shape)
+
+
+@partial(jax.jit, static_argnames="size", inline=True)  # traced once for a size: that is the greater part of a trace
+def _numbers(words: jax.Array, size: int) -> jax.Array:
+    """The first ``size`` normal numbers of a key ``[2]``."""
+    half = -(-size // 2)
 
     def write(number: Any, numbers: jax.Array) -> jax.Array:
         first = jnp.asarray(number, jnp.uint32) * np.uint32(half)
         some = _normal_of(_bits(words, first, half))
         return jax.lax.dynamic_update_slice(numbers, some, (number * half,))
 
-    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half, jnp.float32))[:size].reshape(shape)
+    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half, jnp.float32))[:size]
 
 
 def _bits(key: jax.Array, first: jax.Array, size: int) -> jax.Array:

@@ -112,20 +112,12 @@ def _direction(degrees: Any) -> jax.Array:
     return jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
 
 
-# Walls are few and known, so their loops are written out: a CPU then computes many robots at once, where an axis of
-# walls would be reduced robot by robot.
-
-
 def _from_walls(ends: np.ndarray, place: jax.Array) -> jax.Array:
     """The distance of a place from the nearest wall."""
-    square = jnp.float32(np.inf)
-    for x, y, to_x, to_y in ends:
-        along_x, along_y = to_x - x, to_y - y
-        away_x, away_y = place[0] - x, place[1] - y
-        part = (away_x * along_x + away_y * along_y) / (along_x**2 + along_y**2)
-        part = jnp.clip(part, 0, 1)
-        square = jnp.minimum(square, (away_x - part * along_x) ** 2 + (away_y - part * along_y) ** 2)
-    return jnp.sqrt(square)
+    x, y, along_x, along_y = _lines(ends)
+    away_x, away_y = place[0] - x, place[1] - y
+    part = jnp.clip((away_x * along_x + away_y * along_y) / (along_x**2 + along_y**2), 0, 1)
+    return jnp.sqrt(jnp.min((away_x - part * along_x) ** 2 + (away_y - part * along_y) ** 2))
 
 
 def _sense(ends: np.ndarray, goal: np.ndarray, robot: Robot) -> jax.Array:
@@ -139,16 +131,18 @@ def _sense(ends: np.ndarray, goal: np.ndarray, robot: Robot) -> jax.Array:
 
 def _until_wall(ends: np.ndarray, place: jax.Array, rays: jax.Array) -> jax.Array:
     """How far each ray ``[R, 2]`` goes until it meets a wall; infinity where it meets none."""
+    x, y, along_x, along_y = (value[:, None] for value in _lines(ends))  # [W, 1]
     ray_x, ray_y = rays[:, 0], rays[:, 1]
-    nearest = jnp.full(len(rays), jnp.inf, jnp.float32)
-    for x, y, to_x, to_y in ends:
-        along_x, along_y = to_x - x, to_y - y
-        first_x, first_y = x - place[0], y - place[1]
-        across = ray_x * along_y - ray_y * along_x
-        parallel = across == 0
-        inverse = 1 / jnp.where(parallel, 1, across)
-        far = (first_x * along_y - first_y * along_x) * inverse
-        part = (first_x * ray_y - first_y * ray_x) * inverse
-        meets = ~parallel & (far >= 0) & (part >= 0) & (part <= 1)
-        nearest = jnp.where(meets, jnp.minimum(nearest, far), nearest)
-    return nearest
+    first_x, first_y = x - place[0], y - place[1]
+    across = ray_x * along_y - ray_y * along_x  # [W, R]
+    parallel = across == 0
+    inverse = 1 / jnp.where(parallel, 1, across)
+    far = (first_x * along_y - first_y * along_x) * inverse
+    part = (first_x * ray_y - first_y * ray_x) * inverse
+    meets = ~parallel & (far >= 0) & (part >= 0) & (part <= 1)
+    return jnp.min(jnp.where(meets, far, jnp.inf), axis=0)
+
+
+def _lines(ends: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Where walls begin, and how far they go: x, y, along x, along y, ``[W]`` each."""
+    return ends[:, 0], ends[:, 1], ends[:, 2] - ends[:, 0], ends[:, 3] - ends[:, 1]
