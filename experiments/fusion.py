@@ -1,21 +1,20 @@
 """Are mates that know something else better mates? M2N2 (Abrantes et al. 2025) on the digits of scikit-learn.
 
-The network, the data and the numbers are those of the authors' program: 64-256-10, 19,210 weights, pixels from 0 to 16, the
-first 1,437 images to learn from and the last 360 to test by, an archive of 20, one child at a time.
+The network, the data and the numbers are those of the authors' program: 64-256-10, 19,210 weights, pixels from 0 to 16,
+the first 1,437 images to learn from and the last 360 to test by, an archive of 20, one child at a time.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import linen
 from flax.linen import initializers
 
 import jaxga
@@ -24,6 +23,8 @@ from jaxga.selection import attraction, breeding, by, competition, grid, map_eli
 
 Start = Literal["scratch", "trained"]
 SIGMA, ARCHIVE, TRAINING = 0.01, 20, 1437
+CHILDREN = 200  # of a generation that is averaged
+POINTS = 100  # of a curve
 ARMS = {  # alpha, attraction, split point, crossover; others are made apart
     "M2N2": (1.0, True, True, True),
     "no attraction": (1.0, False, True, True),
@@ -56,23 +57,18 @@ class Args(experiment.Files):
     """M2N2 alone, for 300 evaluations."""
 
 
-@linen.module.dataclass_transform()
-class _Nothing:
-    """For type checkers."""
-
-
 def load() -> tuple[np.ndarray, np.ndarray]:
     """The 1,797 images, as they are."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
         raise jaxga.base.InputError("the digits need scikit-learn: pip install 'jaxga[data]'.") from error
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     return images.astype(np.float32), labels.astype(np.int32)
 
 
 def task_of(images: np.ndarray, labels: np.ndarray) -> jaxga.Task:
-    """Fitness is the part of the training images that is right; ``right`` says which. Validation is the test part."""
+    """Fitness is the part of the training images that is right; ``_right`` says which. Validation is the test part."""
     network = nn.MLP((256, 10), kernel_init=initializers.normal(SIGMA))
     x, y = jnp.asarray(images[:TRAINING]), jnp.asarray(labels[:TRAINING])
     unseen, answers = jnp.asarray(images[TRAINING:]), jnp.asarray(labels[TRAINING:])
@@ -90,14 +86,15 @@ def task_of(images: np.ndarray, labels: np.ndarray) -> jaxga.Task:
         loss = jnp.mean(optax.softmax_cross_entropy_with_integer_labels(found, y))
         even = (y % 2 == 0).astype(jnp.float32)
         halves = jnp.stack([jnp.sum(right * part) / jnp.sum(part) for part in (1 - even, even)])
-        return jaxga.Evaluation(jnp.mean(right), metrics={"right": right, "halves": halves, "loss": loss})
+        return jaxga.Evaluation(jnp.mean(right), metrics={"_right": right, "halves": halves, "loss": loss})
 
     def loss(key: jax.Array, params: Any) -> jax.Array:
         del key
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits(params, x), y))
 
     def validate(params: Any) -> jaxga.Evaluation:
-        return jaxga.Evaluation(jnp.mean((jnp.argmax(logits(params, unseen), axis=1) == answers).astype(jnp.float32)))
+        right = jnp.mean((jnp.argmax(logits(params, unseen), axis=1) == answers).astype(jnp.float32))
+        return jaxga.Evaluation(right, metrics={"right": right})
 
     return jaxga.Task(init, evaluate, loss=loss, validate=validate)
 
@@ -111,20 +108,13 @@ def _first_two(networks: list[Any], parents: int) -> Any:
     return jax.tree.map(lambda a, b: jnp.zeros((parents, *a.shape), a.dtype).at[0].set(a).at[1].set(b), *networks)
 
 
-def two_trained(images: np.ndarray, labels: np.ndarray, task: jaxga.Task) -> Callable[..., Any]:
+def two_trained(images: np.ndarray, labels: np.ndarray) -> Callable[..., Any]:
     """Two networks, one trained on the digits 0 to 4 and one on 5 to 9: ten steps of Adam on all of their images."""
-    optimiser = optax.adam(0.003)
+    optimiser, network = optax.adam(0.003), nn.MLP((256, 10))
+    x, y = jnp.asarray(images[:TRAINING]), jnp.asarray(labels[:TRAINING])
 
-    def founders(key: jax.Array, init: Callable[[jax.Array], Any], parents: int) -> Any:
-        found = []
-        for half, one in enumerate(jax.random.split(key)):
-            mine = jnp.asarray(labels[:TRAINING] // 5 == half, jnp.float32)
-            found.append(trained(one, init, mine))
-        return _first_two(found, parents)
-
-    def trained(key: jax.Array, init: Callable[[jax.Array], Any], mine: jax.Array) -> Any:
-        network = nn.MLP((256, 10))
-        x, y = jnp.asarray(images[:TRAINING]), jnp.asarray(labels[:TRAINING])
+    def trained(key: jax.Array, half: int) -> Any:
+        mine = (y // 5 == half).astype(jnp.float32)
 
         def loss(params: Any) -> jax.Array:
             each = optax.softmax_cross_entropy_with_integer_labels(jnp.asarray(network.apply(params, x)), y)
@@ -137,5 +127,91 @@ def two_trained(images: np.ndarray, labels: np.ndarray, task: jaxga.Task) -> Cal
             params = optax.apply_updates(params, updates)
         return params
 
-    del task
+    def founders(key: jax.Array, init: Callable[[jax.Array], Any], parents: int) -> Any:
+        del init
+        return _first_two([trained(one, half) for half, one in enumerate(jax.random.split(key))], parents)
+
     return founders
+
+
+def make(task: jaxga.Task, founders: Callable[..., Any], mutates: bool, arm: str) -> jaxga.Algorithm:
+    """The algorithm of an arm."""
+    if arm.startswith("averaged"):
+        return averaged(task, arm)
+    if arm == "MAP-Elites":
+        selection = map_elites("halves", grid((10, 10), 0, 1), 1)
+        change, parents = [variation.slerp()], 100
+    else:
+        alpha, attracted, split, crossed = ARMS[arm]
+        mates = attraction("_right") if attracted else None
+        bred = breeding(ranked(elites=ARCHIVE), 1, proportional, mates)
+        selection, parents = by(competition("_right", alpha), bred), ARCHIVE
+        change = [variation.slerp(split=split)] if crossed else []
+    if mutates:
+        change.append(variation.gaussian(variation.absolute(SIGMA)))
+    return jaxga.ga(
+        task.init, variation.chain(*change), parents=parents, children=1, pairs=1, selection=selection,
+        founders=founders, score_founders=True,
+    )  # fmt: skip
+
+
+def averaged(task: jaxga.Task, arm: str) -> jaxga.Algorithm:
+    """One parent, the mean of the better half of its children, with step sizes of their own."""
+    noise = variation.low_rank if "low rank" in arm else variation.gaussian
+    mutation = noise(variation.multiplicative(variation.absolute(SIGMA), up=1.1))
+    mean = variation.average(CHILDREN // 2, variation.by_rank, scale=(CHILDREN // 2) ** 0.5)
+    return jaxga.ga(task.init, mutation, parents=1, children=CHILDREN, recombination=mean)
+
+
+def by_loss(task: jaxga.Task) -> jaxga.Task:
+    """The same task with the cross-entropy as fitness: a step that makes nothing right yet may lead there."""
+
+    def evaluate(key: jax.Array, params: Any) -> jaxga.Evaluation:
+        score = task.score(key, params)
+        return score._replace(fitness=-score.metrics["loss"], metrics={"accuracy": score.fitness})
+
+    return task._replace(evaluate=evaluate)
+
+
+def main(args: Args) -> None:
+    scratch = args.start == "scratch"
+    arms = args.arms or (*ARMS, *(OTHERS if scratch else OTHERS[:1]))
+    known = {*ARMS, *OTHERS}
+    unknown = sorted(set(arms) - known)
+    jaxga.require(not unknown, f"arms has {unknown}, and there are {sorted(known)}.")
+    if args.quick:
+        arms, args.seeds, args.evaluations = ("M2N2",), 2, 300
+    budget = args.evaluations or (50_000 if scratch else 10_000)
+    jaxga.base.require_whole(1, seeds=args.seeds, evaluations=budget)
+    out = report.make_directory(args.out or report.find_run("fusion", asdict(args)))
+    images, labels = load()
+    task = task_of(images, labels)
+    founders = two_random if scratch else two_trained(images, labels)
+    rows, curves, found = [], [], {}
+    for arm in arms:
+        begun = time.monotonic()
+        children = CHILDREN if arm.startswith("averaged") else 1
+        generations = max(budget // children, 1)
+        every = max(generations // POINTS, 1)
+        runs = jaxga.run_many(
+            lambda arm=arm: make(task, founders, scratch, arm), by_loss(task) if children > 1 else task,
+            generations=generations, seeds=args.seeds, validate_every=every,
+        )  # fmt: skip
+        tested = 100 * runs.metrics["validation_right"][:, every - 1 :: every]
+        found[arm] = tested[:, -1].tolist()
+        published = (PUBLISHED if scratch else PUBLISHED_TRAINED).get(arm)
+        middle = report.median_interval(tested[:, -1])
+        rows.append({
+            "": arm, "right, %": round(float(middle.median), 1), "95 %": f"{middle.low:.1f} to {middle.high:.1f}",
+            "published, about": published, "seconds a run": round((time.monotonic() - begun) / args.seeds, 1),
+        })  # fmt: skip
+        curves.append(report.Curve(arm, every * children * np.arange(1, tested.shape[1] + 1), tested))
+        axes = {"xlabel": "evaluations", "ylabel": "right of 360 test images, %"}
+        report.plot_curves([(axes, curves)], out / "fusion.png", f"M2N2 on digits, from {args.start}")
+        report.write_json(out / "summary.json", {"name": "fusion", "start": args.start, "arms": rows, "all": found})
+    report.print_table(rows, f"Digits of scikit-learn, ordered split, from {args.start}, {budget:,} evaluations")
+    print(f"Files: {out}   Picture: {out / 'fusion.png'}")
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)

@@ -152,7 +152,8 @@ class Variation(NamedTuple):
 class Evaluation(NamedTuple):
     """The score of one individual ``[]`` or of all children ``[N]``. Higher fitness is better, NaN is worst.
 
-    ``tiebreak`` orders equal fitness; ``metrics`` is a dict of arrays to be logged.
+    ``tiebreak`` orders equal fitness; ``metrics`` is a dict of arrays to be logged. A metric whose name begins with an
+    underscore is not logged: it is for selections.
     """
 
     fitness: Any

@@ -56,12 +56,18 @@ def metrics_of_best(metrics: Any, order: jax.Array, children: int) -> dict[str, 
 
 
 def as_columns(metrics: Mapping[str, jax.Array]) -> dict[str, jax.Array]:
-    """Metrics of one individual as columns; one of several numbers gets one for each: ``name_0``, ``name_1``, ..."""
+    """Metrics of one individual as columns; one of several numbers gets one for each: ``name_0``, ``name_1``, ...
+
+    What begins with an underscore is for selections alone.
+    """
     found: dict[str, jax.Array] = {}
     for name, value in metrics.items():
+        if name.startswith("_"):
+            continue
         if value.size > NUMBERS:
             warnings.warn(
-                f"the metric {name!r} has shape {value.shape}, and is not logged: more than {NUMBERS} numbers.",
+                f"the metric {name!r} has shape {value.shape}, and is not logged: more than {NUMBERS} numbers. Call it "
+                f"{'_' + name!r} if that is meant.",
                 RuntimeWarning, stacklevel=2,
             )  # fmt: skip
         elif value.ndim:
