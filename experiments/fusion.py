@@ -19,7 +19,7 @@ from flax.linen import initializers
 
 import jaxga
 from jaxga import nn, report, variation
-from jaxga.selection import attraction, breeding, by, competition, grid, map_elites, proportional, ranked
+from jaxga.selection import attraction, breeding, by, competition, grid, map_elites, plus, proportional
 
 Start = Literal["scratch", "trained"]
 SIGMA, ARCHIVE, TRAINING = 0.01, 20, 1437
@@ -144,7 +144,7 @@ def make(task: jaxga.Task, founders: Callable[..., Any], mutates: bool, arm: str
     else:
         alpha, attracted, split, crossed = ARMS[arm]
         mates = attraction("_right") if attracted else None
-        bred = breeding(ranked(elites=ARCHIVE), 1, proportional, mates)
+        bred = breeding(plus(ARCHIVE), 1, proportional, mates)
         selection, parents = by(competition("_right", alpha), bred), ARCHIVE
         change = [variation.slerp(split=split)] if crossed else []
     if mutates:

@@ -432,6 +432,7 @@ class Selection(NamedTuple):
     reevaluate: bool = False  # are elites scored again every generation?
     ordered: bool = False  # does slot 0 hold the best? Else it is found by its score
     incumbents: bool = False  # are children compared with scores that the others keep?
+    in_place: bool = False  # does whoever is kept stay in its slot, and is a child in one slot at most? Less is moved
     groups: int = 1  # of slots, pairs and children with keys of their own, see `jaxga.selection.islands`
 
 

@@ -36,6 +36,10 @@ def _survivors(algorithm: Algorithm, source: Source, indices: jax.Array) -> Indi
     if len(indices) <= algorithm.children:
         return build(indices)
     born, found = build(iota(algorithm.children)), algorithm.place(source, indices)
+    if algorithm.selection.in_place:
+        slot_of = jnp.full(algorithm.children, algorithm.parents, jnp.int32)
+        slot_of = slot_of.at[jnp.where(found.kept, algorithm.children, indices)].set(iota(len(indices)), mode="drop")
+        return jax.tree.map(lambda old, new: old.at[slot_of].set(new, mode="drop"), source.parents, born)
     child = take(born, jnp.where(found.kept, 0, indices))
     return jax.vmap(where)(found.kept, take(source.parents, jnp.maximum(found.slot, 0)), child)
 

@@ -24,6 +24,7 @@ from jaxga.base import (
     Info,
     Key,
     Params,
+    Recipe,
     Source,
     State,
     Task,
@@ -185,10 +186,25 @@ def generation(program: Program, state: State, number: Any) -> tuple[State, Info
 def settle(program: Program, state: State, evaluation: Evaluation, number: Any) -> tuple[State, Info, jax.Array]:
     """What a generation with these scores leads to."""
     algorithm = program.algorithm
-    after, info = algorithm.update(state, evaluation)
-    if not state.founding:
-        after = where(info.verdict == Verdict.FINE, after, state)
+    decided, info = algorithm.select(state, evaluation)
+    if state.founding:
+        after = decided._replace(source=algorithm.advance(state.source, info.recipe))
+    else:
+        fine = info.verdict == Verdict.FINE
+        decided = where(fine, decided._replace(source=()), state._replace(source=()))
+        after = decided._replace(source=_advanced(algorithm, state.source, info.recipe, fine))
     return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), info.verdict
+
+
+def _advanced(algorithm: Algorithm, source: Source, recipe: Recipe, fine: jax.Array) -> Source:
+    """The next source, or the same where a generation is not fine."""
+    if recipe.step is not None:
+        return where(fine, algorithm.advance(source, recipe), source)
+    # The recipe that everybody stays is a pass over the parents less than choosing between old and new ones.
+    stay = algorithm.children + jnp.arange(algorithm.parents, dtype=jnp.int32)
+    after = algorithm.advance(source, recipe._replace(indices=jnp.where(fine, recipe.indices, stay[:, None])))
+    small = where(fine, after._replace(parents=()), source._replace(parents=()))
+    return small._replace(parents=after.parents)
 
 
 def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Array]:

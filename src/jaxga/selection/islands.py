@@ -110,7 +110,8 @@ def islands(
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), whole)
         return flat, remembered, {**metrics, **{name: jnp.mean(leaf) for name, leaf in measured.items()}}
 
-    return selection._replace(init=init, apply=apply, ordered=False, groups=count)
+    in_place = selection.in_place and every is None  # a migrant may be held on two islands
+    return selection._replace(init=init, apply=apply, ordered=False, groups=count, in_place=in_place)
 
 
 def _apart(scored: Scored, islands: int, born: int, slots: int) -> Scored:

@@ -62,7 +62,7 @@ def crowding() -> Selection:
         del key
         return _recipe(contest(scored, scored.slot)), remembered, {}
 
-    return Selection(lambda *_: (), apply, incumbents=True)
+    return Selection(lambda *_: (), apply, incumbents=True, in_place=True)
 
 
 def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
@@ -79,7 +79,7 @@ def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
         nearest = jnp.argmin(jnp.where(drawn, apart, jnp.inf), axis=1).astype(jnp.int32)
         return _recipe(contest(scored, nearest)), remembered, {}
 
-    return Selection(lambda *_: (), apply, incumbents=True)
+    return Selection(lambda *_: (), apply, incumbents=True, in_place=True)
 
 
 def replace_worst() -> Selection:
@@ -93,7 +93,28 @@ def replace_worst() -> Selection:
         worst = jnp.argsort(jnp.where(jnp.isnan(scored.parents.fitness), -jnp.inf, scored.parents.fitness))
         return _recipe(contest(scored, _in_turn(scored, worst.astype(jnp.int32)))), remembered, {}
 
-    return Selection(lambda *_: (), apply, incumbents=True)
+    return Selection(lambda *_: (), apply, incumbents=True, in_place=True)
+
+
+def plus(parents: int) -> Selection:
+    """The best of parents and children together, in place: whoever is held stays in its slot while it is among them.
+
+    It holds the same individuals as ``ranked(elites=parents)``, which sorts them. With few children less is moved.
+    """
+    require_whole(1, parents=parents)
+
+    def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        del key
+        survives = places(scored) < parents
+        stays = survives[-parents:]  # elites are the last candidates, in the order of their slots
+        comes = (survives & scored.born)[scored.order]  # by rank
+        turn = jnp.where(comes, jnp.cumsum(comes, dtype=jnp.int32) - 1, len(comes))
+        children = jnp.zeros(len(comes), jnp.int32).at[turn].set(scored.index[scored.order], mode="drop")
+        free = jnp.cumsum(~stays, dtype=jnp.int32) - 1
+        indices = jnp.where(stays, scored.held, children[jnp.maximum(free, 0)])
+        return Recipe(indices[:, None]), remembered, {}
+
+    return Selection(lambda *_: (), apply, tuple(range(parents)), in_place=True)
 
 
 def replace_oldest() -> Selection:
@@ -106,7 +127,7 @@ def replace_oldest() -> Selection:
         since = jnp.where(found.indices == scored.held, since, scored.generation)
         return _recipe(found), since, {"age": jnp.mean((scored.generation - since).astype(jnp.float32))}
 
-    return Selection(lambda parents, _: jnp.full(parents, -1, jnp.int32), apply)
+    return Selection(lambda parents, _: jnp.full(parents, -1, jnp.int32), apply, in_place=True)
 
 
 def _in_turn(scored: Scored, slots: jax.Array) -> jax.Array:
@@ -263,7 +284,7 @@ def map_elites(
         }
         return _recipe(found, breeds), (curious, better), metrics
 
-    return Selection(init, apply, incumbents=True)
+    return Selection(init, apply, incumbents=True, in_place=True)
 
 
 def _what_children_did(
