@@ -261,8 +261,7 @@ class _Sitting:
         self, algorithm: Algorithm, root: Key, directory: RunDirectory | None, start: State | None, program: Program
     ):
         self.history: dict[str, np.ndarray] = {}
-        self.recipes: Any = None
-        self.fitness: Any = None
+        self.recorded: list[tuple[Any, Any]] = []  # recipes, and fitness of the parents that they made
         self.directory, self.root, self.before = directory, root, 0.0
         self.algorithm, self.start = algorithm, None if start is None else pedigree.as_start(start.source)
         self.started = self.saved = time.monotonic()
@@ -271,7 +270,7 @@ class _Sitting:
             same = (jax.random.key_data(saved.state.key) == jax.random.key_data(root)).all()
             require(bool(same), f"key is not that of the run in {directory.path}: resume it with its own.")
             self.state, self.history = saved.state, saved.history
-            self.recipes, self.fitness = saved.recipes, saved.fitness
+            self.recorded = [(saved.recipes, saved.fitness)]
             self.before, self.start = saved.seconds, saved.start
         else:
             self.state: State = self._first(program) if start is None else start
@@ -328,9 +327,7 @@ class _Sitting:
             before = self.history[name][-1] if first else 0
             columns[name] = before + np.cumsum(columns[name], dtype=np.int64)
         self.history = _append(self.history, columns)
-        found = infos.recipe, infos.fitness
-        before = self.recipes, self.fitness
-        self.recipes, self.fitness = jax.tree.map(_join, before, found) if first else found
+        self.recorded.append((infos.recipe, infos.fitness))
         return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
 
     def _best_validation(self, metrics: Mapping[str, Any], first: int) -> dict[str, np.ndarray]:
@@ -341,6 +338,13 @@ class _Sitting:
         return {BEST_VALIDATION: np.fmax.accumulate(np.append(before, metrics[BEST_VALIDATION]))[1:]}
 
     @property
+    def record(self) -> tuple[Any, Any]:
+        """The recipes ``[G, ...]`` and the fitness ``[G, T]`` of all generations so far."""
+        if len(self.recorded) > 1:
+            self.recorded = [jax.tree.map(lambda *parts: np.concatenate(parts), *self.recorded)]
+        return self.recorded[0] if self.recorded else (None, None)
+
+    @property
     def last(self) -> dict[str, Any]:
         """The metrics of the last generation; none before the first."""
         return {name: values[-1] for name, values in self.history.items()}
@@ -349,13 +353,14 @@ class _Sitting:
         """Write a checkpoint, if there is somewhere to write it and something to keep."""
         self.saved = time.monotonic()
         if self.directory and self.generations and self.whole and is_first():
-            record = self.recipes, self.fitness, self.history, self.config, self.seconds, self.start
-            kept = checkpoint.Checkpoint(on_one(self.state), *record)
+            kept = checkpoint.Checkpoint(
+                on_one(self.state), *self.record, self.history, self.config, self.seconds, self.start
+            )
             checkpoint.save(self.directory.checkpoints, kept)
 
     def finish(self, why: "Why") -> Result:
         """The result, with its files where there is a directory."""
-        record = Pedigree(self.root, self.recipes, self.fitness, self.config, self.algorithm.children, self.start)
+        record = Pedigree(self.root, *self.record, self.config, self.algorithm.children, self.start)
         state = on_one(self.state)
         result = Result(state, record, self.history, why.reason, self.seconds, why.ended, self.algorithm)
         self.save()
