@@ -23,6 +23,7 @@ from jaxga.selection import Cells, curiosity, grid, map_elites, uniform
 
 Problem = Literal["sphere", "maze"]
 Arm = Literal["gaussian", "iso + line", "self-adaptive", "self-adaptive, curious"]
+QUICK: tuple[Arm, ...] = ("gaussian",)
 DIMENSION, BOUND, SHIFT = 100, 5.12, 2.048
 PUBLISHED = {  # mean and standard deviation of 20 runs: QD score, coverage in %; the table of pyribs 0.10.0
     "gaussian": ((416_112, 2_681), (50.72, 0.40)),
@@ -105,9 +106,8 @@ def make(problem: Problem, arm: Arm, children: int, cells: Cells) -> tuple[jaxga
 def main(args: Args) -> None:
     side, children, generations = (100, 540, 10_000) if args.problem == "sphere" else (20, 256, 400)
     children, generations = args.children or children, args.generations or generations
-    arms: tuple[Arm, ...] = args.arms
     if args.quick:
-        arms, args.seeds, generations, side = ("gaussian",), 2, 100, 20
+        args.arms, args.seeds, generations, side = QUICK, 2, 100, 20
     jaxga.base.require_whole(1, seeds=args.seeds, generations=generations, children=children)
     walls = np.asarray(tasks.MEDIUM_MAZE.walls).reshape(-1, 2)
     half = DIMENSION / 2 * BOUND
@@ -115,7 +115,7 @@ def main(args: Args) -> None:
     cells = grid((side, side), low, high)
     out = report.make_directory(args.out or report.find_run("illuminate", asdict(args)))
     rows, curves, summary = [], [], {}
-    for arm in arms:
+    for arm in args.arms:
         task, algorithm = make(args.problem, arm, children, cells)
         begun = time.monotonic()
         runs = jaxga.run_many(

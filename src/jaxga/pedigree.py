@@ -26,7 +26,7 @@ from jaxga.tree import in_one, in_order, in_parts, numbered, take
 Config = dict[str, Any]
 Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a source, its key as numbers
 
-VERSION = 2  # of the file; files of version 1 are read, too
+VERSION = 3  # of the file; older ones are read, too
 
 
 class Pedigree(NamedTuple):
@@ -90,12 +90,20 @@ def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
 
 
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
-    """Write a pedigree to one ``.npz`` file: indices in the smallest integer that holds them, no pickle."""
+    """Write a pedigree to one ``.npz`` file, without pickle.
+
+    Slots that did not change are zeros in it, and take next to nothing: indices are less those that keep everybody, and
+    of a fitness there is the difference, as a 32-bit integer, from that of the generation before.
+    """
     path = Path(path)
     if pedigree.recipes is None or pedigree.fitness is None:
         raise InputError("the pedigree is empty: a run that has not begun has none.")
     table = {name: part for name, part in pedigree.recipes._asdict().items() if part is not None}
-    table["indices"] = table["indices"].astype(np.min_scalar_type(max(int(table["indices"].max(initial=0)), 1)))
+    parents = table["indices"].shape[1]
+    moved = (table["indices"] - _staying(pedigree.children, parents)) % (pedigree.children + parents)
+    table["indices"] = moved.astype(np.min_scalar_type(max(int(moved.max(initial=0)), 1)))
+    if "pairs" in table:
+        table["pairs"] = table["pairs"].astype(np.min_scalar_type(-max(int(table["pairs"].max(initial=0)), 1)))
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
         np.savez_compressed(
@@ -105,7 +113,7 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
             key_type=str(jax.random.key_impl(pedigree.key)),
             config=json.dumps(pedigree.config),
             children=pedigree.children,
-            fitness=pedigree.fitness,
+            fitness=np.diff(pedigree.fitness.view(np.uint32), axis=0, prepend=np.uint32(0)),
             allow_pickle=False,
             **table,
             **in_one({"start": numbered(pedigree.start or ())}),
@@ -125,9 +133,15 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
         version = int(data.get("version", 1))
-        recipes = Recipe(data["indices"].astype(np.int32), *(data.get(name) for name in Recipe._fields[1:]))
+        indices = data["indices"].astype(np.int32)
+        pairs = data["pairs"].astype(np.int32) if "pairs" in data else None
         key = jax.random.wrap_key_data(jnp.asarray(data["key"]), impl=str(data["key_type"]))
         config, children, fitness = json.loads(str(data["config"])), int(data["children"]), data["fitness"]
+        if version >= 3:
+            known = children + indices.shape[1]
+            indices = np.where(indices < known, (indices + _staying(children, indices.shape[1])) % known, indices)
+            fitness = np.cumsum(fitness, axis=0, dtype=np.uint32).view(np.float32)
+        recipes = Recipe(indices, data.get("share"), data.get("step"), pairs)
         start = in_order(in_parts(data).get("start", {}))
         if version == 1 and start:
             start = _start_of_version_1(start, recipes.indices.shape[1])
@@ -141,6 +155,11 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
         f"to {candidates - 1}: take it from its run again.",
     )
     return Pedigree(key, recipes, fitness, config, children, start or None)
+
+
+def _staying(children: int, parents: int) -> np.ndarray:
+    """The indices ``[T, 1]`` with which everybody stays."""
+    return (children + np.arange(parents, dtype=np.int32))[:, None]
 
 
 def _start_of_version_1(start: Start, parents: int) -> Start:

@@ -374,6 +374,7 @@ SLOW = {
     "mnist_sweep",
     "atari_table",
     "control",
+    "fusion",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])

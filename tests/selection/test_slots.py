@@ -17,6 +17,8 @@ from jaxga.selection import (
     grid,
     improvement,
     map_elites,
+    plus,
+    ranked,
     replace_oldest,
     replace_worst,
     restricted_tournament,
@@ -215,3 +217,30 @@ def test_breeders_of_a_steady_state_are_chosen_by_fitness():
         if not np.isnan(after.fitness).any():
             chosen = np.asarray(after.fitness)[np.asarray(after.pairs)[:, 0]]
             assert chosen.mean() >= np.asarray(after.fitness).mean() - 1e-6
+
+
+def test_a_pedigree_is_small_where_few_slots_change(tmp_path):
+    """1,000 cells, 16 children a generation: bytes are for what changed, and for who breeds."""
+    cells = grid((40, 25), -2.0, 2.0)
+    algorithm = make(map_elites("place", cells, 16), parents=1000, children=16, pairs=16)
+    result = jaxga.run(algorithm, TASK, generations=200)
+    path = jaxga.pedigree.save(result.pedigree, tmp_path / "pedigree.npz")
+    changed = (result.pedigree.recipes.indices < 16).sum()
+    assert path.stat().st_size < 100 * changed / 8 + 4 * 2 * 16 * 200
+    loaded = jaxga.pedigree.load(path)
+    np.testing.assert_array_equal(loaded.fitness, result.pedigree.fitness)
+    for one, other in zip(loaded.recipes, result.pedigree.recipes, strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(jaxga.pedigree.replay(algorithm, loaded).parents.params, result.state.parents.params)
+
+
+def test_survivors_in_place_are_those_of_plus_selection():
+    in_place, sorted_ = make(plus(6)), make(ranked(elites=6))
+    for (*_, one, _), (*_, other, _) in zip(generations(in_place, 10), generations(sorted_, 1), strict=False):
+        np.testing.assert_array_equal(np.sort(one.fitness), np.sort(other.fitness))
+    for state, scores, after, info in generations(in_place, 10):
+        known = np.where(np.isnan(state.fitness), -np.inf, state.fitness)
+        best = np.sort(np.concatenate([known, scores.fitness]))[::-1][:6]
+        np.testing.assert_array_equal(np.sort(np.asarray(after.fitness))[::-1], best)
+        stays = np.asarray(info.recipe.indices[:, 0]) >= 12
+        assert (np.asarray(info.recipe.indices[:, 0])[stays] - 12 == np.flatnonzero(stays)).all()
