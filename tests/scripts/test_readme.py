@@ -78,3 +78,16 @@ def test_every_link_leads_somewhere():
     for page in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_populations_by_the_page_about_them(capsys):
+    """docs/populations.md: niches, novelty, cells, islands, mates."""
+    names = {}
+    for block in blocks("docs/populations.md"):
+        exec(block, names)
+    shown = capsys.readouterr().out
+    one, both, cells, best = shown.splitlines()
+    assert one == "truncation keeps one peak: [1.0]"
+    assert both == "crowding keeps both: [-1.0, 1.0]"
+    assert cells.endswith("of the cells are filled")
+    assert 0.09 < float(best) < 0.11
