@@ -1,5 +1,7 @@
 """Many runs as one program equal single runs, and their table is tidy."""
 
+import chex
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -99,3 +101,21 @@ def test_settings_may_log_different_things_and_change_the_task(task):
     assert (runs.metrics[name][2:, 1:] > 0).all()
     with pytest.raises(jaxga.InputError, match="task is None"):
         jaxga.run_many(lambda: make("fixed")[0], generations=1, seeds=1)
+
+
+def test_pedigrees_of_many_runs_are_those_of_single_ones(task):
+    def make(parents):
+        return jaxga.ga(
+            task.init, v.gaussian(v.relative(0.3)), parents=parents, children=8, founders=jaxga.random_founders
+        )
+
+    runs = jaxga.run_many(make, task, key=3, generations=4, seeds=2, grid={"parents": [1, 2]}, pedigrees=True)
+    assert len(runs.pedigrees) == 4
+    for number, kept in enumerate(runs.pedigrees):
+        algorithm = make(int(runs.settings["parents"][number]))
+        root = jax.random.fold_in(jax.random.key(3), int(runs.settings["seed"][number]))
+        alone = jaxga.run(algorithm, task, root, generations=4)
+        np.testing.assert_array_equal(kept.recipes.indices, alone.pedigree.recipes.indices)
+        np.testing.assert_allclose(kept.fitness, alone.pedigree.fitness, rtol=1e-6)
+        chex.assert_trees_all_equal(jaxga.pedigree.replay(algorithm, kept).parents, alone.state.parents)
+    assert jaxga.run_many(make, task, generations=2, seeds=1, grid={"parents": [1]}).pedigrees == ()

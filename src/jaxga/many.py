@@ -30,6 +30,7 @@ from jaxga.compilation import jit
 from jaxga.devices import RUNS, Devices, chosen, mesh
 from jaxga.evaluate import together, vmapped
 from jaxga.evaluate.vmapped import largest_divisor
+from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.report.progress import Progress
@@ -50,6 +51,7 @@ class Runs:
     settings: dict[str, np.ndarray]  # [R] each, seed among them
     metrics: dict[str, np.ndarray]  # [R, G] each
     seconds: float  # of wall-clock for all of them together, compilation included
+    pedigrees: tuple[Pedigree, ...] = ()  # [R], where `run_many` was asked to keep them; `save` leaves them out
 
     def table(self, generation: int = -1) -> dict[str, np.ndarray]:
         """One row a run, columns settings and metrics at ``generation``: ``pandas.DataFrame(runs.table())``."""
@@ -99,7 +101,8 @@ class Runs:
 def load_runs(path: str | Path) -> Runs:
     """Read what `Runs.save` wrote."""
     with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-        return Runs(**in_parts(file), seconds=float(file["seconds"]))
+        parts = in_parts(file)
+        return Runs(parts["settings"], parts["metrics"], float(file["seconds"]))
 
 
 def join_runs(parts: Sequence[Runs]) -> Runs:
@@ -113,6 +116,7 @@ def join_runs(parts: Sequence[Runs]) -> Runs:
             for name in measured
         },
         seconds=sum(part.seconds for part in parts),
+        pedigrees=tuple(one for part in parts for one in part.pedigrees),
     )
 
 
@@ -166,6 +170,7 @@ def run_many(
     validate_every: int = 1,
     batch: int | None = None,
     devices: Devices | None = None,
+    pedigrees: bool = False,
 ) -> Runs:
     """Run ``make(**settings)`` for every combination of settings and seeds.
 
@@ -184,6 +189,8 @@ def run_many(
       devices: that share the runs, and the children of each where there are fewer runs than devices; by default all.
         How many runs one of them has at once may change the last bit, so name ``batch`` where the result must be the
         same on any number of them.
+      pedigrees: keep the pedigree of every run, for the questions of `jaxga.analysis`. Ask the algorithm that ``make``
+        returns for the settings of that run.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -212,22 +219,24 @@ def run_many(
 
         def one(
             lane: tuple[Key, dict[str, jax.Array]], count: int, fixed: Any = fixed, whole: Any = whole
-        ) -> dict[str, jax.Array]:
+        ) -> tuple[dict[str, jax.Array], Any]:
             made = whole or make(**fixed, **lane[1])
             algorithm, solved = (made, task) if isinstance(made, Algorithm) else made
             if solved is None:
                 raise InputError("task is None, and make returned no task either: pass it here or there.")
             evaluator = together(vmapped(algorithm, solved, chunk), count)
             program = Program(algorithm, evaluator, never, solved.validate, validate_every)
-            return _curve(program, lane[0], generations)
+            metrics, record = _curve(program, lane[0], generations)
+            return metrics, (*record, jnp.int32(algorithm.children)) if pedigrees else ()
 
-        metrics = _share_out(one, (keys, traced), batch, devices)
+        metrics, records = _share_out(one, (keys, traced), batch, devices)
         settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
         columns_of_run = jax.device_get(metrics)
         _check_verdicts(columns_of_run, fixed)
         if BEST_VALIDATION in columns_of_run:
             columns_of_run[BEST_VALIDATION] = np.fmax.accumulate(columns_of_run[BEST_VALIDATION], axis=1)
-        parts.append(Runs(settings, columns_of_run, time.monotonic() - begun))
+        kept = _pedigrees(keys, jax.device_get(records), settings) if pedigrees else ()
+        parts.append(Runs(settings, columns_of_run, time.monotonic() - begun, kept))
         begun = time.monotonic()
     return join_runs(parts)
 
@@ -255,21 +264,31 @@ def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: 
     return jax.tree.map(lambda leaf: leaf[:many], jax.device_get(jit(whole, across)(lanes)))
 
 
-def _curve(program: Program, key: Key, generations: int) -> dict[str, jax.Array]:
-    """The metrics ``[G]`` of one run."""
+def _curve(program: Program, key: Key, generations: int) -> tuple[dict[str, jax.Array], Any]:
+    """The metrics ``[G]`` of one run, and its recipes with the fitness of the parents that they made."""
 
-    def step(state: State, number: Any) -> tuple[State, dict[str, jax.Array]]:
+    def step(state: State, number: Any) -> tuple[State, Any]:
         state, info, verdict = generation(program, state, number)
-        return state, info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
+        metrics = info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
+        return state, (metrics, (info.recipe, info.fitness))
 
     state = program.begin(key)
     numbers = iota(generations)
-    first: dict[str, jax.Array] = {}
-    if state.founding:  # a program of its own
-        state, first = step(state, numbers[0])
-        numbers = numbers[1:]
-    _, rest = jax.lax.scan(step, state, numbers)
-    return {name: jnp.append(first[name], values) for name, values in rest.items()} if first else rest
+    if not state.founding:
+        return jax.lax.scan(step, state, numbers)[1]
+    state, first = step(state, numbers[0])  # a program of its own
+    _, rest = jax.lax.scan(step, state, numbers[1:])
+    return jax.tree.map(lambda one, others: jnp.concatenate([one[None], others]), first, rest)
+
+
+def _pedigrees(keys: Key, records: Any, settings: Mapping[str, np.ndarray]) -> tuple[Pedigree, ...]:
+    """The pedigree of each run, of its recipes and fitness ``[R, G, ...]`` and the number of its children ``[R]``."""
+
+    def of_run(run: int) -> Pedigree:
+        recipes, fitness, children = jax.tree.map(lambda leaf: leaf[run], records)
+        return Pedigree(keys[run], recipes, fitness, {"seed": int(settings["seed"][run])}, int(children))
+
+    return tuple(of_run(run) for run in range(len(keys)))
 
 
 def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:
