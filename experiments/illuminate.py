@@ -15,7 +15,7 @@ import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen
+from maze import Network
 
 import jaxga
 from jaxga import observe, report, tasks, variation
@@ -66,19 +66,11 @@ def sphere(dimension: int = DIMENSION) -> jaxga.Task:
     return jaxga.Task(lambda _: jnp.zeros(dimension), evaluate, chunk=1024)
 
 
-class Network(linen.Module):
-    """One hidden layer of tanh, and outputs between 0 and 1."""
-
-    @linen.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return jax.nn.sigmoid(linen.Dense(2)(jnp.tanh(linen.Dense(16)(x))))
-
-
 def robots() -> jaxga.Task:
     """Fitness is to be slow: 0 less the distance travelled. ``at`` is where a robot comes to."""
     seen = {"at": observe.last(lambda state, _: state.place)}
     task = tasks.control(
-        tasks.maze(tasks.MEDIUM_MAZE), Network(), key=jaxga.common, act=lambda _, outputs: outputs, observe=seen
+        tasks.maze(tasks.MEDIUM_MAZE), Network(16), key=jaxga.common, act=lambda _, outputs: outputs, observe=seen
     )
     return task._replace(validate=None)
 

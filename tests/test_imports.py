@@ -24,7 +24,8 @@ FLOORS = [
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",
-         "rich": ("report/", "data.py"), "tyro": "report/command.py", "scipy": ("report/statistics.py", "analysis/"),
+         "rich": ("report/", "data.py"), "tyro": "report/command.py",
+         "scipy": ("report/statistics.py", "analysis/", "selection/slots.py"),
          "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
          "mujoco": "tasks/ant.py", "ray": "evaluate/cluster.py"}  # fmt: skip
 

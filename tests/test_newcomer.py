@@ -82,8 +82,8 @@ def test_founders_may_be_numpy_arrays():
 
 def test_devices_may_be_a_number(algorithm):
     chex.assert_trees_all_equal(run(algorithm, devices=1).state, run(algorithm).state)
-    refused(lambda: run(algorithm, devices=99), "devices is 99, and there are 1: take 1 to 1")
-    refused(lambda: run(algorithm, devices=0), "devices is 0, and there are 1")
+    refused(lambda: run(algorithm, devices=99), "devices is 99, and there are 4: take 1 to 4")
+    refused(lambda: run(algorithm, devices=0), "devices is 0, and there are 4")
 
 
 def test_a_warm_start_is_one_line():

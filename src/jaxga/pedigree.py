@@ -100,7 +100,8 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
         raise InputError("the pedigree is empty: a run that has not begun has none.")
     table = {name: part for name, part in pedigree.recipes._asdict().items() if part is not None}
     parents = table["indices"].shape[1]
-    moved = (table["indices"] - _staying(pedigree.children, parents)) % (pedigree.children + parents)
+    known, indices = pedigree.children + parents, table["indices"]
+    moved = np.where(indices < known, (indices - _staying(pedigree.children, parents)) % known, indices)
     table["indices"] = moved.astype(np.min_scalar_type(max(int(moved.max(initial=0)), 1)))
     if "pairs" in table:
         table["pairs"] = table["pairs"].astype(np.min_scalar_type(-max(int(table["pairs"].max(initial=0)), 1)))

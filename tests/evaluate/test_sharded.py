@@ -95,6 +95,7 @@ def test_a_run_is_the_same_on_any_number_of_devices(task, founders):
     chex.assert_trees_all_equal(one.pedigree.recipes, three.pedigree.recipes)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_another_number_of_devices(task, algorithm, tmp_path):
     def run(generations, devices, resume=False):
         directory = report.RunDirectory(tmp_path / "run", "test", {}, resume)

@@ -90,6 +90,7 @@ def test_a_run_leaves_everything_behind(uninterrupted):
     assert len((out / "metrics.jsonl").read_text().splitlines()) == 200
 
 
+@pytest.mark.slow
 def test_a_pedigree_replays_a_run_of_another_process_bit_for_bit(uninterrupted):
     out, _ = uninterrupted
     code = f"""

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from places import ROOT
 
 import jaxga
@@ -80,6 +81,7 @@ def test_every_link_leads_somewhere():
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+@pytest.mark.slow
 def test_populations_by_the_page_about_them(capsys):
     """docs/populations.md: niches, novelty, cells, islands, mates."""
     names = {}

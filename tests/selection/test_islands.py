@@ -48,7 +48,7 @@ def make(selection, islands=1, **options):
         pytest.param(ranked(recombination=v.average(2)), {}, id="averages", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("key", [jaxga.common, jaxga.independent])
+@pytest.mark.parametrize("key", [jaxga.independent, pytest.param(jaxga.common, marks=pytest.mark.slow)])
 def test_islands_without_migration_are_runs_of_their_own(selection, options, key):
     task = jaxga.Task(lambda key: jax.random.normal(key, (3,)), bowl, key)
     whole = jaxga.run(make(islands(selection, 3), 3, **options), task, 5, generations=GENERATIONS, chunk=2)

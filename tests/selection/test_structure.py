@@ -40,11 +40,13 @@ def same(one, other):
     chex.assert_trees_all_equal(one.state, other.state)
 
 
+@pytest.mark.slow
 def test_four_devices_make_no_difference(alone):
     task, algorithm, one = alone
     same(one, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=2, devices=jax.devices()[:4]))
 
 
+@pytest.mark.slow
 def test_resumed_equals_never_stopped(alone, tmp_path):
     task, algorithm, whole = alone
     for generations in (5, GENERATIONS):

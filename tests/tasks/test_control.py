@@ -79,6 +79,7 @@ def test_observers_see_every_step_until_the_end_and_none_after_it():
     assert score.metrics["counts"].tolist() == [0, 1, (lasts - 1).mean()]
 
 
+@pytest.mark.slow
 def test_descriptors_are_the_same_on_four_devices_and_lead_a_selection():
     ends = {"end": jaxga.observe.last(lambda state, observation: observation[:2])}
     task = tasks.control(tasks.cartpole(), nn.MLP((2,)), max_steps=20, observe=ends)
