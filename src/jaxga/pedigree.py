@@ -259,7 +259,7 @@ def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
         return recipes.pairs[row - 1]
     if row == 0 and pedigree.start is not None:
         return pedigree.start[-1]
-    return np.asarray(everybody(algorithm.parents, algorithm.pairs))
+    return np.asarray(everybody(algorithm.parents, algorithm.pairs, algorithm.selection.groups))
 
 
 class _Breeding(NamedTuple):

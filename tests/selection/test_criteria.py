@@ -229,6 +229,7 @@ def test_ask_and_tell_begin_with_the_shapes_of_scores():
         (lambda: run(by(novelty("end"))), r"novelty needs the metric 'end', and the task measures \['place'\]"),
         (lambda: run(by(sharing(lambda metrics: metrics["place"][0], 1.0))), r"descriptor .*lambda.* has shape \(2,\)"),
         (lambda: run(by(Criterion(lambda *_: (), lambda *_: (jnp.zeros(3), (), {})))), r"of shape \(3,\), and \(8,\)"),
+        (lambda: by(novelty("place"), selection.crowding()), "a criterion has other values: take one whose elites"),
         (lambda: by(novelty), "pass a Criterion, such as novelty"),
         (lambda: by(novelty("place"), selection.truncation), "make a selection of it by ranked"),
         (lambda: novelty("place", 0), "neighbours is 0, and must be 1 or more"),

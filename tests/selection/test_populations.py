@@ -57,6 +57,11 @@ def test_a_pedigree_replays_it_from_its_file(alone, name, tmp_path):
     _, algorithm, result = alone(name)
     loaded = pedigree.load(pedigree.save(result.pedigree, tmp_path / "pedigree.npz"))
     chex.assert_trees_all_equal(pedigree.replay(algorithm, loaded), result.state.source)
+    youngest, *others = pedigree.ancestors(algorithm, loaded, algorithm.parents - 1)
+    for older in others:  # every link is a child of the one before, or it
+        source = pedigree.replay(algorithm, loaded, youngest.generation)
+        assert int(algorithm.place(source, youngest.index).slot) == older.slot
+        youngest = older
 
 
 @those(*USUAL)

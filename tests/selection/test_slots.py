@@ -244,3 +244,19 @@ def test_survivors_in_place_are_those_of_plus_selection():
         np.testing.assert_array_equal(np.sort(np.asarray(after.fitness))[::-1], best)
         stays = np.asarray(info.recipe.indices[:, 0]) >= 12
         assert (np.asarray(info.recipe.indices[:, 0])[stays] - 12 == np.flatnonzero(stays)).all()
+
+
+def test_lethal_children_enter_no_cell():
+    """Few children and many cells: a cell that nobody lives in stays empty, and the others as they are."""
+    squares = grid((8, 8), -2.0, 2.0)
+    algorithm = jaxga.ga(
+        TASK.init, v.gaussian(v.absolute(0.5)), parents=64, children=16, pairs=16,
+        selection=map_elites("place", squares, 16), viable=lambda individual: individual.params[2] > 0,
+    )  # fmt: skip
+    state = jaxga.run(algorithm, TASK, generations=30).state
+    held = ~np.isnan(np.asarray(state.fitness))
+    params = np.asarray(state.parents.params)[held]
+    assert held.sum() > 8
+    assert (params[:, 2] > 0).all()
+    np.testing.assert_array_equal(squares.of(jnp.asarray(params[:, :2]))[0], np.flatnonzero(held))
+    np.testing.assert_array_equal(state.scores.metrics["place"][held], params[:, :2])

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, name_of, require, require_at_least, require_whole
 from jaxga.selection.choices import ranking
-from jaxga.selection.described import Describe, between, described, distances, numbers_of, valid
+from jaxga.selection.described import Describe, between, described, distances, lowest, numbers_of, valid
 from jaxga.selection.ranked import ranked
 
 
@@ -42,6 +42,12 @@ def by(criterion: Criterion, selection: Selection | None = None) -> Selection:
     inner = ranked() if selection is None else selection
     require(isinstance(criterion, Criterion), f"criterion is {criterion!r}: pass a Criterion, such as novelty('end').")
     require(isinstance(inner, Selection), f"selection is {name_of(inner)}: make a selection of it by ranked(...).")
+
+    require(
+        not inner.incumbents,
+        "the selection compares children with the fitness that the others keep, and a criterion has other values: take "
+        "one whose elites are ranked with the children, such as ranked(elites=...) or plus(...).",
+    )
 
     def init(parents: int, like: Evaluation) -> Any:
         return criterion.init(parents, like), inner.init(parents, like)
@@ -224,8 +230,7 @@ def random_archive(size: int = 1000, added: int = 5) -> Archive:
 
     def enter(key: Key, children: jax.Array, nearest: jax.Array, remembered: Any) -> tuple[jax.Array, Any]:
         del nearest
-        lot = jax.random.uniform(key, (len(children),), jnp.float32)
-        return jnp.argsort(jnp.argsort(lot)) < added, remembered
+        return lowest(jax.random.uniform(key, (len(children),), jnp.float32), added), remembered
 
     return Archive(size, lambda: (), enter)
 

@@ -86,6 +86,11 @@ def scores_of(scored: Scored, indices: jax.Array) -> Evaluation:
     )
 
 
+def lowest(lots: jax.Array, num: int) -> jax.Array:
+    """Which of these ``[..., n]`` are among the ``num`` lowest of their row? Of random lots it is a draw."""
+    return jnp.argsort(jnp.argsort(lots, axis=-1), axis=-1) < num
+
+
 def draw(key: Key, weights: jax.Array, num: int) -> jax.Array:
     """Positions ``[num]`` drawn in proportion to ``weights [n]``, with replacement; uniformly where all are 0.
 

@@ -81,7 +81,6 @@ def islands(
     require(selection.groups == 1, "selection has islands already: islands cannot have islands.")
 
     def init(parents: int, like: Evaluation) -> Any:
-        require(parents % count == 0, f"parents is {parents}, no multiple of the {count} islands.")
         each = parents // count
         require(all(slot < each for slot in selection.elites), f"elites do not fit on islands with {each} slots.")
         alone = jax.tree.map(lambda leaf: leaf[:each], like)

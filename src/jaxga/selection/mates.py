@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from jaxga.base import Choice, Evaluation, Key, Recipe, Scored, Selection, Source, require_whole
 from jaxga.selection.choices import tournament, truncation
-from jaxga.selection.described import Describe, between, described, draw, scores_of
+from jaxga.selection.described import Describe, between, described, draw, lowest, scores_of
 from jaxga.tree import iota, take
 
 Mates = Callable[[Key, Evaluation, jax.Array], jax.Array]  # (key, scores of the held [T], slots [P]) -> slots [P]
@@ -88,7 +88,7 @@ def _best_of_some(key: Key, values: jax.Array, slots: jax.Array, among: int) -> 
     """The best value ``[P, T]`` among some others that are drawn for each."""
     lot = jax.random.uniform(key, values.shape, jnp.float32)
     lot = jnp.where(iota(values.shape[1]) == slots[:, None], jnp.inf, lot)  # nobody mates with itself
-    drawn = jnp.argsort(jnp.argsort(lot, axis=1), axis=1) < min(among, max(values.shape[1] - 1, 1))
+    drawn = lowest(lot, min(among, max(values.shape[1] - 1, 1)))
     rank = jnp.where(drawn, jnp.where(jnp.isnan(values), -jnp.inf, values), -jnp.inf)
     known = (rank > -jnp.inf).any(axis=1)
     return jnp.where(known, jnp.argmax(rank, axis=1), jnp.argmin(lot, axis=1)).astype(jnp.int32)

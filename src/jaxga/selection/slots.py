@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require, require_at_least, require_whole
-from jaxga.selection.described import Describe, described, distances, draw, places, valid
+from jaxga.selection.described import Describe, described, distances, draw, lowest, places, valid
 
 
 class Contest(NamedTuple):
@@ -23,12 +23,12 @@ def contest(scored: Scored, slot: jax.Array, *, always: bool = False) -> Contest
     """Each slot goes to the best candidate that competes for it, if it is better than who is there.
 
     Args:
-      scored: of a generation; candidates without a fitness compete for nothing.
+      scored: of a generation; candidates without a fitness, and lethal ones (-inf), compete for nothing.
       slot: ``[C]``, for which each candidate competes; below 0: for none.
       always: also if it is worse than who is there.
     """
     count, slots = len(scored.index), len(scored.held)
-    stands = ~jnp.isnan(scored.evaluation.fitness) & (slot >= 0)
+    stands = (scored.evaluation.fitness > -jnp.inf) & (slot >= 0)
     first = jax.ops.segment_min(places(scored), jnp.where(stands, slot, slots), slots + 1)[:slots]
     best = scored.order[jnp.minimum(first, count - 1)]
     new = Evaluation(scored.evaluation.fitness[best], scored.evaluation.tiebreak[best])
@@ -73,7 +73,7 @@ def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
         children = described(describe, scored.evaluation, "restricted_tournament")
         parents = described(describe, scored.parents, "restricted_tournament")
         lot = jax.random.uniform(key, (len(children), len(parents)), jnp.float32)
-        drawn = jnp.argsort(jnp.argsort(lot, axis=1), axis=1) < window
+        drawn = lowest(lot, window)
         # Nobody knows where a parent is that was never scored: such slots are filled first.
         apart = jnp.where(jnp.isnan(scored.parents.fitness)[None, :], -1, distances(children, parents))
         nearest = jnp.argmin(jnp.where(drawn, apart, jnp.inf), axis=1).astype(jnp.int32)

@@ -32,4 +32,4 @@ def sparing(selection: Selection) -> Selection:
         indices = jnp.where(lethal, scored.held[scored.slot[child]], recipe.indices)
         return recipe._replace(indices=indices), remembered, metrics
 
-    return selection._replace(apply=apply)
+    return selection._replace(apply=apply, in_place=False)  # a parent may come to another slot
