@@ -27,6 +27,7 @@ def test_a_trained_network_is_held_until_a_child_is_better():
     assert np.abs(jaxga.run(make(), TASK, generations=5).best.params).max() > 0.1  # nobody knew it
 
 
+@pytest.mark.slow
 def test_it_is_so_on_many_devices_resumed_and_replayed(tmp_path):
     algorithm = make(score_founders=True)
     one = jaxga.run(algorithm, TASK, generations=4, chunk=2)

@@ -17,7 +17,7 @@ FLOORS = [
     {"selection", "heredity"},
     {"scores"},
     {"algorithm", "tasks", "report", "memory"},
-    {"pedigree", "evaluate", "baselines"},
+    {"pedigree", "evaluate", "baselines", "lifetime"},
     {"checkpoint", "doubts"},
     {"run"},
     {"many", "analysis", "planning", "backend", "explain"},

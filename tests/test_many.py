@@ -24,6 +24,7 @@ def maker(task):
     return make
 
 
+@pytest.mark.slow
 def test_the_table_is_tidy(runs):
     table = pd.DataFrame(runs.table())
     assert len(table) == 20
@@ -103,6 +104,7 @@ def test_settings_may_log_different_things_and_change_the_task(task):
         jaxga.run_many(lambda: make("fixed")[0], generations=1, seeds=1)
 
 
+@pytest.mark.slow
 def test_pedigrees_of_many_runs_are_those_of_single_ones(task):
     def make(parents):
         return jaxga.ga(

@@ -327,6 +327,7 @@ def solved():
     return algorithm, jaxga.run(algorithm, task, generations=12)
 
 
+@pytest.mark.slow
 def test_a_trace_is_what_the_run_was(solved):
     algorithm, result = solved
     seen = analysis.trace(algorithm, result.pedigree, lambda state: state.parents.params, every=3)

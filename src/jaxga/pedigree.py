@@ -168,8 +168,9 @@ def _start_of_version_1(start: Start, parents: int) -> Start:
     return *start[:-5], np.asarray(everybody(parents, parents))
 
 
-def _advance_all(algorithm: Algorithm, source: Source, recipes: Recipe) -> Source:
-    return jax.lax.scan(lambda source, row: (algorithm.advance(source, row), None), source, recipes)[0]
+def _advance_all(algorithm: Algorithm, source: Source, recipes: Recipe, start: jax.Array, end: jax.Array) -> Source:
+    """By the recipes ``start`` to ``end - 1``; one program, however many these are."""
+    return jax.lax.fori_loop(start, end, lambda row, source: algorithm.advance(source, take(recipes, row)), source)
 
 
 def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..., Any]:
@@ -187,8 +188,13 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
         pedigree.first <= generation <= pedigree.last,
         f"generation is {generation}, and the pedigree knows {pedigree.first} to {pedigree.last}.",
     )
-    source, count = begin(algorithm, pedigree), generation - pedigree.first
-    if not count:
+    return forward(algorithm, pedigree, begin(algorithm, pedigree), generation)
+
+
+def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation: int) -> Source:
+    """The source at the start of ``generation``, from that of an earlier one: `replay` for those who ask for many."""
+    start, end = int(source.generation) - pedigree.first, generation - pedigree.first
+    if start == end:
         return source
     assert pedigree.recipes is not None
     sizes = pedigree.recipes.indices.shape[1], pedigree.children
@@ -197,11 +203,10 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
         f"the pedigree has {sizes[0]} parents and {sizes[1]} children, the algorithm {algorithm.parents} and "
         f"{algorithm.children}: build it from pedigree.config.",
     )
-    recipes = jax.tree.map(jnp.asarray, take(pedigree.recipes, slice(0, count)))
+    recipes = jax.tree.map(jnp.asarray, pedigree.recipes)
     if source.founding:
-        source = jit(algorithm.advance)(source, take(recipes, 0))
-        recipes = take(recipes, slice(1, None))
-    return _compiled(_advance_all, algorithm)(source, recipes)
+        source, start = jit(algorithm.advance)(source, take(recipes, 0)), 1
+    return _compiled(_advance_all, algorithm)(source, recipes, np.int32(start), np.int32(end))
 
 
 def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
@@ -240,11 +245,25 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
     lineage: list[Ancestor] = []
     recipes: Any = pedigree.recipes
     fitness: Any = pedigree.fitness
+    before = parents_of(algorithm, pedigree)
     for row in reversed(range(pedigree.generations)):
         index = int(recipes.indices[row, slot, 0])
         lineage.append(Ancestor(pedigree.first + row, index, slot, float(fitness[row, slot])))
-        slot = slot_of(algorithm, pedigree, row, index)
+        slot = int(before[row, slot, 0])
     return lineage
+
+
+def parents_of(algorithm: Algorithm, pedigree: Pedigree) -> np.ndarray:
+    """``[G, T, k]``: from which slot of the generation before each of the next parents comes.
+
+    Of a parent that was kept it is its own slot. Of a child of two parents it is that of the first.
+    """
+    if not pedigree.generations:
+        return np.zeros((0, algorithm.parents, 1), np.int32)
+    recipes: Any = pedigree.recipes
+    pairs = np.stack([pairs_of(algorithm, pedigree, row) for row in range(pedigree.generations)])
+    find = jax.vmap(lambda pairs, indices: algorithm.place(_Breeding(pairs), indices).slot)
+    return np.asarray(find(jnp.asarray(pairs), jnp.asarray(recipes.indices)))
 
 
 def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> int:
@@ -263,4 +282,4 @@ def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
 
 
 class _Breeding(NamedTuple):
-    pairs: np.ndarray
+    pairs: Any

@@ -213,6 +213,7 @@ def test_the_four_ways_to_stop_are_told_apart(learned):
     assert "gains are too small" in str(found)
 
 
+@pytest.mark.slow
 def test_fitness_of_nothing_but_noise_passes_harm_on_as_fast():
     """Any child becomes the parent then: a random walk, whose gains and losses numpy knows from 20 walks of its own."""
     task, noisy = bowl(20), bowl(20, noise=1e4)
@@ -244,6 +245,7 @@ def test_drift_loses_diversity_as_theory_says(parents, children):
         assert np.abs(answer.expected - answer.wright_fisher).max() < 0.03
 
 
+@pytest.mark.slow
 def test_a_neutral_allele_is_fixed_as_often_as_it_was_frequent():
     answer = analysis.drift(8, 64, carriers=2, generations=60, repeats=800)
     fixed, lost, open_ = answer.fixed()

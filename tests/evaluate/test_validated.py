@@ -90,6 +90,7 @@ def test_of_equals_the_old_elite_stays():
     assert int(jaxga.best_validated(jaxga.Evaluation(means, metrics={"elite_mean": means}))) == 4
 
 
+@pytest.mark.slow
 def test_on_many_devices_it_is_the_same():
     task = noisy(2.0)
     algorithm = algorithm_of(task)
@@ -101,6 +102,7 @@ def test_on_many_devices_it_is_the_same():
     np.testing.assert_array_equal(one.metrics["elite_mean"], many.metrics["elite_mean"])
 
 
+@pytest.mark.slow
 def test_the_best_of_a_run_is_the_champion():
     """Whatever its score: the one that was validated best stands first."""
     task = noisy(1.0)

@@ -174,7 +174,7 @@ def reference(network, algorithm, state):
     [
         pytest.param("conv", "gaussian", marks=pytest.mark.slow),
         ("conv", "low rank"),
-        ("mlp", "low rank"),
+        pytest.param("mlp", "low rank", marks=pytest.mark.slow),
         ("mlp", "gaussian"),
     ],
 )
@@ -199,6 +199,7 @@ def test_an_accelerator_scores_many_children_at_once(monkeypatch):
     assert (there.chunk, there.ahead) == (512, 1)
 
 
+@pytest.mark.slow
 def test_many_children_at_once_score_as_few_do(monkeypatch):
     """All 16 in one chunk, as an accelerator has them, and eight in each, as a CPU has."""
     task, algorithm = made("conv", "low rank", parents=1)

@@ -62,6 +62,7 @@ def test_metrics_are_lines_and_events_and_are_cut_at_a_resume(tmp_path):
     assert (2, "fitness", 9.0) in events(tmp_path / "tensorboard")
 
 
+@pytest.mark.slow
 def test_what_the_notes_watched_is_logged_by_generation_and_by_time(task, tmp_path):
     """Average and best fitness, step sizes and time, each as a line of JSON and as an event of TensorBoard."""
     mutation = variation.gaussian(variation.multiplicative(variation.relative(0.3), up=1.5))

@@ -97,6 +97,7 @@ def test_a_spoiled_string_differs_in_one_bracket_and_is_not_valid(characters):
     assert differs[:, :2].sum() > 20
 
 
+@pytest.mark.slow
 def test_nothing_that_is_held_out_is_learned_from(characters, tiny):
     """Its paragraphs are not in the training text, and no training batch holds a character of it."""
     text = characters.read_text()
@@ -144,6 +145,7 @@ def test_characters_see_only_those_before_them(characters, tiny):
     assert (before[:, 5:] != after[:, 5:]).any(axis=(0, 2)).all()
 
 
+@pytest.mark.slow
 def test_children_of_the_transformer_score_as_their_dense_networks_do(characters, tiny):
     args = tiny("text", width=64, sigma=0.3)  # wide enough that kernels stay in parts
     task, algorithm = characters.make(args)
@@ -160,6 +162,7 @@ def test_children_of_the_transformer_score_as_their_dense_networks_do(characters
     assert leaves["params/Block_0/Dense_0/kernel"].in_parts
 
 
+@pytest.mark.slow
 def test_strings_are_written_with_the_chances_that_the_network_gives(characters, tiny):
     """One token at a time from what was kept, or the whole string at once: the same logits, so the same draws."""
     net = characters.network(tiny("brackets", kinds=2), 5)
@@ -182,6 +185,7 @@ def test_fitness_is_the_part_of_the_written_strings_that_counts(characters, tiny
     assert float(jax.jit(task.loss)(KEY, params)) == pytest.approx(math.log(3), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_evolution_begins_with_what_adam_trained(characters, tiny):
     args = tiny("brackets", adam=60, rate=3e-2, kinds=1, invalid=0.0)
     task, _ = characters.make(args)

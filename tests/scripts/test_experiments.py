@@ -285,6 +285,7 @@ def mnist(monkeypatch):
     return importlib.import_module("mnist")
 
 
+@pytest.mark.slow
 def test_digits_are_tested_once_by_the_network_that_comes_out(mnist):
     """Numpy scores the last parent on the test images; generation 13 was never validated by the run itself."""
     args = mnist.Args(dataset="digits", hidden=(), children=8, batch=50, anneal=0, sgd=2)

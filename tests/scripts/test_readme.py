@@ -33,6 +33,7 @@ def test_asking_and_telling_by_the_readme():
     assert -0.2 < float(names["state"].best_fitness) <= 0
 
 
+@pytest.mark.slow
 def test_models_of_every_library_evolve_by_the_same_lines():
     """docs/models.md: one block makes the data, most of the others make a task."""
     first, *others, _ = blocks("docs/models.md")
@@ -48,6 +49,7 @@ def test_models_of_every_library_evolve_by_the_same_lines():
     assert all(-0.5 < fitness < 0 for fitness in best)
 
 
+@pytest.mark.slow
 def test_selections_by_the_page_about_them():
     """docs/selection.md: a choice, crowding, pairs that are named, and descriptors."""
     choice, crowding, best, descriptors = blocks("docs/selection.md")

@@ -36,7 +36,9 @@ def lots_of(algorithm, state):
     return jax.vmap(lambda slot, member: algorithm.offspring(state, slot, member).strategy["lot"])(slots, members)
 
 
-@pytest.mark.parametrize(("parents", "children", "averaged"), [(2, 12, 3), (1, 140, 130)])
+@pytest.mark.parametrize(
+    ("parents", "children", "averaged"), [(2, 12, 3), pytest.param(1, 140, 130, marks=pytest.mark.slow)]
+)
 def test_after_so_many_generations_a_counter_is_as_high(parents, children, averaged):
     """130 children are three chunks, of which the last is not full."""
     recombination = v.average(averaged, v.by_rank)

@@ -201,6 +201,7 @@ def made(chosen, evaluate=evaluate):
     return jaxga.ga(task.init, v.gaussian(v.absolute(0.1)), parents=4, children=8, selection=chosen), task
 
 
+@pytest.mark.slow
 def test_fitness_and_the_best_so_far_stay_those_of_the_task():
     algorithm, task = made(by(novelty("place", 3)))
     result = jaxga.run(algorithm, task, generations=30)
@@ -212,6 +213,7 @@ def test_fitness_and_the_best_so_far_stay_those_of_the_task():
     np.testing.assert_array_equal(result.state.fitness, scores)
 
 
+@pytest.mark.slow
 def test_ask_and_tell_begin_with_the_shapes_of_scores():
     algorithm, task = made(by(novelty("place", 3)))
     with pytest.raises(jaxga.InputError, match="begin with algorithm"):

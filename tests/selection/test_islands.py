@@ -87,6 +87,7 @@ def test_from_everywhere_and_several_at_once():
     assert decided(selection, 3, FITNESS).tolist() == [[23, 22, 15, 14], [23, 22, 15, 14], [23, 22, 21, 20]]
 
 
+@pytest.mark.slow
 def test_random_migrants_from_anywhere_else():
     selection = islands(ranked(), 3, every=1, topology=anywhere, choose=random_migrants)
     came = [decided(selection, 3, FITNESS, seed=seed)[0, 0].item() for seed in range(40)]

@@ -197,6 +197,7 @@ def test_paired_fitness_is_the_improvement_over_the_parent_on_the_same_batch(dig
         chex.assert_trees_all_close(score(chunk, True), score(chunk, False) - before, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_paired_elites_must_be_scored_again(digits):
     task = jaxga.paired(tasks.classification(NETWORK, digits, batch=20))
     make = {"parents": 2, "children": 4, "elites": 1}

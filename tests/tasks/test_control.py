@@ -47,7 +47,7 @@ def heights(key, episodes):
 
 def still(action):
     """A policy that always does the same, and has one weight to be a pytree."""
-    return Policy(lambda key: jnp.zeros(()), lambda params, count: (), lambda p, m, obs, keys: (m, action(p, obs)))
+    return Policy(lambda key: jnp.zeros(()), lambda params, keys: (), lambda p, m, obs, keys: (m, action(p, obs)))
 
 
 STANDING = still(lambda params, observations: jnp.zeros(len(observations), jnp.int32))
@@ -193,7 +193,7 @@ def test_steps_of_an_episode_draw_for_themselves():
 
     draw = lambda params, memory, observations, keys: (memory, jax.vmap(jax.random.uniform)(keys)[:, None])  # noqa: E731
     environment = Environment(lambda key: ((), jnp.zeros(1)), step, (1,), Box((0.0,), (1.0,)), 400)
-    task = tasks.control(environment, Policy(lambda key: jnp.zeros(()), lambda params, count: (), draw), episodes=84)
+    task = tasks.control(environment, Policy(lambda key: jnp.zeros(()), lambda params, keys: (), draw), episodes=84)
     sums = jax.vmap(task.evaluate, in_axes=(0, None))(jax.random.split(KEY, 30), jnp.zeros(()))
     # The mean of 64 sums of 400 differences of two uniform numbers, each of variance 1 / 6.
     assert stats.kstest(sums.fitness / np.sqrt(400 / 6 / 64), "norm").pvalue > 1e-3
@@ -215,7 +215,7 @@ def test_a_policy_remembers_within_an_episode_alone():
         state, observation, _, done = ladder().step(key, state, action)
         return state, observation, action.astype(jnp.float32), done
 
-    counting = Policy(lambda key: jnp.zeros(()), lambda params, count: jnp.zeros(count, jnp.int32),
+    counting = Policy(lambda key: jnp.zeros(()), lambda params, keys: jnp.zeros(len(keys), jnp.int32),
                       lambda params, memory, observations, keys: (memory + 1, memory))  # fmt: skip
     task = tasks.control(ladder()._replace(step=step), counting, episodes=8, block=2)
     lasts = heights(KEY, 8)
@@ -233,7 +233,7 @@ def test_a_recurrent_network_is_a_policy():
         memory, seen = cell.apply(params["cell"], memory, observations)
         return memory, jax.vmap(tasks.greedy)(keys, head.apply(params["head"], seen))
 
-    task = tasks.control(environment, Policy(init, lambda params, count: jnp.zeros((count, 4)), act), episodes=3)
+    task = tasks.control(environment, Policy(init, lambda params, keys: jnp.zeros((len(keys), 4)), act), episodes=3)
     algorithm = jaxga.ga(task.init, variation.low_rank(variation.relative(0.5)), parents=1, children=4)
     assert np.isfinite(jaxga.vmapped(algorithm, task)(algorithm.init(KEY)).fitness).all()
 

@@ -96,6 +96,7 @@ def test_self_adaptation_settles_near_the_best_step_size_of_the_sphere():
         assert distance[-1] < distance[0] / 100
 
 
+@pytest.mark.slow
 def test_rates_grow_where_weights_count_and_drift_where_inputs_are_dead():
     """One neuron, nine of ten of its inputs zero, and its answer far from the goal.
 
@@ -114,6 +115,7 @@ def test_rates_grow_where_weights_count_and_drift_where_inputs_are_dead():
     assert dead.mean() < live.mean()
 
 
+@pytest.mark.slow
 def test_the_warm_up_moves_step_sizes_and_no_weights():
     task = bowl(np.ones(5))
     change = v.gaussian(v.multiplicative(v.absolute(0.01), up=1.5, per=v.per.individual))

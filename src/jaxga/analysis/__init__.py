@@ -2,6 +2,7 @@
 
 from jaxga.analysis.distributions import Fit, fit_distributions, plot_fits
 from jaxga.analysis.drift import Drift, drift
+from jaxga.analysis.fates import Fates, fates
 from jaxga.analysis.genome import Genome, decode, prune
 from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
 from jaxga.analysis.improvement import (
@@ -21,6 +22,7 @@ __all__ = [
     "Diagnosis",
     "Drift",
     "Effects",
+    "Fates",
     "Fit",
     "Genome",
     "Improvements",
@@ -36,6 +38,7 @@ __all__ = [
     "diagnose",
     "drift",
     "expected_top",
+    "fates",
     "first_step_size",
     "fit_distributions",
     "improvements",

@@ -17,6 +17,7 @@ from jaxga.tasks.control import (
 )
 from jaxga.tasks.environments import bandit, cartpole, from_gymnax
 from jaxga.tasks.games import envpool_game
+from jaxga.tasks.hidden import four_rooms, point, t_maze
 from jaxga.tasks.losses import Loss, cross_entropy, errors, right, sampled, till_death, till_death_shuffled
 from jaxga.tasks.maze import HARD_MAZE, MEDIUM_MAZE, Maze, maze
 from jaxga.tasks.memorization import labelled, memorization, noise
@@ -46,6 +47,7 @@ __all__ = [
     "envpool_game",
     "errors",
     "feedforward",
+    "four_rooms",
     "from_gymnax",
     "glyphs",
     "greedy",
@@ -55,11 +57,13 @@ __all__ = [
     "mix",
     "noise",
     "paper_network",
+    "point",
     "right",
     "ring",
     "sampled",
     "squashed",
     "statistics",
+    "t_maze",
     "till_death",
     "till_death_shuffled",
 ]

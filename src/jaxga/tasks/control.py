@@ -75,13 +75,13 @@ class Environment(NamedTuple):
 class Policy(NamedTuple):
     """What acts, with a memory that lasts an episode: three pure functions. E episodes are a batch.
 
-    ``init: (key) -> params``. ``start: (params, E) -> memory``, any pytree of arrays ``[E, ...]``; ``()`` is none.
-    ``act: (params, memory, observations [E, ...], keys [E]) -> (memory, actions [E, ...])``. An action that is NaN, or
-    a discrete one below 0, says that there is none: its episode is over, and its return NaN.
+    ``init: (key) -> params``. ``start: (params, keys [E]) -> memory``, any pytree of arrays ``[E, ...]``; ``()`` is
+    none. ``act: (params, memory, observations [E, ...], keys [E]) -> (memory, actions [E, ...])``. An action that is
+    NaN, or a discrete one below 0, says that there is none: its episode is over, and its return NaN.
     """
 
     init: Callable[[Key], Params]
-    start: Callable[[Params, int], Memory]
+    start: Callable[[Params, Key], Memory]
     act: Callable[[Params, Memory, jax.Array, jax.Array], tuple[Memory, Action]]
 
 
@@ -170,8 +170,8 @@ def feedforward(
     return Policy(lambda key: network.init(key, inputs), _no_memory, apply)
 
 
-def _no_memory(params: Params, episodes: int) -> Memory:
-    del params, episodes
+def _no_memory(params: Params, keys: Key) -> Memory:
+    del params, keys
     return ()
 
 
@@ -373,7 +373,7 @@ def _play(
     state, observation = jax.vmap(environment.reset)(drawn_for(0))
     count = len(keys)
     seen = {name: jax.vmap(_as_arrays(observer.start))(state, observation) for name, observer in observers.items()}
-    first = _Episodes(state, observation, policy.start(params, count), jnp.zeros(count, bool), seen)
+    first = _Episodes(state, observation, policy.start(params, drawn_for(1)), jnp.zeros(count, bool), seen)
     episodes, _ = jax.lax.while_loop(lambda carry: _anyone(~carry[0].over), one_block, (first, jnp.int32(0)))
     return {name: jax.vmap(_as_arrays(observer.end))(episodes.seen[name]) for name, observer in observers.items()}
 

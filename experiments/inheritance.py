@@ -1,0 +1,257 @@
+"""Does sex help, how many should breed, what does a bottleneck cost, and who overwrote whom?
+
+Four questions of heredity, on noise to memorize and on digits that are seen in small batches. Every mutation is normal,
+with a step size that is inherited and adapts itself. All arms of a question have the same number of evaluations.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import experiment
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxga
+from jaxga import analysis, data, nn, pedigree, report, tasks, variation
+from jaxga.selection import Selection, islands, ranked
+from jaxga.tree import iota
+
+Question = Literal["sex", "breeders", "bottlenecks", "overwritten"]
+CUTS = {"by weight": variation.by_weight, "by neuron": variation.by_neuron, "by layer": variation.by_layer}
+PARENTS = 16
+BATCH = 64  # digits that a generation is scored on
+MANY = 64  # parents of the bottlenecks, and of islands
+TRUNCATION = ranked()
+BEGIN, LENGTH = 0.3, 0.1  # of a bottleneck, as parts of a run
+
+
+@experiment.own_first
+@dataclass
+class Args(experiment.Files):
+    question: Question = "sex"
+    """sex: crossover and averaging against none. breeders: how many parents. bottlenecks: few parents for a while.
+    overwritten: what became of children that were truly better."""
+    data: Path | None = None
+    """Folder with the MNIST files; by default $JAXGA_MNIST or ~/.cache/jaxga/mnist. Without any, the small digits."""
+    seeds: int = 10
+    """Runs of every arm."""
+    generations: int = 500
+    children: int = 512
+    """Of a generation."""
+    out: Path | None = None
+    """Where the figures and pictures go; default runs/inheritance/<id>."""
+    quick: bool = False
+    """A small one on the small digits that takes seconds."""
+
+
+def images(args: Args) -> data.Images:
+    """MNIST where it is at hand, else the digits of scikit-learn."""
+    if args.quick or not (args.data or data.mnist_at_hand()):
+        return data.digits()
+    return data.mnist(args.data)
+
+
+def noise(args: Args) -> jaxga.Task:
+    """64 points to memorize, all of them in every evaluation."""
+    del args
+    return tasks.memorization(nn.MLP((32, 10)), points=64, shape=(16, 16, 1))
+
+
+def digits(args: Args, batch: int | None = BATCH) -> jaxga.Task:
+    """Digits to read, the same 64 for everybody in a generation."""
+    return tasks.classification(nn.MLP((16, 10)), images(args), batch=batch)
+
+
+def make(
+    task: jaxga.Task,
+    parents: int,
+    children: int,
+    *,
+    cut: Callable[..., Any] | None = None,
+    averaged: int | None = None,
+    selection: Selection = TRUNCATION,
+    founders: Any = jaxga.common_founder,
+) -> jaxga.Algorithm:
+    """A generation of ``children``; crossover comes before the mutation."""
+    mutation = variation.gaussian(variation.multiplicative(variation.relative(0.1), up=1.2))
+    change = variation.chain(variation.uniform_crossover(cut), mutation) if cut else mutation
+    mean = variation.average(averaged, variation.by_rank, scale=averaged**0.5 / 2) if averaged else None
+    chosen = ranked(recombination=mean) if mean else selection
+    return jaxga.ga(task.init, change, parents=parents, children=children, founders=founders, selection=chosen)
+
+
+def narrowed(selection: Selection, start: int, end: int, to: int) -> Selection:
+    """In generations ``start`` to ``end - 1`` only the best ``to`` are held, each in several slots."""
+
+    def apply(key: jax.Array, scored: Any, remembered: Any) -> tuple[Any, Any, dict[str, jax.Array]]:
+        recipe, remembered, metrics = selection.apply(key, scored, remembered)
+        slots = iota(len(recipe.indices))
+        inside = (scored.generation >= start) & (scored.generation < end)
+        chosen = jnp.where(inside, slots % to, slots)
+        return recipe._replace(indices=recipe.indices[chosen]), remembered, metrics
+
+    return selection._replace(apply=apply)
+
+
+Made = dict[str, Callable[[], jaxga.Algorithm]]
+
+
+def sex(task: jaxga.Task, children: int) -> Made:
+    """One parent against two, of 16 and of 32; and the mean of many children."""
+    arms: Made = {"none": lambda: make(task, PARENTS, children)}
+    for name, cut in CUTS.items():
+        arms[name] = lambda cut=cut: make(task, PARENTS, children, cut=cut)
+    twice = 2 * PARENTS
+    arms[f"none, {twice} parents"] = lambda: make(task, twice, children)
+    arms[f"by weight, {twice} parents"] = lambda: make(task, twice, children, cut=variation.by_weight)
+    arms["mean of all children"] = lambda: make(task, PARENTS, children, averaged=children // PARENTS)
+    arms["mean of all, one parent"] = lambda: make(task, 1, children, averaged=children // 2)
+    return arms
+
+
+def breeders(task: jaxga.Task, children: int) -> Made:
+    """From one parent to half of the children, with one and with two parents a child."""
+    numbers = [number for number in (1, 2, 4, 16, 64, 128, 256) if 2 * number <= children]
+    one = {f"{number}": lambda number=number: make(task, number, children) for number in numbers}
+    two = {f"{number}, sexual": lambda number=number: make(task, number, children, cut=variation.by_weight)
+           for number in numbers[1:]}  # fmt: skip
+    return one | two
+
+
+def bottlenecks(task: jaxga.Task, children: int, generations: int) -> Made:
+    """64 parents who begin as different networks; for a tenth of the run, only a few of them breed."""
+    begin, end = int(BEGIN * generations), int((BEGIN + LENGTH) * generations)
+
+    def arm(to: int, cut: Any) -> jaxga.Algorithm:
+        selection = narrowed(ranked(), begin, end, to)
+        return make(task, MANY, children, cut=cut, selection=selection, founders=jaxga.random_founders)
+
+    return {f"{to}{', sexual' if cut else ''}": lambda to=to, cut=cut: arm(to, cut)
+            for cut in (None, variation.by_weight) for to in (MANY, 8, 2)}  # fmt: skip
+
+
+def overwritten(task: jaxga.Task, children: int) -> Made:
+    """One parent, many, and niches: islands whose individuals never compete with those of another one."""
+    arms: Made = {
+        f"{number} parents": lambda number=number: make(task, number, children) for number in (1, PARENTS, MANY, 128)
+    }
+    arms[f"{MANY} parents, sexual"] = lambda: make(task, MANY, children, cut=variation.by_weight)
+    for count in (PARENTS, MANY):
+        name = f"{count} islands of {MANY // count}"
+        arms[name] = lambda count=count: make(task, MANY, children, selection=islands(ranked(), count, every=20))
+    return arms
+
+
+def distance(algorithm: jaxga.Algorithm, record: pedigree.Pedigree, generation: int) -> float:
+    """The mean distance between two parents, in units of the length of their weights."""
+    params = pedigree.replay(algorithm, record, generation).parents.params
+    weights = np.concatenate([np.asarray(leaf).reshape(len(leaf), -1) for leaf in jax.tree.leaves(params)], axis=1)
+    if len(weights) < 2:
+        return 0.0
+    apart = weights - weights.mean(axis=0)
+    square = 2 * (apart**2).sum() / (len(weights) - 1)  # the mean over pairs
+    return float((square / (weights**2).sum(axis=1).mean()) ** 0.5)
+
+
+def middle(values: Any, digits: int = 2) -> str:
+    """The median with its interval."""
+    found = report.median_interval(np.asarray(values, float))
+    return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def measure(args: Args, name: str, algorithm: jaxga.Algorithm, runs: jaxga.Runs) -> dict[str, Any]:
+    """The row of an arm: how well it did in the end, and what the question asks of its pedigrees."""
+    accuracy = runs.metrics.get("validation_accuracy")
+    row: dict[str, Any] = {"": name}
+    if accuracy is not None:
+        row["validation, %"] = middle(100 * accuracy[:, -1])
+    else:
+        row["points of 64"] = middle(runs.metrics["points"][:, -1], 1)
+        row["cross-entropy"] = middle(runs.metrics["cross_entropy"][:, -1], 3)
+    last = args.generations
+    if args.question == "overwritten":
+        full = digits(args, None)
+        points = np.linspace(0, last - 1, 11).astype(int)[1:-1]
+        told = [analysis.fates(algorithm, one, full, generations=points).counts() for one in runs.pedigrees]
+        mean = {key: np.stack([one[key] for one in told]).mean(axis=1) for key in told[0]}
+        row |= {key.replace("_", " "): middle(values, 1) for key, values in mean.items()}
+        held = mean["died_out"] + mean["lasting"]
+        row["truly better of those held, %"] = middle(100 * held / algorithm.parents, 0)
+    else:
+        ends = {"distance": last}
+        if args.question == "bottlenecks":
+            begin, end = int(BEGIN * last), int((BEGIN + LENGTH) * last)
+            ends = {"distance before": begin, "in it": end, "after": min(end + end - begin, last), "at the end": last}
+        row |= {key: middle([distance(algorithm, one, at) for one in runs.pedigrees]) for key, at in ends.items()}
+    return row
+
+
+def chance(seeds: int) -> list[dict[str, Any]]:
+    """What chance alone does to T parents, beside Wright and Fisher: nobody mutates, everybody is equally fit."""
+    rows = []
+    for parents in (2, 8, 32, 50, 128):
+        generations = 8 * parents
+        found = analysis.drift(
+            parents, 16 * parents, seeds, carriers=parents // 2, generations=generations, repeats=2000
+        )
+        fixed, lost, _ = found.fixed()
+        rows.append({
+            "parents": parents, "fixed, %": round(100 * fixed, 1), "lost, %": round(100 * lost, 1),
+            "expected, %": 50.0, "diversity after T": round(float(found.diversity[parents]), 3),
+            "Wright-Fisher": round(float(found.wright_fisher[parents]), 3),
+            "balanced broods": round(float(found.expected[parents]), 3),
+        })  # fmt: skip
+    return rows
+
+
+def main(args: Args) -> None:
+    if args.quick:
+        args.generations, args.seeds, args.children = 10, 2, 128
+    jaxga.base.require_whole(2, generations=args.generations, seeds=args.seeds)
+    out = report.make_directory(args.out or report.find_run("inheritance", asdict(args)))
+    problems = {"noise": noise} if args.question == "bottlenecks" else {"digits": digits}
+    problems = {"noise": noise, "digits": digits} if args.question in ("sex", "breeders") else problems
+    summary: dict[str, Any] = {"name": "inheritance", **asdict(args), "out": None, "data": None}
+    for problem, pose in problems.items():
+        task, panels, rows = pose(args), [], []
+        metric = "validation_accuracy" if problem == "digits" else "cross_entropy"
+        arms = {
+            "sex": lambda task=task: sex(task, args.children),
+            "breeders": lambda task=task: breeders(task, args.children),
+            "bottlenecks": lambda task=task: bottlenecks(task, args.children, args.generations),
+            "overwritten": lambda task=task: overwritten(task, args.children),
+        }[args.question]()
+        for name, made in arms.items():
+            begun = time.monotonic()
+            every = max(args.generations // 50, 1)
+            runs = jaxga.run_many(
+                made, task, generations=args.generations, seeds=args.seeds, validate_every=every, batch=1,
+                pedigrees=True,
+            )  # fmt: skip
+            rows.append(measure(args, name, made(), runs) | {"seconds a run": (time.monotonic() - begun) / args.seeds})
+            seen = slice(every - 1, None, every)
+            x = np.arange(1, args.generations + 1)[seen]
+            panels.append(report.Curve(name, x, runs.metrics[metric][:, seen]))
+            axes = {"xlabel": "generation", "ylabel": metric.replace("_", " ")}
+            if problem == "noise":
+                axes["yscale"] = "log"
+            title = f"{args.question}: {problem}, median of {args.seeds} seeds within their range"
+            report.plot_curves([(axes, panels)], out / f"{args.question}-{problem}.png", title)
+            summary[problem] = rows
+            report.write_json(out / "summary.json", summary)
+        report.print_table(
+            rows, f"{args.question}, {problem}: {args.children} children, {args.generations} generations"
+        )
+    if args.question == "breeders" and not args.quick:
+        summary["chance"] = chance(0)
+        report.print_table(summary["chance"], "Chance alone: an allele that half of the parents carry")
+        report.write_json(out / "summary.json", summary)
+    print(f"Files: {out}   Pictures: {out}/{args.question}-*.png")
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)

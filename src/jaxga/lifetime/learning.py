@@ -1,0 +1,183 @@
+"""Gradient steps within a life: evolution finds where they start, and how long each is."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxga.base import Evaluation, Key, Params, Task, as_key, common, name_of, require, require_whole
+from jaxga.tree import iota, path_key
+
+Lives = Callable[[Key], Task]
+Rates = Literal["leaf", "weight"]
+
+
+class Learner(NamedTuple):
+    """What is evolved where learning rates are: both parts vary and are inherited like any parameters."""
+
+    start: Params  # the weights that a life begins with
+    log_rates: Any  # of every leaf [] or of every weight: steps of the optimiser are multiplied by their exponential
+
+
+def learn(
+    lives: Lives | Task,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    *,
+    rates: Rates | None = None,
+    fresh: bool = False,
+    count: int = 1,
+    key: Callable[[Key, jax.Array], Key] = common,
+    validation_lives: int = 100,
+) -> Task:
+    """A task whose fitness is that of a network after ``steps`` steps of an optimiser, in each of several lives.
+
+    In a life, the network begins with its inherited weights and takes K steps down the gradient of ``Task.loss``.
+    Then it is scored by ``Task.evaluate``, with another key: on data that it did not learn from. What is inherited are
+    the weights that it began with (Baldwin 1896; Fernando et al. 2018), since a child is built from its parents and its
+    index alone. No gradient goes through the steps themselves, so memory does not grow with K, and nothing has to be
+    differentiable but ``Task.loss``. MAML (Finn et al. 2017) looks for the same start by that gradient.
+
+    Args:
+      lives: ``(key) -> Task``, a life; all of them have the same ``init``. Or a `Task`, the same in every life.
+      optimiser: of optax. Its state begins anew in every life.
+      steps: K.
+      rates: None takes the steps of the optimiser as they are. "leaf" evolves a factor for every leaf, "weight" one for
+        every weight: parameters are then a `Learner`, whose factors begin with 1.
+      fresh: draw new data for every step, such as another minibatch or episodes of the policy as it is by then. By
+        default all steps of a life are on one draw, as with few shots.
+      count: lives of a child in a generation; its fitness is their mean.
+      key: `common` gives all children of a generation the same lives, `independent` each its own.
+      validation_lives: `Task.validate` is the mean over so many, always the same, that nobody is scored on. Its metrics
+        ``after_0`` to ``after_K`` are the fitness after so many steps.
+
+    A child whose learning ends in NaN has no fitness: it ranks last, is counted as ``nan``, and the run goes on.
+
+    Raises:
+      InputError: where lives have no loss, or counts are not whole numbers of 1 or more.
+
+    >>> import optax
+    >>> from jaxga import lifetime, nn
+    >>> task = learn(lifetime.sinusoids(nn.MLP((8, 1))), optax.sgd(0.01), steps=3, count=2)
+    >>> params = task.init(jax.random.key(0))
+    >>> task.evaluate(jax.random.key(1), params).fitness.shape, sorted(task.validate(params).metrics)
+    ((), ['after_0', 'after_1', 'after_2', 'after_3'])
+    """
+    require_whole(1, steps=steps, count=count, validation_lives=validation_lives)
+    require(rates in (None, "leaf", "weight"), f"rates is {rates!r}: take None, 'leaf' or 'weight'.")
+    require(
+        hasattr(optimiser, "init") and hasattr(optimiser, "update"),
+        f"optimiser is {name_of(optimiser)}, and must be one of optax, such as optax.sgd(0.01).",
+    )
+    born = _born(lives)
+    live = partial(_live, born, optimiser, steps, fresh)
+
+    def init(key: Key) -> Any:
+        start = born(jax.random.key(0)).init(key)
+        return start if rates is None else Learner(start, jax.tree.map(partial(_log_rate, rates), start))
+
+    def evaluate(key: Key, params: Any) -> Evaluation:
+        fitness = jax.vmap(lambda number: live(jax.random.fold_in(key, number), params, False))(iota(count))
+        return Evaluation(jnp.mean(fitness))
+
+    def validate(params: Any) -> Evaluation:
+        curve = jnp.mean(curves(path_key(as_key(0), ("lifetime", "validation")), params), axis=0)
+        return Evaluation(curve[-1], metrics={f"after_{number}": value for number, value in enumerate(curve)})
+
+    def curves(key: Key, params: Any) -> jax.Array:
+        each = lambda number: live(jax.random.fold_in(key, number), params, True)  # noqa: E731
+        return jax.lax.map(each, iota(validation_lives), batch_size=min(16, validation_lives))
+
+    return Task(init, evaluate, key, validate=validate)
+
+
+def learning_curve(
+    lives: Lives | Task,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    params: Any,
+    key: Key | int = 0,
+    *,
+    fresh: bool = False,
+    count: int = 100,
+) -> jax.Array:
+    """Fitness ``[count, K + 1]`` after 0 to K steps in each of ``count`` lives; arguments are those of `learn`."""
+    require_whole(1, steps=steps, count=count)
+    born = _born(lives)
+
+    def one(key: Key) -> jax.Array:
+        return _live(born, optimiser, steps, fresh, key, params, True)
+
+    keys = jax.random.split(as_key(key), count)
+    return jax.jit(partial(jax.lax.map, one, batch_size=min(16, count)))(keys)
+
+
+def _born(lives: Lives | Task) -> Lives:
+    """A function of a key, whose tasks were looked at."""
+
+    def always(key: Key) -> Any:
+        del key
+        return lives
+
+    born: Lives = lives if callable(lives) else always
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(born(key)), jax.random.key(0))
+    task, name = found[0], name_of(lives)
+    require(isinstance(task, Task), f"lives ({name}) returned a {type(task).__name__} for a key, and a Task was due.")
+    require(
+        task.loss is not None,
+        f"lives ({name}) are tasks without a loss, so there is no gradient to learn by: pass Task(..., loss=...).",
+    )
+    require(not task.with_trial, f"lives ({name}) ask for a Trial: within a life there is a key alone.")
+    return born
+
+
+def _log_rate(rates: Rates, leaf: jax.Array) -> jax.Array:
+    return jnp.zeros(jnp.shape(leaf) if rates == "weight" else (), jnp.float32)
+
+
+def _live(
+    born: Lives,
+    optimiser: optax.GradientTransformation,
+    steps: int,
+    fresh: bool,
+    key: Key,
+    params: Any,
+    curve: bool,
+) -> jax.Array:
+    """Fitness ``[]`` at the end of a life, or ``[K + 1]`` after each step and before the first."""
+    key_life, key_learning, key_score = jax.random.split(key, 3)
+    task = born(key_life)
+    assert task.loss is not None
+    slope = jax.grad(task.loss, argnums=1)
+    start, scale = _parts(params)
+
+    def step(carry: tuple[Params, Any], number: jax.Array) -> tuple[tuple[Params, Any], Any]:
+        params, memory = carry
+        data = jax.random.fold_in(key_learning, number) if fresh else key_learning
+        updates, memory = updated(optimiser, slope(data, params), memory, params)
+        params = optax.apply_updates(params, scale(updates))
+        return (params, memory), score(params) if curve else None
+
+    def score(params: Params) -> jax.Array:
+        return task.score(key_score, params).fitness
+
+    (last, _), seen = jax.lax.scan(step, (start, optimiser.init(start)), iota(steps))
+    return score(last) if seen is None else jnp.concatenate([score(start)[None], seen])
+
+
+def updated(optimiser: optax.GradientTransformation, gradient: Any, memory: Any, params: Params) -> tuple[Any, Any]:
+    """The updates and the next memory of an optimiser. Optax needs JAX's standard promotion of types."""
+    with jax.numpy_dtype_promotion("standard"):
+        return optimiser.update(gradient, memory, params)
+
+
+def _parts(params: Any) -> tuple[Params, Callable[[Any], Any]]:
+    """The weights of a life's start, and what makes the steps as long as they are to be."""
+    if not isinstance(params, Learner):
+        return params, lambda updates: updates
+    factors = jax.tree.map(jnp.exp, params.log_rates)
+    return params.start, lambda updates: jax.tree.map(lambda a, b: a * b.astype(a.dtype), updates, factors)

@@ -1,0 +1,239 @@
+"""Weights that change while a network lives, by a rule that is inherited."""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxga.base import Evaluation, Key, Params, Task, common, require, require_at_least, require_whole
+from jaxga.lifetime.lives import Examples
+from jaxga.tasks.control import Action, Box, Environment, Policy, greedy, squashed
+from jaxga.tasks.losses import cross_entropy, right
+from jaxga.tree import iota
+
+Weights = tuple[jax.Array, ...]
+
+
+class Rule(NamedTuple):
+    """How the weights ``[m, n]`` between two layers change, from what is at hand where they are.
+
+    ``init: (key, (m, n)) -> genes``; ``change: (genes, weights [m, n], before [m], after [n]) -> [m, n]``, which is
+    added to the weights.
+    """
+
+    init: Callable[[Key, tuple[int, int]], Params]
+    change: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
+
+
+def hebbian(per: Literal["connection", "neuron", "layer"] = "connection") -> Rule:
+    """``rate * (A before after + B before + C after + D)``, the ABCD rule (Soltoggio et al. 2007, Najarro and Risi
+    2020).
+
+    Five numbers for every connection, for every neuron that connections lead to, or for a whole layer.
+
+    >>> genes = hebbian("layer").init(jax.random.key(0), (3, 2))
+    >>> {name: gene.shape for name, gene in genes.items()}["A"]
+    (1, 1)
+    """
+    require(per in ("connection", "neuron", "layer"), f"per is {per!r}: take 'connection', 'neuron' or 'layer'.")
+
+    def init(key: Key, shape: tuple[int, int]) -> Params:
+        size = {"connection": shape, "neuron": (1, shape[1]), "layer": (1, 1)}[per]
+        drawn = jax.random.normal(key, (4, *size), jnp.float32)
+        return {"rate": jnp.full(size, 0.1, jnp.float32), **dict(zip("ABCD", drawn, strict=True))}
+
+    def change(genes: Params, weights: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+        del weights
+        before = before[:, None]
+        return genes["rate"] * (genes["A"] * before * after + genes["B"] * before + genes["C"] * after + genes["D"])
+
+    return Rule(init, change)
+
+
+def change_by_network(hidden: int = 8, rate: float = 0.1) -> Rule:
+    """A small network says how each connection changes; all connections between two layers share it.
+
+    It sees four numbers: what comes in, the weight, what goes out, and the mean of all that comes into the neuron. So
+    one rule goes with windows and layers of any size.
+
+    Args:
+      hidden: units of its one hidden layer, of tanh.
+      rate: a change is at most this large: the output, of tanh too, is multiplied by it.
+    """
+    require_whole(1, hidden=hidden)
+    require_at_least(0, rate=rate)
+
+    def init(key: Key, shape: tuple[int, int]) -> Params:
+        del shape
+        key_first, key_last = jax.random.split(key)
+        return {
+            "first": jax.random.normal(key_first, (4, hidden), jnp.float32) / 2,
+            "bias": jnp.zeros(hidden, jnp.float32),
+            "last": jax.random.normal(key_last, (hidden,), jnp.float32) / hidden**0.5,
+        }
+
+    def change(genes: Params, weights: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+        everywhere = jnp.zeros_like(weights)
+        seen = [everywhere + before[:, None], weights, everywhere + after, everywhere + jnp.mean(before)]
+        inner = jnp.tanh(jnp.stack(seen, axis=-1) @ genes["first"] + genes["bias"])
+        return rate * jnp.tanh(inner @ genes["last"])
+
+    return Rule(init, change)
+
+
+class Plastic(NamedTuple):
+    """A network whose weights change while it lives: four pure functions of ONE life.
+
+    ``init: (key) -> genes``, what evolves. ``start: (genes, key) -> weights``. ``forward: (weights, inputs) ->
+    activations`` of every layer, inputs first and outputs last. ``change: (genes, weights, activations) -> weights``.
+    """
+
+    init: Callable[[Key], Params]
+    start: Callable[[Params, Key], Weights]
+    forward: Callable[[Weights, jax.Array], tuple[jax.Array, ...]]
+    change: Callable[[Params, Weights, tuple[jax.Array, ...]], Weights]
+
+    def policy(self, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None) -> Policy:
+        """For `jaxga.tasks.control`: the weights are its memory, and change after every step of an episode.
+
+        ``act`` makes an action of the outputs, as in `jaxga.tasks.feedforward`.
+        """
+        actions = environment.actions
+        choose = act or (squashed(actions) if isinstance(actions, Box) else greedy)
+
+        def start(genes: Params, keys: Key) -> Weights:
+            return jax.vmap(self.start, in_axes=(None, 0))(genes, keys)
+
+        def step(genes: Params, weights: Weights, observation: jax.Array, key: Key) -> tuple[Weights, Action]:
+            activations = self.forward(weights, observation)
+            return self.change(genes, weights, activations), choose(key, activations[-1])
+
+        return Policy(self.init, start, jax.vmap(step, in_axes=(None, 0, 0, 0)))
+
+
+def plastic(
+    sizes: Sequence[int],
+    rule: Rule | None = None,
+    *,
+    start: Literal["random", "evolved"] = "random",
+    scale: float = 0.1,
+    bounded: bool = True,
+) -> Plastic:
+    """A perceptron without biases whose weights change by a rule.
+
+    Args:
+      sizes: inputs, hidden units and outputs, as (4, 16, 2). Hidden layers have tanh, the last one is linear.
+      rule: `hebbian` by default; each layer has genes of its own.
+      start: "random" draws the weights of every life, uniformly between -scale and scale, so that all that is inherited
+        is the rule. "evolved" inherits them too: ``{"rule": ..., "weights": ...}``.
+      scale: of the first weights.
+      bounded: a layer whose largest weight is above 1 is divided by it after each change. Najarro and Risi divide every
+        layer by its largest weight.
+
+    >>> network = plastic((3, 8, 2))
+    >>> genes = network.init(jax.random.key(0))
+    >>> weights = network.start(genes, jax.random.key(1))
+    >>> after = network.change(genes, weights, network.forward(weights, jnp.ones(3)))
+    >>> [layer.shape for layer in after], bool((after[0] != weights[0]).all())
+    ([(3, 8), (8, 2)], True)
+    """
+    require_whole(1, **{f"sizes[{number}]": size for number, size in enumerate(sizes)})
+    require(len(sizes) >= 2, f"sizes is {tuple(sizes)}: give at least the inputs and the outputs.")
+    require(start in ("random", "evolved"), f"start is {start!r}: take 'random' or 'evolved'.")
+    require_at_least(0, scale=scale)
+    shapes = list(itertools.pairwise(sizes))
+    law = hebbian() if rule is None else rule
+
+    def drawn(key: Key) -> Weights:
+        keys = jax.random.split(key, len(shapes))
+        return tuple(
+            jax.random.uniform(one, shape, jnp.float32, -scale, scale) for one, shape in zip(keys, shapes, strict=True)
+        )
+
+    def init(key: Key) -> Params:
+        key_rule, key_weights = jax.random.split(key)
+        keys = jax.random.split(key_rule, len(shapes))
+        genes = {"rule": tuple(law.init(one, shape) for one, shape in zip(keys, shapes, strict=True))}
+        return genes | ({"weights": drawn(key_weights)} if start == "evolved" else {})
+
+    def begin(genes: Params, key: Key) -> Weights:
+        return genes["weights"] if start == "evolved" else drawn(key)
+
+    def forward(weights: Weights, inputs: jax.Array) -> tuple[jax.Array, ...]:
+        seen = [inputs.reshape(-1)]
+        for number, layer in enumerate(weights):
+            outputs = seen[-1] @ layer
+            seen.append(outputs if number == len(weights) - 1 else jnp.tanh(outputs))
+        return tuple(seen)
+
+    def change(genes: Params, weights: Weights, activations: tuple[jax.Array, ...]) -> Weights:
+        changed = []
+        for own, layer, before, after in zip(genes["rule"], weights, activations[:-1], activations[1:], strict=True):
+            new = layer + law.change(own, layer, before, after)
+            changed.append(new / jnp.maximum(jnp.max(jnp.abs(new)), 1) if bounded else new)
+        return tuple(changed)
+
+    return Plastic(init, begin, forward, change)
+
+
+def taught(
+    network: Plastic,
+    lives: Callable[[Key], Examples],
+    *,
+    batches: int = 10,
+    batch: int = 16,
+    tested: int = 128,
+    count: int = 1,
+    key: Callable[[Key, jax.Array], Key] = common,
+    validation_lives: int = 20,
+) -> Task:
+    """A plastic network is shown minibatches of examples, and then has to classify others.
+
+    After each minibatch its weights become the mean of what every example would have made of them. While it is taught,
+    what its last layer put out is replaced by the answer as one of C, minus the softmax of its outputs: what the
+    neurons of the last layer are told. A rule may use that or not. Fitness is minus the cross-entropy on ``tested``
+    other examples of the same life, by weights that no longer change; ``accuracy`` is logged.
+
+    Args:
+      network: from `plastic`, with C outputs.
+      lives: ``(key) -> (key, n) -> (inputs, labels)``, such as ``relabelled(data.digits())``.
+      batches: minibatches of a life.
+      batch: examples of a minibatch.
+      tested: examples of the test in the end.
+      count: lives of a child in a generation.
+      key: `common` or `independent`.
+      validation_lives: `Task.validate` is the mean over so many, always the same, that nobody is scored on.
+    """
+    require_whole(1, batches=batches, batch=batch, tested=tested, count=count, validation_lives=validation_lives)
+
+    def live(genes: Params, key: Key) -> tuple[jax.Array, jax.Array]:
+        key_life, key_start, key_shown, key_test = jax.random.split(key, 4)
+        draw = lives(key_life)
+
+        def show(weights: Weights, number: jax.Array) -> tuple[Weights, None]:
+            inputs, labels = draw(jax.random.fold_in(key_shown, number), batch)
+
+            def one(example: jax.Array, label: jax.Array) -> Weights:
+                *inner, outputs = network.forward(weights, example)
+                told = jax.nn.one_hot(label, len(outputs), dtype=jnp.float32) - jax.nn.softmax(outputs)
+                return network.change(genes, weights, (*inner, told))
+
+            return jax.tree.map(lambda new: jnp.mean(new, axis=0), jax.vmap(one)(inputs, labels)), None
+
+        weights, _ = jax.lax.scan(show, network.start(genes, key_start), iota(batches))
+        inputs, labels = draw(key_test, tested)
+        logits = jax.vmap(lambda example: network.forward(weights, example)[-1])(inputs)
+        accuracy = jnp.mean(right(logits, labels).astype(jnp.float32))
+        return cross_entropy(key_test, logits, labels), accuracy
+
+    def score(genes: Params, key: Key, lives: int) -> Evaluation:
+        numbers = jax.vmap(lambda number: jax.random.fold_in(key, number))(iota(lives))
+        fitness, accuracy = jax.lax.map(lambda key: live(genes, key), numbers, batch_size=min(lives, 8))
+        return Evaluation(jnp.mean(fitness), metrics={"accuracy": jnp.mean(accuracy)})
+
+    def validate(genes: Params) -> Evaluation:
+        return score(genes, jax.random.key(0), validation_lives)
+
+    return Task(network.init, lambda key, genes: score(genes, key, count), key, validate=validate)

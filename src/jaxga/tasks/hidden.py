@@ -1,0 +1,204 @@
+"""Small environments in which something is hidden that a life has to find out: a goal, a body, where food is."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from jaxga.base import Key, require, require_whole
+from jaxga.tasks.control import Action, Box, Environment
+
+SPEED, ARRIVED = 0.1, 0.01  # the longest step along each axis; how near to the goal an episode ends
+
+
+class Point(NamedTuple):
+    """The state of one episode on the plane."""
+
+    place: jax.Array  # [2]
+    goal: jax.Array  # [2]
+    turned: jax.Array  # [] radians, between what is asked for and where the point goes
+    reward: jax.Array  # [] of the last step
+
+
+def point(goal: Any = None, *, turned: bool = False, tells: bool = False, max_steps: int = 100) -> Environment:
+    """Go to a goal on the plane: each step costs the distance to it. The goal is not seen.
+
+    With a goal it is the point navigation of Finn et al. (2017): a point starts at (0, 0), the observation ``[2]`` is
+    its place, actions ``[2]`` are steps of at most 0.1 along each axis, and the episode ends where it is nearer than
+    0.01 to the goal along both. The goals of that paper lie uniformly between -0.5 and 0.5.
+
+    Args:
+      goal: ``[2]``, the same in every episode. None draws one for every episode, from those of the paper.
+      turned: the goal is seen, and instead the body is unknown: every episode turns all steps by an angle of its own.
+      tells: observe the last reward, too; only by it can a policy find a goal that it does not see.
+      max_steps: of an episode.
+
+    Observations: the place ``[2]``; with ``turned`` the way to the goal ``[2]`` behind it; with ``tells`` the last
+    reward.
+
+    >>> environment = point((0.3, 0.0))
+    >>> state, observation = environment.reset(jax.random.key(0))
+    >>> state, observation, reward, done = environment.step(jax.random.key(0), state, jnp.array([1.0, 0.0]))
+    >>> [round(float(number), 2) for number in observation], round(float(reward), 2), bool(done)
+    ([0.1, 0.0], -0.2, False)
+    """
+    require_whole(1, max_steps=max_steps)
+    shape = (2,) if goal is None else np.shape(goal)
+    require(shape == (2,), f"goal has shape {shape}, and two numbers are due.")
+
+    def observed(state: Point) -> jax.Array:
+        parts = [state.place, *([state.goal - state.place] if turned else []), *([state.reward[None]] if tells else [])]
+        return jnp.concatenate(parts)
+
+    def reset(key: Key) -> tuple[Point, jax.Array]:
+        key_goal, key_turn = jax.random.split(key)
+        drawn = jax.random.uniform(key_goal, (2,), jnp.float32, -0.5, 0.5)
+        angle = jax.random.uniform(key_turn, (), jnp.float32, -jnp.pi, jnp.pi) if turned else jnp.float32(0)
+        found = drawn if goal is None else jnp.asarray(goal, jnp.float32)
+        state = Point(jnp.zeros(2, jnp.float32), found, angle, jnp.float32(0))
+        return state, observed(state)
+
+    def step(key: Key, state: Point, action: Action) -> tuple[Point, jax.Array, jax.Array, jax.Array]:
+        del key
+        x, y = jnp.clip(action, -SPEED, SPEED)
+        cos, sin = jnp.cos(state.turned), jnp.sin(state.turned)
+        place = state.place + jnp.stack([cos * x - sin * y, sin * x + cos * y])
+        away = state.goal - place
+        reward = -jnp.sqrt(jnp.sum(away**2))
+        state = state._replace(place=place, reward=reward)
+        return state, observed(state), reward, (jnp.abs(away) < ARRIVED).all()
+
+    size = 2 + 2 * turned + tells
+    return Environment(reset, step, (size,), Box((-SPEED,) * 2, (SPEED,) * 2), max_steps)
+
+
+class Trip(NamedTuple):
+    """The state of one episode in the T-maze."""
+
+    step: jax.Array  # [] int32, of the trip
+    trip: jax.Array  # [] int32
+    turns: jax.Array  # [] int32, the end that the turns so far lead to
+    best: jax.Array  # [] int32, the end with the high reward
+    later: jax.Array  # [] int32, and from the switch on
+    switch: jax.Array  # [] int32, the trip at which it moves
+
+
+def t_maze(turns: int = 2, trips: int = 40) -> Environment:
+    """A maze of T junctions with 2 ** turns ends, one of which pays 1 and the others 0.2; the best end moves once.
+
+    A trip leads from home through corridors and junctions to an end, which pays, and then home. In a corridor the only
+    good action is 1, straight on; at a junction it is 0, left, or 2, right. Another one is a crash: it costs 0.4, and
+    the trip is over. The best end is drawn for every episode, and once, after 35 to 65 % of the trips, it moves to
+    another one. A policy sees nothing of that but rewards. With two turns it is the double T-maze of Soltoggio et al.
+    (2008), in steps that are all alike.
+
+    Observations ``[4]``: is it at home, in a corridor, at a junction; the last reward.
+
+    >>> environment = t_maze()
+    >>> state, observation = environment.reset(jax.random.key(0))
+    >>> rewards = []
+    >>> for action in (1, 0, 1, 2):
+    ...     state, observation, reward, done = environment.step(jax.random.key(0), state, jnp.int32(action))
+    ...     rewards.append(round(float(reward), 1))
+    >>> rewards[:3], rewards[3] in (0.2, 1.0), int(state.trip)
+    ([0.0, 0.0, 0.0], True, 1)
+    """
+    require_whole(1, turns=turns)
+    require_whole(2, trips=trips)
+    ends, length = 2**turns, 2 * turns
+
+    def observed(step: jax.Array, reward: jax.Array) -> jax.Array:
+        at = jnp.stack([step == 0, (step > 0) & (step % 2 == 0), step % 2 == 1])
+        return jnp.append(at.astype(jnp.float32), reward)
+
+    def reset(key: Key) -> tuple[Trip, jax.Array]:
+        key_best, key_later, key_switch = jax.random.split(key, 3)
+        best = jax.random.randint(key_best, (), 0, ends, jnp.int32)
+        later = (best + jax.random.randint(key_later, (), 1, ends, jnp.int32)) % ends
+        switch = jax.random.randint(key_switch, (), int(0.35 * trips), max(int(0.65 * trips), 1) + 1, jnp.int32)
+        nothing = jnp.int32(0)
+        return Trip(nothing, nothing, nothing, best, later, switch), observed(nothing, jnp.float32(0))
+
+    def step(key: Key, state: Trip, action: Action) -> tuple[Trip, jax.Array, jax.Array, jax.Array]:
+        del key
+        junction = state.step % 2 == 1
+        good = jnp.where(junction, action != 1, action == 1)
+        turned = jnp.where(junction, 2 * state.turns + (action == 2).astype(jnp.int32), state.turns)
+        arrived = good & (state.step == length - 1)
+        best = jnp.where(state.trip < state.switch, state.best, state.later)
+        paid = jnp.where(arrived, jnp.where(turned == best, 1.0, 0.2), 0.0)
+        reward = jnp.where(good, paid, -0.4).astype(jnp.float32)
+        over = arrived | ~good
+        home = jnp.int32(0)
+        after = state._replace(
+            step=jnp.where(over, home, state.step + 1),
+            trip=state.trip + over.astype(jnp.int32),
+            turns=jnp.where(over, home, turned),
+        )
+        return after, observed(after.step, reward), reward, after.trip >= trips
+
+    return Environment(reset, step, (4,), 3, length * trips)
+
+
+class Walker(NamedTuple):
+    """The state of one episode in the four rooms."""
+
+    place: jax.Array  # [2] int32, row and column
+    goal: jax.Array  # [2] int32
+
+
+MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)], np.int32)  # north, east, south, west
+
+
+def four_rooms(size: int = 9, goal: Any = None, max_steps: int = 100) -> Environment:
+    """Walk on a grid of four rooms from a cell that is drawn to a goal, which pays 1 and ends the episode.
+
+    The grid has ``size`` rows and columns, without the outer walls. The middle row and the middle column are walls with
+    a door in the middle of each of their halves. Actions 0 to 3 go north, east, south and west; into a wall nobody
+    goes.
+
+    Args:
+      size: an odd number of 5 or more.
+      goal: row and column. By default the lower right corner.
+      max_steps: of an episode.
+
+    Observations ``[2 * size]``: the row as one of ``size``, and the column. Sutton, Precup and Singh (1999).
+
+    >>> environment = four_rooms(5)
+    >>> state, observation = environment.reset(jax.random.key(0))
+    >>> observation.shape, float(observation.sum())
+    ((10,), 2.0)
+    """
+    require_whole(5, size=size)
+    require(size % 2 == 1, f"size is {size}, and must be odd, so that there is a middle.")
+    middle, door = size // 2, size // 4
+    free = np.ones((size, size), bool)
+    free[middle, :] = free[:, middle] = False
+    for way in (door, size - 1 - door):
+        free[middle, way] = free[way, middle] = True
+    aim = (size - 1, size - 1) if goal is None else goal
+    cells = np.argwhere(free).astype(np.int32)
+    if not isinstance(aim, Tracer):
+        known = np.asarray(aim).shape == (2,) and (np.asarray(aim) == cells).all(axis=1).any()
+        require(bool(known), f"goal is {aim}, and must be row and column of a free cell of {size} x {size}.")
+
+    def observed(place: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(place, size, dtype=jnp.float32).reshape(-1)
+
+    def reset(key: Key) -> tuple[Walker, jax.Array]:
+        target = jnp.asarray(aim, jnp.int32)
+        first = jax.random.randint(key, (), 0, len(cells) - 1, jnp.int32)  # any cell but the goal
+        reached = (jnp.asarray(cells) == target).all(axis=1)
+        chosen = jnp.asarray(cells)[jnp.argsort(reached, stable=True)[first]]
+        return Walker(chosen, target), observed(chosen)
+
+    def step(key: Key, state: Walker, action: Action) -> tuple[Walker, jax.Array, jax.Array, jax.Array]:
+        del key
+        ahead = jnp.clip(state.place + jnp.asarray(MOVES)[action], 0, size - 1)
+        place = jnp.where(jnp.asarray(free)[ahead[0], ahead[1]], ahead, state.place)
+        arrived = (place == state.goal).all()
+        return state._replace(place=place), observed(place), arrived.astype(jnp.float32), arrived
+
+    return Environment(reset, step, (2 * size,), 4, max_steps)

@@ -1,0 +1,42 @@
+"""Lives of every kind keep what a run promises: topology, resume, replay."""
+
+import chex
+import jax
+import numpy as np
+import pytest
+from lifetimes import MADE
+
+import jaxga
+from jaxga import pedigree
+
+GENERATIONS = 4
+USUAL = "learning", "plastic"  # the default suite asks these
+NAMES = [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.slow]) for name in MADE]
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def alone(request):
+    """A run on one device."""
+    task, algorithm = MADE[request.param]()
+    return task, algorithm, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=3)
+
+
+def same(one, other):
+    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
+    chex.assert_trees_all_equal(one.state, other.state)
+
+
+def test_four_devices_make_no_difference(alone):
+    task, algorithm, one = alone
+    same(one, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=3, devices=jax.devices()[:4]))
+
+
+def test_resumed_equals_never_stopped_and_replays(alone, tmp_path):
+    task, algorithm, whole = alone
+    for generations in (2, GENERATIONS):
+        resumed = jaxga.run(algorithm, task, 0, generations=generations, chunk=3, directory=tmp_path)
+    same(whole, resumed)
+    loaded = pedigree.load(pedigree.save(whole.pedigree, tmp_path / "pedigree.npz"))
+    chex.assert_trees_all_equal(pedigree.replay(algorithm, loaded), whole.state.source)
+    assert np.isfinite(whole.history["fitness"]).all()
+    assert np.isfinite(whole.history["best_validation"]).all()
