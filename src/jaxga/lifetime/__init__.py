@@ -5,7 +5,7 @@ in some order. An individual lives several lives, learns in each, and its fitnes
 function here makes a `jaxga.Task`, so that every selection, variation, device and worker goes with it.
 """
 
-from jaxga.lifetime.learning import Learner, learn, learning_curve
+from jaxga.lifetime.learning import Learner, Lives, learn, learning_curve
 from jaxga.lifetime.lives import permuted_labels, point_goals, relabelled, sine_curves, sinusoids
 from jaxga.lifetime.plastic import Plastic, Rule, change_by_network, hebbian, plastic, taught
 from jaxga.lifetime.policy_gradient import Trajectory, gaussian_or_softmax, policy_gradient, trajectories
@@ -13,6 +13,7 @@ from jaxga.lifetime.rewarded import Rewarded, rewarded
 
 __all__ = [
     "Learner",
+    "Lives",
     "Plastic",
     "Rewarded",
     "Rule",
