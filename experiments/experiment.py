@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import jaxga
-from jaxga import report
+from jaxga import pedigree, report
 
 Arguments = TypeVar("Arguments")
 
@@ -93,6 +93,19 @@ def conclude(args: Series, name: str, out: Path, results: list[jaxga.Result], he
     """Write summary.json, which has the first seed and ``headline``, and say where files and picture are."""
     report.write_json(out / "summary.json", {"name": name, "seed": args.seed, **results[0].summary(), **headline})
     print(f"Files: {out}   Picture: {out / name}.png")
+
+
+def survivors(algorithm: jaxga.Algorithm, runs: jaxga.Runs) -> list[Any]:
+    """The first parent that each run ends with; ``run_many(..., pedigrees=True)`` keeps what it takes."""
+    ends = [pedigree.replay(algorithm, record).parents.params for record in runs.pedigrees]
+    return [jax.tree.map(lambda leaf: leaf[0], params) for params in ends]
+
+
+def tested(task: jaxga.Task, networks: list[Any]) -> np.ndarray:
+    """What a task with many lives says of each network, on draws that no run has seen."""
+    score = jax.jit(lambda key, params: task.score(key, params))
+    keys = jax.random.split(jax.random.key(2**31 - 1), len(networks))
+    return np.array([float(score(key, params).fitness) for key, params in zip(keys, networks, strict=True)])
 
 
 def curves(results: list[jaxga.Result], metric: str) -> tuple[list[report.Curve], list[report.Curve]]:

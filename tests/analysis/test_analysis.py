@@ -11,6 +11,7 @@ import jaxga
 from jaxga import analysis, data, nn, tasks
 from jaxga import variation as v
 from jaxga.analysis import lineage
+from jaxga.base import Context
 
 KEY = jax.random.key(0)
 
@@ -284,3 +285,77 @@ def test_refuses_what_cannot_work(learned):
         analysis.oracle_schedule(task, gaussian, [], generations=3)
     with pytest.raises(jaxga.InputError, match="pedigree is empty"):
         analysis.lineage_effects(algorithm, result.pedigree._replace(recipes=None), task)
+
+
+@pytest.fixture(scope="module")
+def noisy_run():
+    """Ten parents and elites with noisy fitness, of whom each child is truly worth something else."""
+    task = bowl(4, noise=3.0)
+    algorithm = jaxga.ga(task.init, gaussian(0.2), parents=5, children=20, elites=2)
+    return algorithm, jaxga.run(algorithm, task, 0, generations=12).pedigree
+
+
+def test_fates_are_those_of_a_loop_by_hand(noisy_run):
+    """Truth, who is held, and whose line lasts, each by the plainest program."""
+    algorithm, pedigree = noisy_run
+    points, horizon = [0, 3, 8, 11], 4
+    answer = analysis.fates(algorithm, pedigree, bowl(4), generations=points, horizon=horizon)
+    indices = pedigree.recipes.indices[:, :, 0]
+    for row, generation in enumerate(points):
+        source = jaxga.pedigree.replay(algorithm, pedigree, generation)
+        parents = -np.sum(np.asarray(source.parents.params) ** 2, axis=1)
+        for child in range(20):
+            weights = np.asarray(algorithm.offspring(source, child // 4, child % 4).params)
+            change = -np.sum(weights**2) - parents[child // 4]
+            np.testing.assert_allclose(answer.changes[row, child], change, atol=1e-4)
+            slots = set(np.flatnonzero(indices[generation] == child))  # whom the child and its descendants are
+            assert answer.held[row, child] == bool(slots)
+            for later in range(generation + 1, min(generation + horizon + 1, 12)):
+                found = indices[later]
+                came = np.where(found < 20, found // 4, found - 20)  # of a child its parent, of an elite itself
+                slots = {slot for slot in range(5) if came[slot] in slots}
+            assert answer.lasting[row, child] == bool(slots)
+
+
+def test_counts_of_fates_add_up(noisy_run, tmp_path):
+    algorithm, pedigree = noisy_run
+    answer = analysis.fates(algorithm, pedigree, bowl(4), horizon=3)
+    counts = answer.counts()
+    np.testing.assert_array_equal(counts["better"], counts["passed_over"] + counts["died_out"] + counts["lasting"])
+    assert counts["passed_over"].sum() > 0  # noise hides some
+    assert counts["worse_held"].sum() > 0
+    assert answer.generations.max() == 12 - 3 - 1
+    answer.plot(tmp_path / "fates.png")
+    assert (tmp_path / "fates.png").stat().st_size > 1000
+
+
+def test_fates_refuse_generations_that_are_not_there(noisy_run):
+    algorithm, pedigree = noisy_run
+    with pytest.raises(jaxga.InputError, match="those with parents are 0 to 11"):
+        analysis.fates(algorithm, pedigree, bowl(4), generations=[12])
+    with pytest.raises(jaxga.InputError, match="horizon is 0"):
+        analysis.fates(algorithm, pedigree, bowl(4), horizon=0)
+
+
+def test_two_mutations_meet_in_one_child_as_often_as_the_notes_say():
+    """Of 16 parents who mate at random, 512 children: 1 - (1 - 1 / (2 x (x - 1))) ** 512 = 0.656 (x = 16)."""
+    x, children = 16, 512
+
+    def founders(key, init, number):
+        del key, init
+        return jnp.zeros((number, 2)).at[0, 0].set(1).at[1, 1].set(1)  # A in one parent, B in another
+
+    algorithm = jaxga.ga(lambda _: jnp.zeros(2), v.uniform_crossover(), parents=x, children=children, founders=founders)
+
+    def meet(key):
+        children = jaxga.population(algorithm, algorithm.init(key)).params
+        return (children == 1).all(axis=1).any()
+
+    found = np.asarray(jax.jit(lambda keys: jax.lax.map(meet, keys, batch_size=50))(jax.random.split(KEY, 2000)))
+    expected = 1 - (1 - 1 / (2 * x * (x - 1))) ** children
+    assert abs(expected - 0.656) < 1e-3
+    assert abs(found.mean() - expected) < 0.02 + 2 * (expected * (1 - expected) / 2000) ** 0.5
+    one, other = (jaxga.Individual(jnp.array(genes)) for genes in ([1.0, 0.0], [0.0, 1.0]))
+    cross = lambda key: v.uniform_crossover().apply(key, one, Context(jnp.int32(0), other)).params  # noqa: E731
+    both = (jax.vmap(cross)(jax.random.split(KEY, 10_000)) == 1).all(axis=1)
+    assert abs(both.mean() - 1 / 4) < 0.015  # of the children of these two

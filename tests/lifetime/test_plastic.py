@@ -61,7 +61,7 @@ def test_weights_are_bounded_where_asked():
 def test_an_episode_is_that_of_a_loop_by_hand():
     """The weights change after each step, each episode has its own, and the genes stay."""
     maze = tasks.t_maze(trips=3)
-    network = lifetime.plastic((4, 5, 3))
+    network = lifetime.plastic((6, 5, 3))
     task = tasks.control(maze, network.policy(maze), episodes=2)
     genes = jax.tree.map(lambda gene: 3 * gene, task.init(jax.random.key(5)))
     found = jax.jit(task.score)(KEY, genes).fitness
@@ -119,10 +119,7 @@ def test_labels_change_places_and_nothing_inherited_knows_them():
 
 def test_a_learner_by_the_rewards_of_the_environment_learns():
     rooms = tasks.four_rooms(5, max_steps=20)
-    short, long = (
-        lifetime.rewarded(rooms, reward=None, steps=steps, episodes=32, count=4)
-        for steps in (1, 600)
-    )
+    short, long = (lifetime.rewarded(rooms, reward=None, steps=steps, episodes=32, count=4) for steps in (1, 600))
     genes = short.init(KEY)
     assert jax.tree.leaves(genes) == []
     assert jax.jit(long.score)(KEY, genes).fitness > jax.jit(short.score)(KEY, genes).fitness + 0.5

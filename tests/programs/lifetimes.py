@@ -34,7 +34,7 @@ def going() -> Made:
 
 def plastic() -> Made:
     maze = tasks.t_maze(trips=3)
-    return evolving(tasks.control(maze, lifetime.plastic((4, 5, 3)).policy(maze), episodes=2, validation_episodes=2))
+    return evolving(tasks.control(maze, lifetime.plastic((6, 5, 3)).policy(maze), episodes=2, validation_episodes=2))
 
 
 def taught() -> Made:

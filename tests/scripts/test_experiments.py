@@ -377,6 +377,12 @@ SLOW = {
     "atari_table",
     "control",
     "fusion",
+    "illuminate",
+    "inheritance",
+    "lifetime",
+    "maze",
+    "plasticity",
+    "rewards",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])

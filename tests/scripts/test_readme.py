@@ -84,6 +84,20 @@ def test_every_link_leads_somewhere():
 
 
 @pytest.mark.slow
+def test_lifetimes_by_the_page_about_them(capsys):
+    """docs/lifetimes.md: every block makes a task that gives a network a fitness."""
+    first, *others = blocks("docs/lifetimes.md")
+    names = {}
+    exec(first, names)
+    assert "'validation_after_1'" in capsys.readouterr().out
+    for block in others:
+        exec(block, names)
+        task = names["task"]
+        score = jax.jit(task.score)(jax.random.key(0), task.init(jax.random.key(1)))
+        assert bool(jnp.isfinite(score.fitness))
+
+
+@pytest.mark.slow
 def test_populations_by_the_page_about_them(capsys):
     """docs/populations.md: niches, novelty, cells, islands, mates."""
     names = {}

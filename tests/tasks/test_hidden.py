@@ -55,18 +55,19 @@ def test_the_best_end_of_a_maze_pays_and_moves_once(turns):
     """Whoever goes to every end in turn sees one pay at first, and another one later."""
     maze = tasks.t_maze(turns, trips=40)
     state, observation = maze.reset(KEY)
-    np.testing.assert_array_equal(observation, [1, 0, 0, 0])
+    np.testing.assert_array_equal(observation, [1, 0, 0, 0, *[0] * turns])
     first, switch = int(state.best), int(state.switch)
     assert 14 <= switch <= 26
     for trip in range(40):
         end, best = trip % 2**turns, first if trip < switch else int(state.later)
         for turn in range(turns):
             state, observation, reward, _ = maze.step(KEY, state, jnp.int32(1))
-            np.testing.assert_array_equal(observation, [0, 0, 1, 0])
+            np.testing.assert_array_equal(observation, [0, 0, 1, 0, *[0] * turns])
             right = end >> (turns - 1 - turn) & 1
             state, observation, reward, done = maze.step(KEY, state, jnp.int32(2 * right))
         np.testing.assert_allclose(reward, 1.0 if end == best else 0.2)
-        np.testing.assert_allclose(observation, [1, 0, 0, reward])
+        took = [2 * (end >> (turns - 1 - turn) & 1) - 1 for turn in range(turns)]
+        np.testing.assert_allclose(observation, [1, 0, 0, reward, *took])
         assert bool(done) == (trip == 39)
     assert first != int(state.later)
 

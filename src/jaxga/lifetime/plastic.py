@@ -88,12 +88,14 @@ class Plastic(NamedTuple):
 
     ``init: (key) -> genes``, what evolves. ``start: (genes, key) -> weights``. ``forward: (weights, inputs) ->
     activations`` of every layer, inputs first and outputs last. ``change: (genes, weights, activations) -> weights``.
+    ``outputs`` is how many of the last activations are outputs; one behind them modulates.
     """
 
     init: Callable[[Key], Params]
     start: Callable[[Params, Key], Weights]
     forward: Callable[[Weights, jax.Array], tuple[jax.Array, ...]]
     change: Callable[[Params, Weights, tuple[jax.Array, ...]], Weights]
+    outputs: int
 
     def policy(self, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None) -> Policy:
         """For `jaxga.tasks.control`: the weights are its memory, and change after every step of an episode.
@@ -108,7 +110,7 @@ class Plastic(NamedTuple):
 
         def step(genes: Params, weights: Weights, observation: jax.Array, key: Key) -> tuple[Weights, Action]:
             activations = self.forward(weights, observation)
-            return self.change(genes, weights, activations), choose(key, activations[-1])
+            return self.change(genes, weights, activations), choose(key, activations[-1][: self.outputs])
 
         return Policy(self.init, start, jax.vmap(step, in_axes=(None, 0, 0, 0)))
 
@@ -120,6 +122,7 @@ def plastic(
     start: Literal["random", "evolved"] = "random",
     scale: float = 0.1,
     bounded: bool = True,
+    modulated: bool = False,
 ) -> Plastic:
     """A perceptron without biases whose weights change by a rule.
 
@@ -131,6 +134,9 @@ def plastic(
       scale: of the first weights.
       bounded: a layer whose largest weight is above 1 is divided by it after each change. Najarro and Risi divide every
         layer by its largest weight.
+      modulated: one more neuron beside the outputs says how much changes: every change is multiplied by the tanh of its
+        activation (Soltoggio et al. 2008), so that a network can learn from some steps and keep what it knows in
+        others.
 
     >>> network = plastic((3, 8, 2))
     >>> genes = network.init(jax.random.key(0))
@@ -143,7 +149,7 @@ def plastic(
     require(len(sizes) >= 2, f"sizes is {tuple(sizes)}: give at least the inputs and the outputs.")
     require(start in ("random", "evolved"), f"start is {start!r}: take 'random' or 'evolved'.")
     require_at_least(0, scale=scale)
-    shapes = list(itertools.pairwise(sizes))
+    shapes = list(itertools.pairwise((*sizes[:-1], sizes[-1] + modulated)))
     law = hebbian() if rule is None else rule
 
     def drawn(key: Key) -> Weights:
@@ -169,13 +175,13 @@ def plastic(
         return tuple(seen)
 
     def change(genes: Params, weights: Weights, activations: tuple[jax.Array, ...]) -> Weights:
-        changed = []
+        changed, much = [], jnp.tanh(activations[-1][-1]) if modulated else jnp.float32(1)
         for own, layer, before, after in zip(genes["rule"], weights, activations[:-1], activations[1:], strict=True):
-            new = layer + law.change(own, layer, before, after)
+            new = layer + much * law.change(own, layer, before, after)
             changed.append(new / jnp.maximum(jnp.max(jnp.abs(new)), 1) if bounded else new)
         return tuple(changed)
 
-    return Plastic(init, begin, forward, change)
+    return Plastic(init, begin, forward, change, sizes[-1])
 
 
 def taught(
@@ -217,14 +223,15 @@ def taught(
 
             def one(example: jax.Array, label: jax.Array) -> Weights:
                 *inner, outputs = network.forward(weights, example)
-                told = jax.nn.one_hot(label, len(outputs), dtype=jnp.float32) - jax.nn.softmax(outputs)
-                return network.change(genes, weights, (*inner, told))
+                answers, more = jnp.split(outputs, [network.outputs])
+                told = jax.nn.one_hot(label, network.outputs, dtype=jnp.float32) - jax.nn.softmax(answers)
+                return network.change(genes, weights, (*inner, jnp.concatenate([told, more])))
 
             return jax.tree.map(lambda new: jnp.mean(new, axis=0), jax.vmap(one)(inputs, labels)), None
 
         weights, _ = jax.lax.scan(show, network.start(genes, key_start), iota(batches))
         inputs, labels = draw(key_test, tested)
-        logits = jax.vmap(lambda example: network.forward(weights, example)[-1])(inputs)
+        logits = jax.vmap(lambda example: network.forward(weights, example)[-1][: network.outputs])(inputs)
         accuracy = jnp.mean(right(logits, labels).astype(jnp.float32))
         return cross_entropy(key_test, logits, labels), accuracy
 

@@ -79,7 +79,7 @@ class Trip(NamedTuple):
 
     step: jax.Array  # [] int32, of the trip
     trip: jax.Array  # [] int32
-    turns: jax.Array  # [] int32, the end that the turns so far lead to
+    turned: jax.Array  # [turns], of this trip so far: -1 left, 1 right, 0 not yet
     best: jax.Array  # [] int32, the end with the high reward
     later: jax.Array  # [] int32, and from the switch on
     switch: jax.Array  # [] int32, the trip at which it moves
@@ -94,7 +94,8 @@ def t_maze(turns: int = 2, trips: int = 40) -> Environment:
     another one. A policy sees nothing of that but rewards. With two turns it is the double T-maze of Soltoggio et al.
     (2008), in steps that are all alike.
 
-    Observations ``[4]``: is it at home, in a corridor, at a junction; the last reward.
+    Observations ``[4 + turns]``: is it at home, in a corridor, at a junction; the last reward; and, at home alone, the
+    turns of the trip that is over: -1 left, 1 right, 0 where there was none.
 
     >>> environment = t_maze()
     >>> state, observation = environment.reset(jax.random.key(0))
@@ -108,10 +109,12 @@ def t_maze(turns: int = 2, trips: int = 40) -> Environment:
     require_whole(1, turns=turns)
     require_whole(2, trips=trips)
     ends, length = 2**turns, 2 * turns
+    level = np.arange(turns, dtype=np.int32)
+    worth = (2 ** level[::-1]).astype(np.int32)  # of a right turn at each level, in the number of the end
 
-    def observed(step: jax.Array, reward: jax.Array) -> jax.Array:
+    def observed(step: jax.Array, reward: jax.Array, turned: jax.Array) -> jax.Array:
         at = jnp.stack([step == 0, (step > 0) & (step % 2 == 0), step % 2 == 1])
-        return jnp.append(at.astype(jnp.float32), reward)
+        return jnp.concatenate([at.astype(jnp.float32), reward[None], jnp.where(step == 0, turned, 0)])
 
     def reset(key: Key) -> tuple[Trip, jax.Array]:
         key_best, key_later, key_switch = jax.random.split(key, 3)
@@ -119,27 +122,29 @@ def t_maze(turns: int = 2, trips: int = 40) -> Environment:
         later = (best + jax.random.randint(key_later, (), 1, ends, jnp.int32)) % ends
         switch = jax.random.randint(key_switch, (), int(0.35 * trips), max(int(0.65 * trips), 1) + 1, jnp.int32)
         nothing = jnp.int32(0)
-        return Trip(nothing, nothing, nothing, best, later, switch), observed(nothing, jnp.float32(0))
+        none = jnp.zeros(turns, jnp.float32)
+        return Trip(nothing, nothing, none, best, later, switch), observed(nothing, jnp.float32(0), none)
 
     def step(key: Key, state: Trip, action: Action) -> tuple[Trip, jax.Array, jax.Array, jax.Array]:
         del key
         junction = state.step % 2 == 1
         good = jnp.where(junction, action != 1, action == 1)
-        turned = jnp.where(junction, 2 * state.turns + (action == 2).astype(jnp.int32), state.turns)
+        here = junction & good & (level == state.step // 2)
+        turned = jnp.where(here, (action - 1).astype(jnp.float32), state.turned)
+        end = jnp.sum(jnp.where(turned > 0, worth, 0))
         arrived = good & (state.step == length - 1)
         best = jnp.where(state.trip < state.switch, state.best, state.later)
-        paid = jnp.where(arrived, jnp.where(turned == best, 1.0, 0.2), 0.0)
+        paid = jnp.where(arrived, jnp.where(end == best, 1.0, 0.2), 0.0)
         reward = jnp.where(good, paid, -0.4).astype(jnp.float32)
         over = arrived | ~good
-        home = jnp.int32(0)
         after = state._replace(
-            step=jnp.where(over, home, state.step + 1),
+            step=jnp.where(over, 0, state.step + 1),
             trip=state.trip + over.astype(jnp.int32),
-            turns=jnp.where(over, home, turned),
+            turned=jnp.where(over, 0, turned),
         )
-        return after, observed(after.step, reward), reward, after.trip >= trips
+        return after, observed(after.step, reward, turned), reward, after.trip >= trips
 
-    return Environment(reset, step, (4,), 3, length * trips)
+    return Environment(reset, step, (4 + turns,), 3, length * trips)
 
 
 class Walker(NamedTuple):

@@ -1,0 +1,151 @@
+"""Do weights that change within a life beat weights that stay? Where something is hidden, and where nothing is.
+
+All networks of a problem have about as many genes. Those of a plastic network are numbers of its Hebbian rule: its
+weights are drawn anew in every life, or inherited too. The others are plain weights, which stay as they are.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import experiment
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jaxga
+from jaxga import data, lifetime, nn, report, tasks, variation
+
+Problem = Literal["maze", "goal", "body", "seen", "labels"]
+HIDDEN = 8  # units of a plastic network that acts
+EPISODES = 8  # of a child in a generation, the same for all
+STRETCH = 2.7  # length of the mean step, in steps of one child
+ENVIRONMENTS = {
+    "maze": tasks.t_maze(),
+    "goal": tasks.point(tells=True),
+    "body": tasks.point(turned=True, tells=True),
+    "seen": tasks.point((0.3, -0.2)),
+}
+
+
+@experiment.own_first
+@dataclass
+class Args(experiment.Files):
+    problem: Problem = "maze"
+    """maze: the double T-maze, whose best end moves. goal: a point whose goal is not seen, only the reward. body: a
+    point whose steps are turned by an angle that it does not know. seen: the same goal in every life, so that nothing
+    is hidden.
+    labels: digits whose labels change places."""
+    seeds: int = 10
+    """Runs of every arm."""
+    generations: int = 500
+    children: int = 256
+    """Of a generation; their mean, weighted by rank, is the next parent."""
+    out: Path | None = None
+    """Where the figures and pictures go; default runs/plasticity/<id>."""
+    quick: bool = False
+    """The maze for a few generations, one plastic network and one that is not."""
+
+
+Arms = dict[str, tuple[jaxga.Task, jaxga.Task]]  # what evolution sees, and the same with more lives for a test
+
+
+def acting(environment: tasks.Environment) -> Arms:
+    """Networks that act in an environment; fitness is the mean return."""
+
+    def both(policy: Any) -> tuple[jaxga.Task, jaxga.Task]:
+        return tuple(
+            tasks.control(environment, policy, episodes=episodes, key=jaxga.common, validation_episodes=100)
+            for episodes in (EPISODES, 1000)
+        )  # type: ignore[return-value]
+
+    sizes = environment.observation[0], HIDDEN, environment.outputs
+    return {
+        "rule of each connection": both(lifetime.plastic(sizes).policy(environment)),
+        "and evolved start": both(lifetime.plastic(sizes, start="evolved").policy(environment)),
+        "rule of each neuron": both(lifetime.plastic(sizes, lifetime.hebbian("neuron")).policy(environment)),
+        "a network as rule": both(lifetime.plastic(sizes, lifetime.change_by_network()).policy(environment)),
+        "fixed weights": both(nn.MLP((5 * HIDDEN, environment.outputs))),
+    }
+
+
+def taught() -> Arms:
+    """Networks that are shown digits with labels, and then asked; fitness is minus the cross-entropy."""
+    lives = lifetime.relabelled(data.digits())
+
+    def both(network: lifetime.Plastic) -> tuple[jaxga.Task, jaxga.Task]:
+        return tuple(
+            lifetime.taught(network, lives, batches=20, batch=16, count=count, validation_lives=50)
+            for count in (2, 200)
+        )  # type: ignore[return-value]
+
+    def init(key: Any, shape: Any) -> tuple[()]:
+        del key, shape
+        return ()
+
+    def stay(genes: Any, weights: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+        del genes, before, after
+        return jnp.zeros_like(weights)
+
+    return {
+        "rule of the layer": both(lifetime.plastic((64, 10), lifetime.hebbian("layer"))),
+        "rule of each neuron": both(lifetime.plastic((64, 10), lifetime.hebbian("neuron"))),
+        "a network as rule": both(lifetime.plastic((64, 10), lifetime.change_by_network())),
+        "fixed weights": both(lifetime.plastic((64, 10), lifetime.Rule(init, stay), start="evolved")),
+    }
+
+
+def make(args: Args, task: jaxga.Task) -> jaxga.Algorithm:
+    """One parent, the mean of all children, with steps that fall like a cosine to a fiftieth."""
+    falling = optax.cosine_decay_schedule(1.0, args.generations, 0.02)
+    mutation = variation.gaussian(variation.scheduled(variation.relative(0.2), falling))
+    weights = variation.by_centred_rank(jnp.arange(args.children, 0, -1.0))
+    mean = variation.average(args.children, variation.by_centred_rank, scale=STRETCH / jnp.linalg.norm(weights))
+    return jaxga.ga(task.init, mutation, parents=1, children=args.children, recombination=mean)
+
+
+def genes_of(task: jaxga.Task) -> int:
+    """How many numbers are inherited."""
+    return sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(task.init, jax.random.key(0))))
+
+
+def main(args: Args) -> None:
+    if args.quick:
+        args.problem, args.seeds, args.generations, args.children = "maze", 2, 5, 16
+    jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
+    out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
+    arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
+    if args.quick:
+        arms = {name: arms[name] for name in ("rule of each neuron", "fixed weights")}
+    accuracy = args.problem == "labels"
+    every = max(args.generations // 25, 1)
+    rows, curves = [], []
+    for name, (task, test) in arms.items():
+        begun = time.monotonic()
+        algorithm = make(args, task)
+        runs = jaxga.run_many(
+            lambda algorithm=algorithm: algorithm, task, generations=args.generations, seeds=args.seeds, batch=1,
+            validate_every=every, pedigrees=True,
+        )  # fmt: skip
+        seconds = (time.monotonic() - begun) / args.seeds
+        last = report.median_interval(experiment.tested(test, experiment.survivors(algorithm, runs)))
+        row = {"": name, "genes": genes_of(task)}
+        row["minus cross-entropy" if accuracy else "return"] = f"{last.median:.2f} [{last.low:.2f}, {last.high:.2f}]"
+        seen = runs.metrics["validation_accuracy" if accuracy else "best_validation"][:, every - 1 :: every]
+        if accuracy:
+            right = report.median_interval(100 * seen[:, -1])
+            row["right, %"] = f"{right.median:.1f} [{right.low:.1f}, {right.high:.1f}]"
+        rows.append(row | {"seconds a run": round(seconds, 1)})
+        curves.append(report.Curve(name, every * np.arange(1, seen.shape[1] + 1), seen))
+        axes = {"xlabel": "generation", "ylabel": "accuracy" if accuracy else "return, best so far"}
+        title = f"{args.problem}: unseen lives, median of {args.seeds} seeds within their range"
+        report.plot_curves([(axes, curves)], out / f"{args.problem}.png", title)
+        report.write_json(out / "summary.json", {"name": "plasticity", "problem": args.problem, "arms": rows})
+    report.print_table(rows, f"{args.problem}, {args.children} children, {args.generations} generations")
+    print(f"Files: {out}   Picture: {out / args.problem}.png")
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)
