@@ -13,17 +13,16 @@ import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 import jaxga
 from jaxga import data, lifetime, nn, report, tasks, variation
 
-Problem = Literal["maze", "goal", "body", "seen", "labels"]
+Problem = Literal["maze", "double maze", "goal", "body", "seen", "labels"]
 HIDDEN = 8  # units of a plastic network that acts
-EPISODES = 8  # of a child in a generation, the same for all
-STRETCH = 2.7  # length of the mean step, in steps of one child
+EPISODES = 4  # of a child in a generation, the same for all
 ENVIRONMENTS = {
-    "maze": tasks.t_maze(),
+    "maze": tasks.t_maze(1),
+    "double maze": tasks.t_maze(2),
     "goal": tasks.point(tells=True),
     "body": tasks.point(turned=True, tells=True),
     "seen": tasks.point((0.3, -0.2)),
@@ -34,15 +33,16 @@ ENVIRONMENTS = {
 @dataclass
 class Args(experiment.Files):
     problem: Problem = "maze"
-    """maze: the double T-maze, whose best end moves. goal: a point whose goal is not seen, only the reward. body: a
-    point whose steps are turned by an angle that it does not know. seen: the same goal in every life, so that nothing
-    is hidden.
+    """maze: a T-maze whose best end moves. double maze: one of two turns. goal: a point whose goal is not seen, only
+    the reward. body: a point whose steps are turned by an angle that it does not know. seen: the same goal in every
+    life, so that nothing is hidden.
     labels: digits whose labels change places."""
     seeds: int = 10
     """Runs of every arm."""
-    generations: int = 500
-    children: int = 256
-    """Of a generation; their mean, weighted by rank, is the next parent."""
+    generations: int = 150
+    parents: int = 32
+    children: int = 512
+    """Of a generation."""
     out: Path | None = None
     """Where the figures and pictures go; default runs/plasticity/<id>."""
     quick: bool = False
@@ -66,6 +66,7 @@ def acting(environment: tasks.Environment) -> Arms:
         "rule of each connection": both(lifetime.plastic(sizes).policy(environment)),
         "and evolved start": both(lifetime.plastic(sizes, start="evolved").policy(environment)),
         "rule of each neuron": both(lifetime.plastic(sizes, lifetime.hebbian("neuron")).policy(environment)),
+        "and one that modulates": both(lifetime.plastic(sizes, modulated=True).policy(environment)),
         "a network as rule": both(lifetime.plastic(sizes, lifetime.change_by_network()).policy(environment)),
         "fixed weights": both(nn.MLP((5 * HIDDEN, environment.outputs))),
     }
@@ -98,12 +99,10 @@ def taught() -> Arms:
 
 
 def make(args: Args, task: jaxga.Task) -> jaxga.Algorithm:
-    """One parent, the mean of all children, with steps that fall like a cosine to a fiftieth."""
-    falling = optax.cosine_decay_schedule(1.0, args.generations, 0.02)
-    mutation = variation.gaussian(variation.scheduled(variation.relative(0.2), falling))
-    weights = variation.by_centred_rank(jnp.arange(args.children, 0, -1.0))
-    mean = variation.average(args.children, variation.by_centred_rank, scale=STRETCH / jnp.linalg.norm(weights))
-    return jaxga.ga(task.init, mutation, parents=1, children=args.children, recombination=mean)
+    """The best of a generation are the next parents; a child takes each array of genes from one of two, and mutates."""
+    mutation = variation.gaussian(variation.log_normal(variation.relative(0.5), per=variation.per.individual))
+    change = variation.chain(variation.uniform_crossover(variation.by_leaf), variation.with_probability(0.9, mutation))
+    return jaxga.ga(task.init, change, parents=args.parents, children=args.children, founders=jaxga.random_founders)
 
 
 def genes_of(task: jaxga.Task) -> int:
@@ -113,7 +112,8 @@ def genes_of(task: jaxga.Task) -> int:
 
 def main(args: Args) -> None:
     if args.quick:
-        args.problem, args.seeds, args.generations, args.children = "maze", 2, 5, 16
+        args.problem, args.seeds, args.generations = "maze", 2, 3
+        args.parents, args.children = 4, 16
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
     arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
@@ -141,10 +141,10 @@ def main(args: Args) -> None:
         curves.append(report.Curve(name, every * np.arange(1, seen.shape[1] + 1), seen))
         axes = {"xlabel": "generation", "ylabel": "accuracy" if accuracy else "return, best so far"}
         title = f"{args.problem}: unseen lives, median of {args.seeds} seeds within their range"
-        report.plot_curves([(axes, curves)], out / f"{args.problem}.png", title)
+        report.plot_curves([(axes, curves)], out / f"{args.problem.replace(' ', '-')}.png", title)
         report.write_json(out / "summary.json", {"name": "plasticity", "problem": args.problem, "arms": rows})
     report.print_table(rows, f"{args.problem}, {args.children} children, {args.generations} generations")
-    print(f"Files: {out}   Picture: {out / args.problem}.png")
+    print(f"Files: {out}   Pictures: {out}/*.png")
 
 
 if __name__ == "__main__":
