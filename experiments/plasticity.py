@@ -37,6 +37,9 @@ class Args(experiment.Files):
     the reward. body: a point whose steps are turned by an angle that it does not know. seen: the same goal in every
     life, so that nothing is hidden.
     labels: digits whose labels change places."""
+    arms: tuple[str, ...] = ()
+    """By default all of the problem: "rule of each connection", "and evolved start", "and one that modulates", "rule of
+    each neuron", "a network as rule", "fixed weights"; of labels "rule of the layer" and the last three."""
     seeds: int = 10
     """Runs of every arm."""
     generations: int = 150
@@ -117,8 +120,10 @@ def main(args: Args) -> None:
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
     arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
-    if args.quick:
-        arms = {name: arms[name] for name in ("rule of each neuron", "fixed weights")}
+    chosen = ("rule of each neuron", "fixed weights") if args.quick else args.arms or tuple(arms)
+    unknown = sorted(set(chosen) - set(arms))
+    jaxga.require(not unknown, f"arms has {unknown}, and for {args.problem} there are {list(arms)}.")
+    arms = {name: arms[name] for name in chosen}
     accuracy = args.problem == "labels"
     every = max(args.generations // 25, 1)
     rows, curves = [], []
