@@ -157,7 +157,7 @@ def main(args: Args) -> None:
         rows.append({"": arm, **told, "lives seen": seen, "seconds a run": round(seconds, 1)})
         report.write_json(out / "summary.json", summary | {"arms": rows})
         curves.append(report.Curve(arm, np.arange(SHOWN[-1] + 1), every[arm]))
-        axes = {"xlabel": "steps in a life", "ylabel": what}
+        axes = {"xlabel": "steps in a life", "ylabel": what, "yscale": "log" if args.problem == "sine" else "linear"}
         report.plot_curves([(axes, curves)], out / f"{args.problem}.png", f"{args.problem}, {args.shots} shots")
     title = f"{what} after steps in {unseen} unseen lives; {args.seeds} seeds"
     report.print_table(rows, title)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import lifetimes
 import populations
 import psutil
 import pytest
@@ -101,8 +102,8 @@ def test_many_processes_make_no_difference(alone, processes, cores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE])
-def test_populations_with_a_structure_are_the_same_everywhere(made):
+@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE, *lifetimes.MADE])
+def test_populations_and_lives_are_the_same_everywhere(made):
     """On four devices, in two processes, and by two workers of Ray."""
     options = "--made", made, "--generations", "12"
     (one,) = answers(start(1, *options))

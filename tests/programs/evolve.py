@@ -15,6 +15,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import lifetimes
 import numpy as np
 import populations
 import structured
@@ -89,6 +90,7 @@ MAKERS = {
     "islands": structured.on_islands,
     "grid": structured.on_a_grid,
     **populations.MADE,
+    **lifetimes.MADE,
 }
 
 # From one topology to the next; the last bit of a mean over all children depends on how XLA orders its sum.

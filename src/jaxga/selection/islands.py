@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require, require_whole
+from jaxga.measures import NUMBERS
 from jaxga.selection.choices import ranking
 from jaxga.tree import iota
 
@@ -64,7 +65,7 @@ def islands(
       topology: whence they come: `ring`, `anywhere`, `everywhere`.
       choose: who goes: `best_migrants` or `random_migrants`.
 
-    Logged: ``island_fitness``, the best of each island.
+    Logged: ``island_fitness``, the best of each island, where there are at most 16.
 
     >>> import jaxga
     >>> from jaxga import selection, variation
@@ -91,7 +92,7 @@ def islands(
         born = (len(scored.index) - count * len(selection.elites)) // count
         own = _apart(scored, count, born, slots)
         own = _ranked(keys, own)
-        metrics = {"island_fitness": jnp.nanmax(own.evaluation.fitness, axis=1)}
+        metrics = {"island_fitness": jnp.nanmax(own.evaluation.fitness, axis=1)} if count <= NUMBERS else {}
         came = jnp.zeros((count, 0), jnp.int32)
         if every is not None:
             due = (scored.generation + 1) % every == 0
