@@ -50,6 +50,12 @@ def test_replay_equals_live_bit_for_bit(task, name, tmp_path):
 def test_replay_reaches_every_generation(task, algorithm):
     half, whole = (jaxga.run(algorithm, task, 3, generations=generations) for generations in (10, 20))
     chex.assert_trees_all_equal(pedigree.replay(algorithm, whole.pedigree, 10), half.state.source)
+    onward = pedigree.forward(algorithm, whole.pedigree, half.state.source, 20)
+    chex.assert_trees_all_equal(onward, whole.state.source)
+    with pytest.raises(
+        jaxga.InputError, match="generation is 9, and from this source on the pedigree leads to 10 to 20"
+    ):
+        pedigree.forward(algorithm, whole.pedigree, half.state.source, 9)
     fresh = build("random founders", task)
     assert pedigree.replay(fresh, jaxga.run(fresh, task, 3, generations=2).pedigree, 0).founding
     start = pedigree.replay(algorithm, whole.pedigree, 0)

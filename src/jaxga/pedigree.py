@@ -194,6 +194,11 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
 def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation: int) -> Source:
     """The source at the start of ``generation``, from that of an earlier one: `replay` for those who ask for many."""
     start, end = int(source.generation) - pedigree.first, generation - pedigree.first
+    require(
+        start <= end <= pedigree.generations,
+        f"generation is {generation}, and from this source on the pedigree leads to {pedigree.first + start} to "
+        f"{pedigree.last}.",
+    )
     if start == end:
         return source
     assert pedigree.recipes is not None

@@ -150,6 +150,7 @@ def test_refuses_what_cannot_work(arguments, message):
         lifetime.learn(**{"lives": bowl, "optimiser": optax.sgd(0.1), "steps": 1} | arguments)
 
 
+@pytest.mark.slow
 def test_evolution_finds_a_start_that_learns():
     """Of bowls around (2, 2, 2) with a spread of 0.1: the best start is their middle, wherever it began."""
 

@@ -117,6 +117,7 @@ def test_labels_change_places_and_nothing_inherited_knows_them():
         assert len(set(new.tolist())) == 1
 
 
+@pytest.mark.slow
 def test_a_learner_by_the_rewards_of_the_environment_learns():
     rooms = tasks.four_rooms(5, max_steps=20)
     short, long = (lifetime.rewarded(rooms, reward=None, steps=steps, episodes=32, count=4) for steps in (1, 600))

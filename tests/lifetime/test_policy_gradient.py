@@ -1,5 +1,6 @@
 """The inner policy gradient against an expectation that is known, and against a loop by hand."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,6 +84,24 @@ def test_trajectories_are_those_of_a_loop_by_hand():
             going &= not bool(done)
         assert float(found.returns[episode]) == total
     assert not found.playing[:, -1].all()
+
+
+def test_what_comes_after_the_end_does_not_count():
+    """An environment that ends early, and whose state is NaN from then on."""
+    environment = tasks.Environment(
+        lambda key: (jnp.int32(0), jnp.ones(1)),
+        lambda key, state, action: (
+            state + 1, jnp.where(state < 2, jnp.ones(1), jnp.nan), jnp.where(state < 3, action[0], jnp.nan), state >= 2
+        ),
+        (1,), tasks.Box((-1.0,), (1.0,)), 3,
+    )  # fmt: skip
+    found = {}
+    for steps in (3, 9):
+        task = lifetime.policy_gradient(environment, Logits(1), episodes=50, steps=steps)
+        params = task.init(jax.random.key(1))
+        found[steps] = jax.value_and_grad(task.loss, argnums=1)(jax.random.key(0), params)
+    chex.assert_tree_all_finite(found[9])
+    chex.assert_trees_all_close(found[3], found[9], rtol=1e-4)
 
 
 def test_rewards_to_go_are_discounted_sums():

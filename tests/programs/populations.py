@@ -1,6 +1,8 @@
 """Populations of every kind that jaxga.selection makes, on one small task: for tests on every topology."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -68,7 +70,20 @@ def cells(**options) -> Selection:
     return map_elites("place", grid((4, 4), -2, 2), 8, **options)
 
 
+def annealing(temperature: float) -> Selection:
+    """The selection that CONTRIBUTING.md shows, as it stands there."""
+    names: dict = {}
+    exec(
+        re.search(
+            r"```python\n(import jax\n.*?)```", (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(), re.DOTALL
+        ).group(1),
+        names,
+    )
+    return names["annealing"](temperature)
+
+
 MADE: dict[str, Callable[[], Made]] = {
+    "annealing": lambda: make(annealing(0.5)),
     "crowding": lambda: make(crowding()),
     "restricted tournament": lambda: make(restricted_tournament("place", window=4)),
     "sharing": lambda: make(by(sharing("place", radius=0.5), ranked(elites=2))),

@@ -68,13 +68,32 @@ def test_selections_by_the_page_about_them():
 
 
 def test_the_mutation_of_contributing():
-    (example,) = blocks("CONTRIBUTING.md")
+    example, _ = blocks("CONTRIBUTING.md")
     names = {"additive": variation.additive, "jax": jax}
     exec(example, names)
     mutation = names["cauchy"](variation.absolute(0.1))
     parent = Individual(params := {"w": jnp.zeros((3, 2))}, mutation.init(params))
     child = mutation.apply(jax.random.key(0), parent, Context(jnp.int32(0), parent))
     chex.assert_shape(child.params["w"], (3, 2))
+
+
+@pytest.mark.parametrize("temperature", [1e-9, 1e9])
+def test_the_selection_of_contributing(temperature):
+    """Without heat it is crowding; with heat enough, the best child of every slot is taken, however bad."""
+    names = {}
+    exec(blocks("CONTRIBUTING.md")[1], names)
+    task = jaxga.Task(lambda _: jnp.ones(3), lambda _, w: -jnp.sum(w**2))
+
+    def recipes(chosen):
+        mutation = variation.gaussian(variation.absolute(0.3))
+        algorithm = jaxga.ga(task.init, mutation, parents=4, children=12, selection=chosen)
+        return jaxga.run(algorithm, task, 0, generations=15).pedigree.recipes.indices
+
+    found = recipes(names["annealing"](temperature))
+    if temperature < 1:
+        np.testing.assert_array_equal(found, recipes(jaxga.selection.crowding()))
+    else:
+        assert (found[:, :, 0] // 3 == np.arange(4)).all()  # a child of its own slot, and nobody is kept
 
 
 def test_every_link_leads_somewhere():

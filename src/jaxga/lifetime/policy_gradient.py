@@ -142,9 +142,10 @@ def policy_gradient(
         baseline = jnp.sum(to_go, axis=0) / jnp.maximum(jnp.sum(seen.playing, axis=0, dtype=jnp.float32), 1)
         away = jnp.where(seen.playing, to_go - baseline, 0)
         advantage = away / (jnp.sqrt(jnp.sum(away**2) / counted) + 1e-8)
-        flat = seen.observations.reshape(episodes * limit, *environment.observation)
+        shown = jax.vmap(jax.vmap(lambda playing, observation: jnp.where(playing, observation, 0)))
+        flat = shown(seen.playing, seen.observations).reshape(episodes * limit, *environment.observation)
         found = outputs(params, flat).reshape(episodes, limit, -1)
-        likelihood = distribution.log_likelihood(params["distribution"], found, seen.actions)
+        likelihood = distribution.log_likelihood(params["distribution"], found, shown(seen.playing, seen.actions))
         return -jnp.sum(likelihood * advantage) / counted
 
     def evaluate(key: Key, params: Params) -> Evaluation:
