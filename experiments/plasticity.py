@@ -49,7 +49,7 @@ class Args(experiment.Files):
     out: Path | None = None
     """Where the figures and pictures go; default runs/plasticity/<id>."""
     quick: bool = False
-    """The maze for a few generations, one plastic network and one that is not."""
+    """The maze for a few generations, and one plastic network."""
 
 
 Arms = dict[str, tuple[jaxga.Task, jaxga.Task]]  # what evolution sees, and the same with more lives for a test
@@ -120,7 +120,7 @@ def main(args: Args) -> None:
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
     arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
-    chosen = ("rule of each neuron", "fixed weights") if args.quick else args.arms or tuple(arms)
+    chosen = ("rule of each neuron",) if args.quick else args.arms or tuple(arms)
     unknown = sorted(set(chosen) - set(arms))
     jaxga.require(not unknown, f"arms has {unknown}, and for {args.problem} there are {list(arms)}.")
     arms = {name: arms[name] for name in chosen}
