@@ -48,9 +48,7 @@ def make(population: int, learning: bool) -> tuple[jaxga.Task, jaxga.Algorithm]:
     def evaluate(key: jax.Array, genes: jax.Array) -> jaxga.Evaluation:
         guesses = jnp.sum(genes == OPEN, dtype=jnp.float32)
         # The number of trials until the first hit, each of which has a chance of 2 to the minus guesses.
-        until = jnp.floor(
-            jnp.log(jax.random.uniform(key, (), jnp.float32, 1e-30)) / jnp.log1p(-(0.5**guesses) * 0.9999999)
-        )
+        until = jnp.floor(jnp.log(jax.random.uniform(key, (), jnp.float32, 1e-30)) / jnp.log1p(-(0.5**guesses)))
         hits = (genes != WRONG).all() & (until < TRIALS)
         left = jnp.where(hits, TRIALS - until, 0)
         return jaxga.Evaluation(1 + 19 * left / TRIALS)
@@ -89,8 +87,7 @@ def main(args: Args) -> None:
         panels.append((axes, [report.Curve(name, x, values) for name, values in shares.items()]))
         row: dict[str, Any] = {"": axes["title"]}
         for name, values in shares.items():
-            last = report.median_interval(values[:, -1])
-            row[f"{name}, %"] = f"{100 * last.median:.0f} [{100 * last.low:.0f}, {100 * last.high:.0f}]"
+            row[f"{name}, %"] = experiment.told(100 * values[:, -1], 0)
         best = runs.metrics["best_fitness"][:, -1]
         rows.append(row | {"runs that found it": f"{(best > 1).sum()} of {args.seeds}"})
     report.plot_curves(panels, out / "baldwin.png", f"Genes of {args.population} individuals, {args.seeds} seeds")
