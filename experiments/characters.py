@@ -438,13 +438,11 @@ def make(args: Args, start: Any = None) -> tuple[jaxga.Task, jaxga.Algorithm]:
     require_whole(0, anneal=anneal)
     size = variation.relative(settled(args.sigma))
     if anneal:
-        size = variation.scheduled(size, optax.cosine_decay_schedule(1.0, anneal, 0.02))
-    weights = variation.by_centred_rank(jnp.arange(children, 0, -1.0))
-    shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of independent steps is so much shorter than one of them
+        size = experiment.falling(size, anneal)
     founders = jaxga.common_founder if start is None else jaxga.trained_founders(start)
     return task, jaxga.ga(
         task.init, variation.low_rank(size, args.rank), parents=1, children=children,
-        recombination=variation.average(children, variation.by_centred_rank, scale=settled(args.stretch) / shrunk),
+        recombination=experiment.mean_of_all(children, settled(args.stretch)),
         founders=founders,
     )  # fmt: skip
 

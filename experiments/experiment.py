@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 import jaxga
-from jaxga import pedigree, report
+from jaxga import pedigree, report, variation
 
 Arguments = TypeVar("Arguments")
 
@@ -93,6 +95,24 @@ def conclude(args: Series, name: str, out: Path, results: list[jaxga.Result], he
     """Write summary.json, which has the first seed and ``headline``, and say where files and picture are."""
     report.write_json(out / "summary.json", {"name": name, "seed": args.seed, **results[0].summary(), **headline})
     print(f"Files: {out}   Picture: {out / name}.png")
+
+
+def told(values: Any, digits: int = 2) -> str:
+    """The median with its 95 % interval, for a table."""
+    found = report.median_interval(np.asarray(values, float))
+    return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+
+
+def mean_of_all(children: int, stretch: float = 2.7) -> variation.Recombination:
+    """The mean of all children by centred rank; its step is ``stretch`` times as long as one of theirs."""
+    weights = variation.by_centred_rank(jnp.arange(children, 0, -1.0))
+    shrunk = float(jnp.sqrt(jnp.sum(weights**2)))  # the mean of independent steps is so much shorter than one of them
+    return variation.average(children, variation.by_centred_rank, scale=stretch / shrunk)
+
+
+def falling(size: variation.StepSize, generations: int) -> variation.StepSize:
+    """Step sizes fall to a fiftieth over so many generations, like a cosine."""
+    return variation.scheduled(size, optax.cosine_decay_schedule(1.0, generations, 0.02))
 
 
 def survivors(algorithm: jaxga.Algorithm, runs: jaxga.Runs) -> list[Any]:

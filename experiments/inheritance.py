@@ -55,9 +55,8 @@ def images(args: Args) -> data.Images:
     return data.mnist(args.data)
 
 
-def noise(args: Args) -> jaxga.Task:
+def noise() -> jaxga.Task:
     """64 points to memorize, all of them in every evaluation."""
-    del args
     return tasks.memorization(nn.MLP((32, 10)), points=64, shape=(16, 16, 1))
 
 
@@ -97,53 +96,64 @@ def narrowed(selection: Selection, start: int, end: int, to: int) -> Selection:
     return selection._replace(apply=apply)
 
 
-Made = dict[str, Callable[[], jaxga.Algorithm]]
+Arms = dict[str, jaxga.Algorithm]
 
 
-def sex(task: jaxga.Task, children: int) -> Made:
+def sex(args: Args, task: jaxga.Task) -> Arms:
     """One parent against two, of 16 and of 32; and the mean of many children."""
-    arms: Made = {"none": lambda: make(task, PARENTS, children)}
-    for name, cut in CUTS.items():
-        arms[name] = lambda cut=cut: make(task, PARENTS, children, cut=cut)
-    twice = 2 * PARENTS
-    arms[f"none, {twice} parents"] = lambda: make(task, twice, children)
-    arms[f"by weight, {twice} parents"] = lambda: make(task, twice, children, cut=variation.by_weight)
-    arms["mean of all children"] = lambda: make(task, PARENTS, children, averaged=children // PARENTS)
-    arms["mean of all, one parent"] = lambda: make(task, 1, children, averaged=children // 2)
-    return arms
+    children, twice = args.children, 2 * PARENTS
+    return {
+        "none": make(task, PARENTS, children),
+        **{name: make(task, PARENTS, children, cut=cut) for name, cut in CUTS.items()},
+        f"none, {twice} parents": make(task, twice, children),
+        f"by weight, {twice} parents": make(task, twice, children, cut=variation.by_weight),
+        "mean of all children": make(task, PARENTS, children, averaged=children // PARENTS),
+        "mean of all, one parent": make(task, 1, children, averaged=children // 2),
+    }
 
 
-def breeders(task: jaxga.Task, children: int) -> Made:
+def breeders(args: Args, task: jaxga.Task) -> Arms:
     """From one parent to half of the children, with one and with two parents a child."""
-    numbers = [number for number in (1, 2, 4, 16, 64, 128, 256) if 2 * number <= children]
-    one = {f"{number}": lambda number=number: make(task, number, children) for number in numbers}
-    two = {f"{number}, sexual": lambda number=number: make(task, number, children, cut=variation.by_weight)
-           for number in numbers[1:]}  # fmt: skip
+    numbers = [number for number in (1, 2, 4, 16, 64, 128, 256) if 2 * number <= args.children]
+    one = {f"{number}": make(task, number, args.children) for number in numbers}
+    two = {f"{number}, sexual": make(task, number, args.children, cut=variation.by_weight) for number in numbers[1:]}
     return one | two
 
 
-def bottlenecks(task: jaxga.Task, children: int, generations: int) -> Made:
+def bottlenecks(args: Args, task: jaxga.Task) -> Arms:
     """64 parents who begin as different networks; for a tenth of the run, only a few of them breed."""
-    begin, end = int(BEGIN * generations), int((BEGIN + LENGTH) * generations)
+    begin, end = narrow_part(args)
+    return {
+        f"{to}{', sexual' if cut else ''}": make(
+            task, MANY, args.children, cut=cut, selection=narrowed(ranked(), begin, end, to),
+            founders=jaxga.random_founders,
+        )
+        for cut in (None, variation.by_weight) for to in (MANY, 8, 2)
+    }  # fmt: skip
 
-    def arm(to: int, cut: Any) -> jaxga.Algorithm:
-        selection = narrowed(ranked(), begin, end, to)
-        return make(task, MANY, children, cut=cut, selection=selection, founders=jaxga.random_founders)
 
-    return {f"{to}{', sexual' if cut else ''}": lambda to=to, cut=cut: arm(to, cut)
-            for cut in (None, variation.by_weight) for to in (MANY, 8, 2)}  # fmt: skip
+def narrow_part(args: Args) -> tuple[int, int]:
+    """The first generation of a bottleneck, and the first after it."""
+    return int(BEGIN * args.generations), int((BEGIN + LENGTH) * args.generations)
 
 
-def overwritten(task: jaxga.Task, children: int) -> Made:
+def overwritten(args: Args, task: jaxga.Task) -> Arms:
     """One parent, many, and niches: islands whose individuals never compete with those of another one."""
-    arms: Made = {
-        f"{number} parents": lambda number=number: make(task, number, children) for number in (1, PARENTS, MANY, 128)
-    }
-    arms[f"{MANY} parents, sexual"] = lambda: make(task, MANY, children, cut=variation.by_weight)
+    children = args.children
+    arms = {f"{number} parents": make(task, number, children) for number in (1, PARENTS, MANY, 128)}
+    arms[f"{MANY} parents, sexual"] = make(task, MANY, children, cut=variation.by_weight)
     for count in (PARENTS, MANY):
-        name = f"{count} islands of {MANY // count}"
-        arms[name] = lambda count=count: make(task, MANY, children, selection=islands(ranked(), count, every=20))
+        apart = islands(ranked(), count, every=20)
+        arms[f"{count} islands of {MANY // count}"] = make(task, MANY, children, selection=apart)
     return arms
+
+
+ASKED = {  # the arms of a question, and its problems
+    "sex": (sex, ("noise", "digits")),
+    "breeders": (breeders, ("noise", "digits")),
+    "bottlenecks": (bottlenecks, ("noise",)),
+    "overwritten": (overwritten, ("digits",)),
+}
 
 
 def distance(algorithm: jaxga.Algorithm, record: pedigree.Pedigree, generation: int) -> float:
@@ -157,36 +167,32 @@ def distance(algorithm: jaxga.Algorithm, record: pedigree.Pedigree, generation: 
     return float((square / (weights**2).sum(axis=1).mean()) ** 0.5)
 
 
-def middle(values: Any, digits: int = 2) -> str:
-    """The median with its interval."""
-    found = report.median_interval(np.asarray(values, float))
-    return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-
-
 def measure(args: Args, name: str, algorithm: jaxga.Algorithm, runs: jaxga.Runs) -> dict[str, Any]:
     """The row of an arm: how well it did in the end, and what the question asks of its pedigrees."""
     accuracy = runs.metrics.get("validation_accuracy")
     row: dict[str, Any] = {"": name}
     if accuracy is not None:
-        row["validation, %"] = middle(100 * accuracy[:, -1])
+        row["validation, %"] = experiment.told(100 * accuracy[:, -1])
     else:
-        row["points of 64"] = middle(runs.metrics["points"][:, -1], 1)
-        row["cross-entropy"] = middle(runs.metrics["cross_entropy"][:, -1], 3)
+        row["points of 64"] = experiment.told(runs.metrics["points"][:, -1], 1)
+        row["cross-entropy"] = experiment.told(runs.metrics["cross_entropy"][:, -1], 3)
     last = args.generations
     if args.question == "overwritten":
         full = digits(args, None)
         points = np.linspace(0, last - 1, 11).astype(int)[1:-1]
         told = [analysis.fates(algorithm, one, full, generations=points).counts() for one in runs.pedigrees]
         mean = {key: np.stack([one[key] for one in told]).mean(axis=1) for key in told[0]}
-        row |= {key.replace("_", " "): middle(values, 1) for key, values in mean.items()}
+        row |= {key.replace("_", " "): experiment.told(values, 1) for key, values in mean.items()}
         held = mean["died_out"] + mean["lasting"]
-        row["truly better of those held, %"] = middle(100 * held / algorithm.parents, 0)
+        row["truly better of those held, %"] = experiment.told(100 * held / algorithm.parents, 0)
     else:
         ends = {"distance": last}
         if args.question == "bottlenecks":
-            begin, end = int(BEGIN * last), int((BEGIN + LENGTH) * last)
+            begin, end = narrow_part(args)
             ends = {"distance before": begin, "in it": end, "after": min(end + end - begin, last), "at the end": last}
-        row |= {key: middle([distance(algorithm, one, at) for one in runs.pedigrees]) for key, at in ends.items()}
+        row |= {
+            key: experiment.told([distance(algorithm, one, at) for one in runs.pedigrees]) for key, at in ends.items()
+        }
     return row
 
 
@@ -213,29 +219,21 @@ def main(args: Args) -> None:
         args.generations, args.seeds, args.children = 10, 2, 128
     jaxga.base.require_whole(2, generations=args.generations, seeds=args.seeds)
     out = report.make_directory(args.out or report.find_run("inheritance", asdict(args)))
-    problems = {"noise": noise} if args.question == "bottlenecks" else {"digits": digits}
-    problems = {"noise": noise, "digits": digits} if args.question in ("sex", "breeders") else problems
-    problems = dict(list(problems.items())[:1]) if args.quick else problems
+    arms_of, problems = ASKED[args.question]
     summary: dict[str, Any] = {"name": "inheritance", **asdict(args), "out": None, "data": None}
-    for problem, pose in problems.items():
-        task, panels, rows = pose(args), [], []
+    for problem in problems[:1] if args.quick else problems:
+        task, panels, rows = noise() if problem == "noise" else digits(args), [], []
         metric = "validation_accuracy" if problem == "digits" else "cross_entropy"
-        arms = {
-            "sex": lambda task=task: sex(task, args.children),
-            "breeders": lambda task=task: breeders(task, args.children),
-            "bottlenecks": lambda task=task: bottlenecks(task, args.children, args.generations),
-            "overwritten": lambda task=task: overwritten(task, args.children),
-        }[args.question]()
-        if args.quick:
-            arms = dict(list(arms.items())[:2])
-        for name, made in arms.items():
+        arms = list(arms_of(args, task).items())
+        for name, algorithm in arms[:2] if args.quick else arms:
             begun = time.monotonic()
             every = max(args.generations // 50, 1)
             runs = jaxga.run_many(
-                made, task, generations=args.generations, seeds=args.seeds, validate_every=every, batch=1,
-                pedigrees=True,
+                lambda algorithm=algorithm: algorithm, task, generations=args.generations, seeds=args.seeds,
+                validate_every=every, batch=1, pedigrees=True,
             )  # fmt: skip
-            rows.append(measure(args, name, made(), runs) | {"seconds a run": (time.monotonic() - begun) / args.seeds})
+            row = measure(args, name, algorithm, runs)
+            rows.append(row | {"seconds a run": (time.monotonic() - begun) / args.seeds})
             seen = slice(every - 1, None, every)
             x = np.arange(1, args.generations + 1)[seen]
             panels.append(report.Curve(name, x, runs.metrics[metric][:, seen]))

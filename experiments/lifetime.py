@@ -25,7 +25,6 @@ from jaxga import lifetime, nn, report, variation
 Problem = Literal["sine", "point"]
 ARMS = "evolved", "evolved rates", "MAML", "pre-trained", "random"
 UNSEEN = 600  # lives that all arms are tested on
-STRETCH = 2.7  # length of the mean step, in steps of one child
 SHOWN = 0, 1, 2, 3, 5  # steps of the test that the table has
 
 
@@ -65,15 +64,11 @@ def pose(args: Args) -> tuple[lifetime.Lives, float, bool]:
 
 def evolve(args: Args, task: jaxga.Task, seed: int) -> tuple[Any, int]:
     """The start that evolution finds, and how many lives that took."""
-    falling = optax.cosine_decay_schedule(1.0, args.generations, 0.02)
-    mutation = variation.gaussian(variation.scheduled(variation.relative(0.05), falling))
-    weights = variation.by_centred_rank(jnp.arange(args.children, 0, -1.0))
-    mean = variation.average(args.children, variation.by_centred_rank, scale=STRETCH / jnp.linalg.norm(weights))
+    mutation = variation.gaussian(experiment.falling(variation.relative(0.05), args.generations))
+    mean = experiment.mean_of_all(args.children)
     algorithm = jaxga.ga(task.init, mutation, parents=1, children=args.children, recombination=mean)
     result = jaxga.run(algorithm, task, seed, generations=args.generations, validate_every=args.generations)
-    return jax.tree.map(
-        lambda leaf: leaf[0], result.state.parents.params
-    ), args.lives * args.children * args.generations
+    return result.best.params, args.lives * args.children * args.generations
 
 
 def descend(args: Args, born: lifetime.Lives, seed: int, loss: Callable[[Any, Any], Any]) -> tuple[Any, int]:
@@ -151,8 +146,7 @@ def main(args: Args) -> None:
             }
             summary |= {"arms": rows, "all": {name: one.tolist() for name, one in every.items()}}
             report.write_json(out / "summary.json", summary)
-        middle = {step: report.median_interval(every[arm][:, step]) for step in SHOWN}
-        told = {f"{step} steps": f"{one.median:.2f} [{one.low:.2f}, {one.high:.2f}]" for step, one in middle.items()}
+        told = {f"{step} steps": experiment.told(every[arm][:, step]) for step in SHOWN}
         seconds = (time.monotonic() - begun) / args.seeds
         rows.append({"": arm, **told, "lives seen": seen, "seconds a run": round(seconds, 1)})
         report.write_json(out / "summary.json", summary | {"arms": rows})

@@ -11,10 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+import experiment
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen
 
 import jaxga
@@ -83,11 +82,8 @@ def with_layers(args: Args, question: Question) -> tuple[linen.Module, jaxga.Tas
     """All weights change a little; all children are averaged by rank, as for MNIST."""
     network = layers_of(question)
     task = task_of(question, network, tasks.cross_entropy)
-    weights = variation.by_centred_rank(jnp.arange(args.children, 0, -1.0))
-    scale = 2.7 / float(jnp.sqrt(jnp.sum(weights**2)))
-    mean = variation.average(args.children, variation.by_centred_rank, scale=scale)
-    size = variation.scheduled(variation.relative(0.05), optax.cosine_decay_schedule(1.0, args.generations, 0.02))
-    change = variation.low_rank(size)
+    change = variation.low_rank(experiment.falling(variation.relative(0.05), args.generations))
+    mean = experiment.mean_of_all(args.children)
     return network, task, jaxga.ga(task.init, change, parents=1, children=args.children, recombination=mean)
 
 

@@ -59,10 +59,10 @@ def acting(environment: tasks.Environment) -> Arms:
     """Networks that act in an environment; fitness is the mean return."""
 
     def both(policy: Any) -> tuple[jaxga.Task, jaxga.Task]:
-        return tuple(
-            tasks.control(environment, policy, episodes=episodes, key=jaxga.common, validation_episodes=100)
-            for episodes in (EPISODES, 1000)
-        )  # type: ignore[return-value]
+        def task(episodes: int) -> jaxga.Task:
+            return tasks.control(environment, policy, episodes=episodes, key=jaxga.common, validation_episodes=100)
+
+        return task(EPISODES), task(1000)
 
     sizes = environment.observation[0], HIDDEN, environment.outputs
     return {
@@ -80,10 +80,10 @@ def taught() -> Arms:
     lives = lifetime.relabelled(data.digits())
 
     def both(network: lifetime.Plastic) -> tuple[jaxga.Task, jaxga.Task]:
-        return tuple(
-            lifetime.taught(network, lives, batches=20, batch=16, count=count, validation_lives=50)
-            for count in (2, 200)
-        )  # type: ignore[return-value]
+        def task(count: int) -> jaxga.Task:
+            return lifetime.taught(network, lives, batches=20, batch=16, count=count, validation_lives=50)
+
+        return task(2), task(200)
 
     def init(key: Any, shape: Any) -> tuple[()]:
         del key, shape
@@ -135,13 +135,12 @@ def main(args: Args) -> None:
             validate_every=every, pedigrees=True,
         )  # fmt: skip
         seconds = (time.monotonic() - begun) / args.seeds
-        last = report.median_interval(experiment.tested(test, experiment.survivors(algorithm, runs)))
+        last = experiment.tested(test, experiment.survivors(algorithm, runs))
         row = {"": name, "genes": genes_of(task)}
-        row["minus cross-entropy" if accuracy else "return"] = f"{last.median:.2f} [{last.low:.2f}, {last.high:.2f}]"
+        row["minus cross-entropy" if accuracy else "return"] = experiment.told(last)
         seen = runs.metrics["validation_accuracy" if accuracy else "best_validation"][:, every - 1 :: every]
         if accuracy:
-            right = report.median_interval(100 * seen[:, -1])
-            row["right, %"] = f"{right.median:.1f} [{right.low:.1f}, {right.high:.1f}]"
+            row["right, %"] = experiment.told(100 * seen[:, -1], 1)
         rows.append(row | {"seconds a run": round(seconds, 1)})
         curves.append(report.Curve(name, every * np.arange(1, seen.shape[1] + 1), seen))
         axes = {"xlabel": "generation", "ylabel": "accuracy" if accuracy else "return, best so far"}

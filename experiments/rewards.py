@@ -10,9 +10,7 @@ from pathlib import Path
 
 import experiment
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 import jaxga
 from jaxga import lifetime, nn, report, tasks, variation
@@ -49,25 +47,14 @@ def main(args: Args) -> None:
 
     def task(count: int, reward: nn.MLP | None = judge, encoder: nn.MLP | None = None) -> jaxga.Task:
         return lifetime.rewarded(
-            rooms,
-            reward=reward,
-            encoder=encoder,
-            steps=args.steps,
-            count=count,
-            key=jaxga.common,
+            rooms, reward=reward, encoder=encoder, steps=args.steps, count=count, key=jaxga.common,
             validation_lives=unseen,
-        )
+        )  # fmt: skip
 
-    falling = optax.cosine_decay_schedule(1.0, args.generations, 0.02)
-    mutation = variation.gaussian(variation.scheduled(variation.relative(0.2), falling))
-    weights = variation.by_centred_rank(jnp.arange(args.children, 0, -1.0))
-    mean = variation.average(args.children, variation.by_centred_rank, scale=2.7 / jnp.linalg.norm(weights))
+    mutation = variation.gaussian(experiment.falling(variation.relative(0.2), args.generations))
+    mean = experiment.mean_of_all(args.children)
     true = task(unseen, None)
-    told = {
-        "true reward": report.median_interval(
-            100 * experiment.tested(true, [true.init(jax.random.key(0))] * args.seeds)
-        )
-    }
+    reached = {"true reward": experiment.tested(true, [true.init(jax.random.key(0))] * args.seeds)}
     encoders = {"evolved reward": None, "and evolved encoder": nn.MLP((16,))}
     if args.quick:
         del encoders["and evolved encoder"]
@@ -80,15 +67,12 @@ def main(args: Args) -> None:
             validate_every=every, pedigrees=True,
         )  # fmt: skip
         networks = experiment.survivors(algorithm, runs)
-        told[name] = report.median_interval(100 * experiment.tested(task(unseen, encoder=encoder), networks))
+        reached[name] = experiment.tested(task(unseen, encoder=encoder), networks)
         seen = 100 * runs.metrics["best_validation"][:, every - 1 :: every]
         curves.append(report.Curve(name, every * np.arange(1, seen.shape[1] + 1), seen))
         axes = {"xlabel": "generation", "ylabel": "goal reached after learning, best so far, %"}
         report.plot_curves([(axes, curves)], out / "rewards.png", f"Four rooms of {args.size} x {args.size}")
-        rows = [
-            {"": arm, "goal reached, %": f"{found.median:.1f} [{found.low:.1f}, {found.high:.1f}]"}
-            for arm, found in told.items()
-        ]
+        rows = [{"": arm, "goal reached, %": experiment.told(100 * part, 1)} for arm, part in reached.items()]
         report.write_json(out / "summary.json", {"name": "rewards", "arms": rows})
     report.print_table(rows, f"After {args.steps} steps of learning, {unseen} unseen lives")
     print(f"Files: {out}   Picture: {out / 'rewards.png'}")

@@ -28,10 +28,10 @@ def bowl(key):
 def noisy(key):
     """A life whose every draw has another target."""
     return jaxga.Task(
-        jnp.zeros_like,
+        lambda key: jnp.zeros(()),
         lambda key, w: -jnp.sum((w - jax.random.normal(key, ())) ** 2),
         loss=lambda key, w: jnp.sum((w - jax.random.normal(key, ())) ** 2),
-    )._replace(init=lambda key: jnp.zeros(()))
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 4])

@@ -4,6 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from equal import same
 from lifetimes import MADE
 
 import jaxga
@@ -19,11 +20,6 @@ def alone(request):
     """A run on one device."""
     task, algorithm = MADE[request.param]()
     return task, algorithm, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=3)
-
-
-def same(one, other):
-    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
-    chex.assert_trees_all_equal(one.state, other.state)
 
 
 def test_four_devices_make_no_difference(alone):

@@ -4,6 +4,7 @@ import chex
 import jax
 import numpy as np
 import pytest
+from equal import same
 from populations import MADE
 
 import jaxga
@@ -31,11 +32,6 @@ def alone():
         return found[name]
 
     return run
-
-
-def same(one, other):
-    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
-    chex.assert_trees_all_equal(one.state, other.state)
 
 
 @those(*USUAL)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import structured
+from equal import same
 
 import jaxga
 from jaxga import pedigree
@@ -33,11 +34,6 @@ def alone(request):
     """A run on one device."""
     task, algorithm = MADE[request.param]()
     return task, algorithm, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=2)
-
-
-def same(one, other):
-    chex.assert_trees_all_equal(one.pedigree.recipes, other.pedigree.recipes)
-    chex.assert_trees_all_equal(one.state, other.state)
 
 
 @pytest.mark.slow

@@ -3,15 +3,12 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from jaxga.analysis.lineage import CHUNK
-from jaxga.base import Algorithm, Key, Source, Task, as_key, require, require_whole
-from jaxga.compilation import jit
+from jaxga.analysis.lineage import true_changes
+from jaxga.base import Algorithm, Key, Task, as_key, require, require_whole
 from jaxga.pedigree import Pedigree, begin, drawn_afresh, forward, parents_of
 from jaxga.report.plots import Curve, plot_curves
-from jaxga.tree import iota
 
 
 class Fates(NamedTuple):
@@ -91,24 +88,12 @@ def fates(
         points.size > 0 and first <= points.min() and points.max() < pedigree.last,
         f"generations is {points.tolist()}, and those with parents are {first} to {pedigree.last - 1}.",
     )
-    data, chunk = as_key(key), min(CHUNK, algorithm.children)
-
-    def changes(source: Source) -> jax.Array:
-        def of_child(index: jax.Array) -> tuple[jax.Array, jax.Array]:
-            place = algorithm.place(source, index)
-            child = algorithm.offspring(source, place.pair, place.member)
-            return full.score(data, child.params).fitness, place.slot
-
-        score = lambda parent: full.score(data, parent.params).fitness  # noqa: E731
-        children, slots = jax.lax.map(of_child, iota(algorithm.children), batch_size=chunk)
-        return children - jax.lax.map(score, source.parents, batch_size=min(CHUNK, algorithm.parents))[slots]
-
-    true_changes = jit(changes)
+    changes_of = true_changes(algorithm, full, as_key(key))
     lines, rows = parents_of(algorithm, pedigree), points - pedigree.first
     source, found = begin(algorithm, pedigree), []
     for generation in points:
         source = forward(algorithm, pedigree, source, int(generation))
-        found.append(np.asarray(true_changes(source)))
+        found.append(np.asarray(changes_of(source)))
     indices = np.asarray(pedigree.recipes.indices)  # type: ignore[union-attr]
     everyone = np.arange(algorithm.children)
     held = np.stack([np.isin(everyone, indices[row]) for row in rows])

@@ -1,6 +1,7 @@
 """What became of mutations: along a lineage, over a run, and where it stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,6 +73,20 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
 
     recipes = jax.tree.map(jnp.asarray, take(pedigree.recipes, slice(first, None)))
     return Effects(np.asarray(jit(follow)(start, (recipes, jnp.asarray(slots[first:], jnp.int32)))))
+
+
+def true_changes(algorithm: Algorithm, full: Task, key: Key) -> Callable[[Source], jax.Array]:
+    """What makes ``[N]`` of a source: the fitness of every child by ``full``, on one draw, less that of its parent."""
+    everyone = iota(algorithm.children)
+
+    def change(source: Source, index: jax.Array) -> jax.Array:
+        place = algorithm.place(source, index)
+        child = algorithm.offspring(source, place.pair, place.member)
+        before = full.score(key, take(source.parents, place.slot).params).fitness
+        return full.score(key, child.params).fitness - before
+
+    chunk = min(CHUNK, len(everyone))
+    return jit(lambda source: jax.lax.map(partial(change, source), everyone, batch_size=chunk))
 
 
 class Robustness(NamedTuple):
@@ -201,18 +216,7 @@ def diagnose(
       slow: a net gain below this part of the absolute fitness is none.
     """
     data = as_key(key)
-    source = replay(algorithm, pedigree)
-
-    def score(source: Source, index: jax.Array) -> jax.Array:
-        place = algorithm.place(source, index)
-        child = algorithm.offspring(source, place.pair, place.member)
-        before = full.score(data, take(source.parents, place.slot).params).fitness
-        return full.score(data, child.params).fitness - before
-
-    everyone = iota(algorithm.children)
-    chunk = min(CHUNK, len(everyone))
-    score_all = jit(lambda source: jax.lax.map(lambda index: score(source, index), everyone, batch_size=chunk))
-    changes = np.asarray(score_all(source))
+    changes = np.asarray(true_changes(algorithm, full, data)(replay(algorithm, pedigree)))
     effects = lineage_effects(algorithm, pedigree, full, key=data)
     last = effects.changes[-window:]
     gained, lost = float(np.maximum(last, 0).mean()), float(np.maximum(-last, 0).mean())

@@ -76,7 +76,7 @@ def learn(
     live = partial(_live, born, optimiser, steps, fresh)
 
     def init(key: Key) -> Any:
-        start = born(jax.random.key(0)).init(key)
+        start = born(as_key(0)).init(key)
         return start if rates is None else Learner(start, jax.tree.map(partial(_log_rate, rates), start))
 
     def evaluate(key: Key, params: Any) -> Evaluation:
@@ -84,7 +84,7 @@ def learn(
         return Evaluation(jnp.mean(fitness))
 
     def validate(params: Any) -> Evaluation:
-        curve = jnp.mean(curves(path_key(as_key(0), ("lifetime", "validation")), params), axis=0)
+        curve = jnp.mean(curves(unseen_lives(), params), axis=0)
         return Evaluation(curve[-1], metrics={f"after_{number}": value for number, value in enumerate(curve)})
 
     def curves(key: Key, params: Any) -> jax.Array:
@@ -115,6 +115,11 @@ def learning_curve(
     return jax.jit(partial(jax.lax.map, one, batch_size=min(16, count)))(keys)
 
 
+def unseen_lives() -> Key:
+    """The key of those lives that nobody is scored on."""
+    return path_key(as_key(0), ("lifetime", "validation"))
+
+
 def _born(lives: Lives | Task) -> Lives:
     """A function of a key, whose tasks were looked at."""
 
@@ -124,7 +129,7 @@ def _born(lives: Lives | Task) -> Lives:
 
     born: Lives = lives if callable(lives) else always
     found: list[Any] = []
-    jax.eval_shape(lambda key: found.append(born(key)), jax.random.key(0))
+    jax.eval_shape(lambda key: found.append(born(key)), as_key(0))
     task, name = found[0], name_of(lives)
     require(isinstance(task, Task), f"lives ({name}) returned a {type(task).__name__} for a key, and a Task was due.")
     require(

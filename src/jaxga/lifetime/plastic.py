@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import Evaluation, Key, Params, Task, common, require, require_at_least, require_whole
+from jaxga.lifetime.learning import unseen_lives
 from jaxga.lifetime.lives import Examples
 from jaxga.tasks.control import Action, Box, Environment, Policy, greedy, squashed
 from jaxga.tasks.losses import cross_entropy, right
@@ -241,6 +242,6 @@ def taught(
         return Evaluation(jnp.mean(fitness), metrics={"accuracy": jnp.mean(accuracy)})
 
     def validate(genes: Params) -> Evaluation:
-        return score(genes, jax.random.key(0), validation_lives)
+        return score(genes, unseen_lives(), validation_lives)
 
     return Task(network.init, lambda key, genes: score(genes, key, count), key, validate=validate)

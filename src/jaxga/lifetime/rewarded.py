@@ -9,7 +9,8 @@ import optax
 from flax import linen
 
 from jaxga.base import Evaluation, Key, Params, Task, independent, require, require_whole
-from jaxga.lifetime.learning import updated
+from jaxga.lifetime.learning import unseen_lives, updated
+from jaxga.lifetime.policy_gradient import trajectories
 from jaxga.nn import MLP
 from jaxga.tasks.control import Box, Environment
 from jaxga.tree import iota, where
@@ -105,6 +106,9 @@ def rewarded(
     def values(weights: Params, features: jax.Array) -> jax.Array:
         return cast(jax.Array, network.apply(weights, features))
 
+    def best(weights: Params, features: jax.Array) -> jax.Array:
+        return jnp.argmax(values(weights, features), axis=1).astype(jnp.int32)
+
     def learned(genes: Rewarded, key: Key) -> Params:
         key_weights, key_reset, key_steps = jax.random.split(key, 3)
         state, observation = jax.vmap(environment.reset)(jax.random.split(key_reset, actors))
@@ -114,9 +118,10 @@ def rewarded(
             state, observation, weights, memory, lasted = carry
             key_act, key_explore, key_step, key_again = jax.random.split(jax.random.fold_in(key_steps, number), 4)
             before = encode(genes, observation)
-            best = jnp.argmax(values(weights, before), axis=1).astype(jnp.int32)
             other = jax.random.randint(key_act, (actors,), 0, choices, jnp.int32)
-            action = jnp.where(jax.random.uniform(key_explore, (actors,), jnp.float32) < exploration, other, best)
+            action = jnp.where(
+                jax.random.uniform(key_explore, (actors,), jnp.float32) < exploration, other, best(weights, before)
+            )
             state, later, true, done = jax.vmap(environment.step)(jax.random.split(key_step, actors), state, action)
             after = encode(genes, later)
             paid = judge(genes, before, action, after, true)
@@ -138,18 +143,12 @@ def rewarded(
         return jax.lax.scan(step, first, iota(steps))[0][2]
 
     def tested(genes: Rewarded, weights: Params, key: Key) -> jax.Array:
-        key_reset, key_steps = jax.random.split(key)
-        state, observation = jax.vmap(environment.reset)(jax.random.split(key_reset, episodes))
+        def act(keys: Key, observations: jax.Array) -> jax.Array:
+            del keys
+            return best(weights, encode(genes, observations))
 
-        def step(carry: Any, number: jax.Array) -> tuple[Any, None]:
-            state, observation, playing, total = carry
-            action = jnp.argmax(values(weights, encode(genes, observation)), axis=1).astype(jnp.int32)
-            keys = jax.random.split(jax.random.fold_in(key_steps, number), episodes)
-            state, observation, true, done = jax.vmap(environment.step)(keys, state, action)
-            return (state, observation, playing & ~done, total + jnp.where(playing, true, 0)), None
-
-        first = state, observation, jnp.ones(episodes, bool), jnp.zeros(episodes, jnp.float32)
-        return jnp.mean(jax.lax.scan(step, first, iota(environment.max_steps))[0][3])
+        keys = jax.random.split(key, episodes)
+        return jnp.mean(trajectories(environment, act, keys, environment.max_steps).returns)
 
     def score(genes: Rewarded, key: Key, lives: int) -> Evaluation:
         def live(number: jax.Array) -> jax.Array:
@@ -159,6 +158,6 @@ def rewarded(
         return Evaluation(jnp.mean(jax.vmap(live)(iota(lives))))
 
     def validate(genes: Rewarded) -> Evaluation:
-        return score(genes, jax.random.key(0), validation_lives)
+        return score(genes, unseen_lives(), validation_lives)
 
     return Task(init, lambda key, genes: score(genes, key, count), key, validate=validate)
