@@ -18,9 +18,9 @@ FLOORS = [
     {"scores"},
     {"algorithm", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines", "lifetime"},
-    {"checkpoint", "doubts"},
+    {"checkpoint", "doubts", "genome"},
     {"run"},
-    {"many", "analysis", "planning", "backend", "explain"},
+    {"many", "analysis", "planning", "backend", "explain", "growth"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",

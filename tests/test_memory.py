@@ -400,7 +400,7 @@ def test_dead_genes_can_be_left_out_of_what_is_replaced():
     assert 1 <= len(genome.genes) <= HEADS
     assert genome.dead > 0
     chex.assert_trees_all_equal(
-        analysis.decode(algorithm, genome), jax.tree.map(lambda p: p[0], result.state.parents.params)
+        jaxga.genome.decode(algorithm, genome).params, jax.tree.map(lambda p: p[0], result.state.parents.params)
     )
 
 

@@ -170,13 +170,19 @@ def ga(
         key_mate, key_child = jax.random.split(child_key(source, pair, member))
         slot, mate = source.pairs[pair]
         mate = jnp.where(mate < 0, drawn_mate(key_mate, source, slot), mate)
-        return variation.apply(key_child, parent, Context(source.generation, take(source.parents, mate)))
+        context = Context(source.generation, take(source.parents, mate), brood_key(source, pair))
+        return variation.apply(key_child, parent, context)
 
     def drawn_mate(key: Key, source: Source, slot: jax.Array) -> jax.Array:
         if chosen.groups == 1:
             return mates(key, source, slot)
         group, own = jnp.divmod(slot, parents // chosen.groups)
         return slot - own + mates(key, algorithm.group(source, group), own)
+
+    def brood_key(source: Source, pair: Any) -> Key:
+        place = algorithm.place_of(source, pair, jnp.int32(0))
+        number = children + place.number // algorithm.brood  # that of no child
+        return jax.random.fold_in(algorithm.key(source, Purpose.OFFSPRING, place.group), number)
 
     def child_key(source: Source, pair: Any, member: Any) -> Key:
         place = algorithm.place_of(source, pair, member)

@@ -134,6 +134,7 @@ class Context(NamedTuple):
 
     generation: jax.Array  # [] int32
     mate: Individual  # another parent, drawn uniformly; the parent itself where there is no other
+    brood: Key | None = None  # [] the same for all children of a pair; None outside of an algorithm
 
 
 class Variation(NamedTuple):
@@ -226,13 +227,11 @@ class Task(NamedTuple):
     def against_parent(self) -> "Task":
         """See `paired`."""
 
-        def evaluate(trial: Trial, params: Params) -> Evaluation:
-            score = self.score(trial, params)
-            if trial.parent is None:
-                return score
-            return score._replace(fitness=score.fitness - self.score(trial, trial.parent).fitness)
+        def improvement(trial: Trial, child: Params, parent: Params) -> Evaluation:
+            score = self.score(trial, child)
+            return score._replace(fitness=score.fitness - self.score(trial, parent).fitness)
 
-        return self._replace(evaluate=evaluate, with_trial=True, comparable=False)
+        return _against(self, improvement, "improvement")
 
 
 class Step(NamedTuple):
@@ -286,6 +285,32 @@ class Game(NamedTuple):
     def comparable(self) -> bool:
         """Do scores of two generations mean the same, so that an elite may keep its own?"""
         return not self.paired
+
+
+def against(task: Task, compare: Callable[[Key, Params, Params], Any]) -> Task:
+    """The same task, with a fitness that compares a child with its parent: ``(key, child, parent) -> Evaluation``.
+
+    The key is that of the draw, as `Task.key` chose it. What depends on the parent alone, such as its gradient, is
+    computed once a chunk of its children. Founders that are drawn afresh have no parent, and keep their score. `paired`
+    is the case of the improvement on the same draw; `jaxga.tasks.along_gradient` and `jaxga.tasks.change_of` are
+    others.
+
+    >>> task = Task(lambda key: jnp.zeros(2), lambda key, w: Evaluation(-jnp.sum(w**2)))
+    >>> far = against(task, lambda key, child, parent: jnp.sum((child - parent) ** 2))
+    >>> float(far.score(Trial(jax.random.key(0), parent=jnp.zeros(2)), jnp.ones(2)).fitness)
+    2.0
+    """
+    require(callable(compare), f"compare is {compare!r}, and must be a function of (key, child, parent).")
+    return _against(task, lambda trial, child, parent: compare(trial.key, child, parent), name_of(compare))
+
+
+def _against(task: Task, compare: Callable[[Trial, Params, Params], Any], name: str) -> Task:
+    def evaluate(trial: Trial, params: Params) -> Evaluation:
+        if trial.parent is None:
+            return task.score(trial, params)
+        return as_evaluation(compare(trial, params, trial.parent), f"compare ({name})")
+
+    return task._replace(evaluate=evaluate, with_trial=True, comparable=False)
 
 
 def paired(problem: Any) -> Any:

@@ -6,11 +6,12 @@ all children of a parent. The idea is that of EGGROLL (arXiv 2511.16652), there 
 ``[h, w, c, n]`` of a convolution is seen as the matrix ``[h w c, n]``.
 
 Variations make such leaves. Tasks, models and other user code never meet them: `jaxga.interpret` computes what they
-would make of the array, from the parts. `Columns` is the case of mutations that rewrite single units of a layer.
+would make of the array, from the parts. `Columns` is the case of mutations that rewrite single units of a layer,
+`Member` that of mutations that change one of several networks (or layers) that are stacked in one array.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -118,6 +119,35 @@ class Columns(InParts):
         return self.base.at[:, place].set(self.value, mode="drop")
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Member(InParts):
+    """``base`` with one of its members written anew: ``base[index]`` is ``value``, an array or a leaf in parts.
+
+    ``together`` names all leaves of the child that were written with this index: equal names, equal index. Whoever
+    takes some of these leaves from a child and not the others has to build them.
+
+    >>> leaf = Member(jnp.zeros((3, 2)), jnp.array(1), jnp.ones(2))
+    >>> leaf.shape, leaf.dense().tolist()
+    ((3, 2), [[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]])
+    """
+
+    base: jax.Array  # [M, ...]
+    index: jax.Array  # []
+    value: Any  # [...]
+    together: tuple[str, ...] = field(default=(), metadata={"static": True})
+    name: str = field(default="", metadata={"static": True})
+
+    @property
+    def rank(self) -> int:
+        """As that of a step: more than 0."""
+        return 1
+
+    def dense(self) -> jax.Array:
+        """The array itself."""
+        return self.base.at[self.index].set(dense_leaf(self.value))
+
+
 def base_of(leaf: Any) -> jax.Array:
     """What `Columns` are written into; of any other leaf all of it."""
     return leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf)
@@ -175,10 +205,26 @@ def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
     return LowRank(dense_leaf(leaf), left, right)
 
 
+def alone(leaf: Any) -> Any:
+    """A leaf of a child whose other leaves are not taken along: a `Member` that was written with others is built."""
+    return leaf.dense() if isinstance(leaf, Member) and len(leaf.together) > 1 else leaf
+
+
 def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where the scalar ``chosen`` holds, else ``old``; stays low-rank where both are steps from one base."""
+    """``new`` where the scalar ``chosen`` holds, else ``old``; stays in parts where both are steps from one base."""
     if isinstance(new, LowRank) and new.base is old:
         return LowRank(new.base, jnp.where(chosen, new.left, 0), new.right)
+    if isinstance(old, LowRank) and old.base is new:
+        return LowRank(old.base, jnp.where(chosen, 0, old.left), old.right)
+    if isinstance(old, Member) and old.base is new:
+        return select_leaf(~chosen, old, new)
+    if isinstance(new, Member):
+        if new.base is old:
+            parent = new.value.base if is_low_rank(new.value) else new.base[new.index]
+            return replace(new, value=select_leaf(chosen, new.value, parent))
+        if isinstance(old, Member) and (old.base is new.base, old.together) == (True, new.together):
+            index, value = select(chosen, (new.index, dense_leaf(new.value)), (old.index, dense_leaf(old.value)))
+            return replace(new, index=index, value=value)
     written = next((leaf for leaf in (new, old) if isinstance(leaf, Columns)), None)
     if written is not None:
         one, other = (_as_written(leaf, written) for leaf in (new, old))
@@ -199,7 +245,7 @@ def _as_written(leaf: Any, like: Columns) -> tuple[jax.Array, jax.Array] | None:
 def select(chosen: Any, new: Any, old: Any) -> Any:
     """`select_leaf` over trees; ``chosen`` is a scalar or a tree of scalars."""
     if not isinstance(chosen, jax.Array):
-        return jax.tree.map(select_leaf, chosen, new, old)
+        return jax.tree.map(lambda own, new, old: select_leaf(own, alone(new), alone(old)), chosen, new, old)
     return map_low_rank(partial(select_leaf, chosen), new, old)
 
 
@@ -215,24 +261,43 @@ class Factors(NamedTuple):
     right: jax.Array
 
 
-def step_leaf(new: Any, old: jax.Array) -> Factors | jax.Array:
-    """``new - old``: as `Factors` where it is a low-rank step from ``old``, else as an array."""
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class OfMember:
+    """The step of one member by itself, as in `Member`; it is 0 for all others."""
+
+    index: jax.Array
+    step: jax.Array
+    together: tuple[str, ...] = field(metadata={"static": True})
+
+
+Step = Factors | OfMember | jax.Array
+
+
+def step_leaf(new: Any, old: jax.Array) -> Step:
+    """``new - old``: as `Factors` where it is a low-rank step from ``old``, of one member alone, else as an array."""
+    if isinstance(new, Member) and new.base is old:
+        return OfMember(new.index, dense_leaf(new.value) - old[new.index], new.together)
     if is_low_rank(new) and new.base is old:
-        found = new.low_rank() if isinstance(new, Columns) else new
+        found: Any = new.low_rank() if isinstance(new, Columns) else new
         return Factors(found.left, found.right)
     return dense_leaf(new) - old
 
 
-def square_norm(step: Factors | jax.Array) -> jax.Array:
+def square_norm(step: Step) -> jax.Array:
     """Sum of squares of a step as made by `step_leaf`; of ``A B`` without building it: ``tr((A'A)(BB'))``."""
+    if isinstance(step, OfMember):
+        return square_norm(step.step)
     if isinstance(step, Factors):
         left, right = (factor.reshape(len(factor), -1) for factor in step)
         return jnp.sum((left @ left.T) * (right @ right.T))
     return jnp.sum(step * step)
 
 
-def scale_step(old: jax.Array, step: Factors | jax.Array, factor: jax.Array) -> Any:
+def scale_step(old: jax.Array, step: Step, factor: jax.Array) -> Any:
     """``old + factor * step`` for a step as made by `step_leaf`."""
+    if isinstance(step, OfMember):
+        return Member(old, step.index, old[step.index] + factor * step.step, step.together)
     if isinstance(step, Factors):
         return LowRank(old, step.left * factor, step.right)
     return old + factor * step
@@ -240,6 +305,9 @@ def scale_step(old: jax.Array, step: Factors | jax.Array, factor: jax.Array) -> 
 
 def add_weighted(total: jax.Array, weights: jax.Array, steps: Any) -> jax.Array:
     """``total + sum_c weights[c] * steps[c]``, steps with a leading axis; of factors one product, ``A diag(w) B``."""
+    if isinstance(steps, OfMember):
+        weighted = weights.astype(total.dtype).reshape(-1, *(1,) * (steps.step.ndim - 1)) * steps.step
+        return total.at[steps.index].add(weighted)
     if isinstance(steps, Factors):
         left, right = (factor.reshape(*factor.shape[:2], -1) for factor in steps)
         return total + jnp.einsum("c,crm,crn->mn", weights.astype(left.dtype), left, right).reshape(total.shape)

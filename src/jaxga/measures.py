@@ -14,7 +14,7 @@ RESERVED = {
     *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
     *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second", "lethal"),
 }  # names that every run logs
-INHERITED = {"step_size", "frequency"}  # what of a strategy is logged, as means over the parents
+INHERITED = {"step_size", "frequency", "free"}  # what of a strategy is logged, as means over the parents
 NUMBERS = 16  # of one metric, at most
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import State, require, require_whole
+from jaxga.base import InputError, State, require, require_whole
 
 Metrics = Mapping[str, Any]  # of one generation; empty before the first
 
@@ -63,6 +63,25 @@ class _NoImprovement(Stop):
 
 
 @dataclass(frozen=True)
+class _Plateau(Stop):
+    least: float
+    metric: str
+
+    @property
+    def reason(self) -> str:
+        return f"{self.metric} is below {self.least:g}"
+
+    def __call__(self, state: State, metrics: Metrics) -> jax.Array:
+        del state
+        if metrics and self.metric not in metrics:
+            raise InputError(
+                f"plateau looks at {self.metric!r}, which is not among {sorted(metrics)}: log it, by "
+                "selection=jaxga.selection.watching(selection, generations)."
+            )
+        return jnp.asarray(metrics.get(self.metric, jnp.nan) < self.least)
+
+
+@dataclass(frozen=True)
 class _AnyOf(Stop):
     rules: tuple[Stop, ...]
 
@@ -85,6 +104,14 @@ def no_improvement(generations: int) -> Stop:
     """Stop once the best fitness so far is ``generations`` generations old."""
     require_whole(1, generations=generations)
     return _NoImprovement(generations)
+
+
+def plateau(least: float, metric: str = "improvement") -> Stop:
+    """Stop once fitness improves by less than ``least`` from one stretch of generations to the next.
+
+    How long a stretch is says `jaxga.selection.watching`, which measures the ``improvement``.
+    """
+    return _Plateau(float(least), metric)
 
 
 def any_of(*rules: Stop) -> Stop:

@@ -3,7 +3,7 @@
 from jaxga.analysis.distributions import Fit, fit_distributions, plot_fits
 from jaxga.analysis.drift import Drift, drift
 from jaxga.analysis.fates import Fates, fates
-from jaxga.analysis.genome import Genome, decode, prune
+from jaxga.analysis.genome import prune
 from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
 from jaxga.analysis.improvement import (
     Improvements,
@@ -24,7 +24,6 @@ __all__ = [
     "Effects",
     "Fates",
     "Fit",
-    "Genome",
     "Improvements",
     "Interference",
     "Oracle",
@@ -34,7 +33,6 @@ __all__ = [
     "best_of",
     "chance_of_harm",
     "cosine",
-    "decode",
     "diagnose",
     "drift",
     "expected_top",

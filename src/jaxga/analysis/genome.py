@@ -1,6 +1,6 @@
 """The mutations that an individual is made of, and those of them that can be left out."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,18 +8,9 @@ import numpy as np
 
 from jaxga.base import Algorithm, InputError, Params, Source, require
 from jaxga.compilation import jit
-from jaxga.lowrank import dense
+from jaxga.genome import Genome, decode
 from jaxga.pedigree import Pedigree, ancestors, begin, drawn_afresh, slot_of
-from jaxga.tree import replicate, take
-
-
-class Genome(NamedTuple):
-    """Mutations that make an individual of a first parent: child ``index`` of ``generation``, oldest first."""
-
-    key: jax.Array  # of the run
-    founder: int  # which of the first parents
-    genes: np.ndarray  # [L, 2]: generation and index
-    dead: int  # how many were left out
+from jaxga.tree import take
 
 
 def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
@@ -62,8 +53,9 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
     living = set(np.unique(np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(last)])).tolist())
     mutations = [(link.generation, link.index) for link in lineage if link.index < algorithm.children]
     kept = [gene for gene in mutations if gene[0] in living]
-    genome = Genome(pedigree.key, founder, np.array(kept, np.int32).reshape(-1, 2), len(mutations) - len(kept))
-    same = jax.tree.map(lambda one, other: np.allclose(one, other, 1e-4, 1e-5), decode(algorithm, genome), end)
+    genes = np.array(kept, np.int32).reshape(-1, 2)
+    genome = Genome(pedigree.key, founder, genes, dead=len(mutations) - len(kept))
+    same = jax.tree.map(lambda one, other: np.allclose(one, other, 1e-4, 1e-5), decode(algorithm, genome).params, end)
     if not all(jax.tree.leaves(same)):
         raise InputError(
             "what is left makes another individual: its mutations build on one another, or look at what they change; "
@@ -71,17 +63,3 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
         )
     return genome
 
-
-def decode(algorithm: Algorithm, genome: Genome) -> Params:
-    """The parameters that a genome makes of its founder; where mutations add up, but for rounding."""
-    start = jax.jit(algorithm.begin)(genome.key)
-    first = take(start.parents.params, genome.founder)
-
-    def mutate(params: Params, gene: jax.Array) -> tuple[Params, None]:
-        generation, index = gene
-        parents = start.parents._replace(params=replicate(params, algorithm.parents))
-        source = start._replace(generation=generation, parents=parents)
-        place = algorithm.place(source, index)
-        return dense(algorithm.offspring(source, place.pair, place.member).params), None
-
-    return jit(lambda params, genes: jax.lax.scan(mutate, params, genes)[0])(first, jnp.asarray(genome.genes))

@@ -10,7 +10,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
 from jaxga.interpret import jaxprs
-from jaxga.interpret.walk import array, rule
+from jaxga.interpret.walk import array, rule, run_open
 from jaxga.lowrank import InParts
 
 ruled = Primitive("ruled")
@@ -20,8 +20,9 @@ ruled.multiple_results = True
 def with_rule(function: Callable[..., Any], of_parts: Callable[..., Any]) -> Callable[..., Any]:
     """``function``; of leaves in parts `jaxga.interpret.by_parts` asks ``of_parts`` instead.
 
-    Both get the same arguments and return the same. In those of ``of_parts`` a weight may be a `jaxga.lowrank.Columns`
-    or `jaxga.lowrank.LowRank`. Within a ``vmap`` or a derivative, inside of the function that is read, it is not asked.
+    Both get the same arguments and return the same. In those of ``of_parts`` a weight may be a leaf in parts
+    (`jaxga.lowrank`). Where it knows nothing better it returns ``NotImplemented``, and ``function`` is read as any
+    other. Within a ``vmap`` or a derivative, inside of the function that is read, it is not asked.
     """
 
     @wraps(function)
@@ -60,11 +61,14 @@ ad.primitive_jvps[ruled] = _with_derivative
 mlir.register_lowering(ruled, mlir.lower_fun(_as_function, multiple_results=True))
 
 
-@rule("ruled", columns=True)
+@rule("ruled", as_they_are=True)
 def _ask(eqn: Any, *values: Any) -> Any:
-    values = values[eqn.params["consts"] :]
-    in_parts = [isinstance(value, InParts) and value.rank > 0 for value in values]
+    own = values[eqn.params["consts"] :]
+    in_parts = [isinstance(value, InParts) and value.rank > 0 for value in own]
     if not any(in_parts):
         return NotImplemented
-    arguments = [value if parts else array(value) for value, parts in zip(values, in_parts, strict=True)]
-    return [array(found) for found in eqn.params["rule"](*arguments)]
+    arguments = [value if parts else array(value) for value, parts in zip(own, in_parts, strict=True)]
+    found = eqn.params["rule"](*arguments)
+    if any(value is NotImplemented for value in found):
+        return run_open(eqn.params["body"], *values)
+    return [array(value) for value in found]

@@ -16,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from jaxga.interpret import jaxprs
-from jaxga.lowrank import Columns, InParts, LowRank
+from jaxga.lowrank import Columns, InParts, LowRank, Member
 
 
 class Built(NamedTuple):
@@ -35,19 +35,21 @@ Rule = Callable[..., Any]  # (eqn, *operands) -> what the operation returns
 RULES: dict[str, dict[bool, Rule]] = {}  # by name, and by whether one of the operands is `Turned`
 
 
-def rule(*names: str, turned: bool = False, weights: bool = True, columns: bool = False) -> Callable[[Rule], Rule]:
+def rule(*names: str, turned: bool = False, weights: bool = True, as_they_are: bool = False) -> Callable[[Rule], Rule]:
     """The rule for operations of these names on ``weights``, on values that are ``turned``, or on both.
 
-    Unless it takes ``columns`` as they are, it gets them as `LowRank`.
+    Unless it takes leaves of all kinds ``as_they_are``, it gets `Columns` as `LowRank`. A `Member` is built.
     """
 
     def register(function: Rule) -> Rule:
         def of_factors(eqn: Any, *values: Any) -> Any:
+            if any(isinstance(value, Member) for value in values):
+                return NotImplemented
             return function(eqn, *(value.low_rank() if isinstance(value, Columns) else value for value in values))
 
         for name in names:
             kinds = (True,) * turned + (False,) * weights
-            RULES.setdefault(name, {}).update(dict.fromkeys(kinds, function if columns else of_factors))
+            RULES.setdefault(name, {}).update(dict.fromkeys(kinds, function if as_they_are else of_factors))
         return function
 
     return register
@@ -56,7 +58,12 @@ def rule(*names: str, turned: bool = False, weights: bool = True, columns: bool 
 def run(closed: Any, *values: Any) -> list[Any]:
     """What a program returns for arrays and weights in parts; some of it may be in parts."""
     jaxpr, consts = jaxprs.parts_of(closed)
-    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *values), strict=True))
+    return run_open(jaxpr, *consts, *values)
+
+
+def run_open(jaxpr: Any, *values: Any) -> list[Any]:
+    """`run` for a program whose constants come first among the values."""
+    known = dict(zip((*jaxpr.constvars, *jaxpr.invars), values, strict=True))
     for eqn in jaxpr.eqns:
         inputs = [jaxprs.value_of(atom, known) for atom in eqn.invars]
         known.update(zip(eqn.outvars, step(eqn, inputs), strict=True))
@@ -97,9 +104,14 @@ def built(eqn: Any, value: Any) -> Any:
 
 def note_built(eqn: Any, value: Any, cheaper: bool = False) -> None:
     """Tell whoever asks that this weight is built as an array for this operation."""
+    tell_built(value, eqn.primitive.name, lambda: jaxprs.place_of(eqn), cheaper)
+
+
+def tell_built(value: Any, operation: str, place: Callable[[], str] = str, cheaper: bool = False) -> None:
+    """The same for an operation that is not one of a program."""
     told = report.get()
     if told is not None and isinstance(value, InParts) and value.rank and not value.turned:
-        told.append(Built(value.name, eqn.primitive.name, jaxprs.place_of(eqn), cheaper))
+        told.append(Built(value.name, operation, place(), cheaper))
 
 
 def flat(values: Sequence[Any], function: Callable[..., Any]) -> tuple[list[jax.Array], Callable[..., Any]]:
@@ -111,13 +123,13 @@ def flat(values: Sequence[Any], function: Callable[..., Any]) -> tuple[list[jax.
 # --- functions in functions --------------------------------------------------------------------------------------
 
 
-@rule("jit", "pjit", "closed_call", "core_call", turned=True, columns=True)
+@rule("jit", "pjit", "closed_call", "core_call", turned=True, as_they_are=True)
 def _call(eqn: Any, *values: Any) -> Any:
     body = jaxprs.call_of(eqn)
     return NotImplemented if body is None else run(body, *values)
 
 
-@rule("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", turned=True, columns=True)
+@rule("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr", turned=True, as_they_are=True)
 def _custom_derivative(eqn: Any, *values: Any) -> Any:
     body = jaxprs.derivative_of(eqn)
     if body is None:
@@ -144,7 +156,7 @@ def _in_order_of(value: Any, whole: jax.Array) -> Any:
     return replace(value, base=value.like(whole)) if is_turned(value) else whole
 
 
-@rule("remat2", "checkpoint", "remat", turned=True, columns=True)
+@rule("remat2", "checkpoint", "remat", turned=True, as_they_are=True)
 def _remat(eqn: Any, *values: Any) -> Any:
     found = jaxprs.remat_of(eqn)
     if found is None:
@@ -155,7 +167,7 @@ def _remat(eqn: Any, *values: Any) -> Any:
     return jax.checkpoint(function, **found.options)(*leaves)
 
 
-@rule("scan", turned=True, columns=True)
+@rule("scan", turned=True, as_they_are=True)
 def _scan(eqn: Any, *values: Any) -> Any:
     found = jaxprs.scan_of(eqn)
     if found is None:
@@ -195,7 +207,7 @@ def _layer(stack: Any, x: Any) -> Any:
     return LowRank(base, *((other, own) if stack.on_right[0] else (own, other)), stack.name)
 
 
-@rule("while", turned=True, columns=True)
+@rule("while", turned=True, as_they_are=True)
 def _while(eqn: Any, *values: Any) -> Any:
     found = jaxprs.while_of(eqn)
     if found is None:
@@ -209,7 +221,7 @@ def _while(eqn: Any, *values: Any) -> Any:
     )
 
 
-@rule("cond", turned=True, columns=True)
+@rule("cond", turned=True, as_they_are=True)
 def _cond(eqn: Any, index: Any, *values: Any) -> Any:
     found = jaxprs.cond_of(eqn)
     if found is None:

@@ -38,7 +38,7 @@ from jaxga.selection.slots import (
     restricted_tournament,
     uniform,
 )
-from jaxga.selection.wrappers import sparing, warming_up
+from jaxga.selection.wrappers import sparing, warming_up, watching
 
 __all__ = [
     "Archive",
@@ -95,5 +95,6 @@ __all__ = [
     "unlike",
     "unlike_weights",
     "warming_up",
+    "watching",
     "weighted",
 ]

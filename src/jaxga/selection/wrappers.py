@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Key, Recipe, Scored, Selection, require_whole
+from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require_whole
 
 
 def warming_up(selection: Selection, generations: int) -> Selection:
@@ -33,3 +33,25 @@ def sparing(selection: Selection) -> Selection:
         return recipe._replace(indices=indices), remembered, metrics
 
     return selection._replace(apply=apply, in_place=False)  # a parent may come to another slot
+
+
+def watching(selection: Selection, generations: int) -> Selection:
+    """Measure ``improvement``, by which `jaxga.stop.plateau` stops: how much better fitness was lately than before.
+
+    It is the mean of the best fitness of each of the last ``generations``, less that of as many before them. It is NaN
+    until there are so many. Means are taken, because the best of one generation may be luck.
+    """
+    require_whole(1, generations=generations)
+
+    def init(parents: int, like: Evaluation) -> Any:
+        return selection.init(parents, like), jnp.full((2, generations), jnp.nan, jnp.float32)
+
+    def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
+        inner, seen = remembered
+        recipe, inner, metrics = selection.apply(key, scored, inner)
+        best = scored.evaluation.fitness[scored.order[0]]
+        seen = jnp.append(seen.reshape(-1)[1:], best).reshape(seen.shape)
+        before, lately = seen.mean(axis=1)
+        return recipe, (inner, seen), metrics | {"improvement": lately - before}
+
+    return selection._replace(init=init, apply=apply)

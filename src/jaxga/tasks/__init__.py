@@ -3,6 +3,7 @@
 from jaxga.tasks.ant import ant, ant_goal
 from jaxga.tasks.atari import atari, atari_games, paper_network
 from jaxga.tasks.classification import classification
+from jaxga.tasks.comparisons import along_gradient, change_of, from_magnitude, penalised
 from jaxga.tasks.control import (
     Box,
     Environment,
@@ -32,6 +33,7 @@ __all__ = [
     "Maze",
     "Policy",
     "Statistics",
+    "along_gradient",
     "ant",
     "ant_goal",
     "atari",
@@ -39,6 +41,7 @@ __all__ = [
     "bandit",
     "cartpole",
     "cat_in_dogs",
+    "change_of",
     "classification",
     "control",
     "count_ones",
@@ -49,6 +52,7 @@ __all__ = [
     "feedforward",
     "four_rooms",
     "from_gymnax",
+    "from_magnitude",
     "glyphs",
     "greedy",
     "labelled",
@@ -57,6 +61,7 @@ __all__ = [
     "mix",
     "noise",
     "paper_network",
+    "penalised",
     "point",
     "right",
     "ring",

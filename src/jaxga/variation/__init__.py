@@ -41,7 +41,8 @@ from jaxga.variation.mutation import (
     stateless,
     uniform,
 )
-from jaxga.variation.projection import Projection, decay, keep_norm, projected, rotation, sphere, torus
+from jaxga.variation.parts import freezing, frozen, one_of
+from jaxga.variation.projection import Projection, decay, keep_norm, projected, rotation, sphere, torus, towards_magnitude
 from jaxga.variation.safe import of_magnitude, of_sum, safe_gradient, safe_rescale
 from jaxga.variation.step_size import (
     StepSize,
@@ -74,7 +75,9 @@ __all__ = [
     "decay",
     "equal",
     "fixed",
+    "freezing",
     "fresh",
+    "frozen",
     "gaussian",
     "keep_norm",
     "laplace",
@@ -89,6 +92,7 @@ __all__ = [
     "of_magnitude",
     "of_sum",
     "one_at_a_time",
+    "one_of",
     "per",
     "projected",
     "proportional",
@@ -105,6 +109,7 @@ __all__ = [
     "stateless",
     "success_rule",
     "torus",
+    "towards_magnitude",
     "uniform",
     "uniform_crossover",
     "with_probability",

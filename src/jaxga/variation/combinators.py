@@ -9,7 +9,7 @@ import numpy as np
 from jax.core import Tracer
 
 from jaxga.base import Context, Individual, Key, Params, Variation, require, require_at_least
-from jaxga.lowrank import dense, is_low_rank, map_low_rank, scale_step, select, square_norm, step_leaf
+from jaxga.lowrank import Member, alone, dense, is_low_rank, map_low_rank, scale_step, select, square_norm, step_leaf
 from jaxga.tree import Path, name_of, paths, root_mean_square
 from jaxga.variation import per as groups_of
 from jaxga.variation.checks import checked, require_function, require_probability, shown
@@ -62,8 +62,15 @@ def masked(variation: Variation, mask: Any) -> Variation:
         every = ["/".join(path) for path in jax.tree.leaves(names)]
         require(any(jax.tree.leaves(chosen)), f"mask chooses none of the leaves {every}: it gets a path as a tuple.")
         child = variation.apply(key, parent, context)
-        params = jax.tree.map(lambda take, new, old: new if take else old, chosen, child.params, parent.params)
-        return child._replace(params=params)
+        taken = {
+            "/".join(path) for path, take in zip(jax.tree.leaves(names), jax.tree.leaves(chosen), strict=True) if take
+        }
+
+        def part(take: bool, new: Any, old: Any) -> Any:
+            whole = isinstance(new, Member) and taken.issuperset(new.together)
+            return (new if whole else alone(new)) if take else old
+
+        return child._replace(params=jax.tree.map(part, chosen, child.params, parent.params))
 
     return Variation(variation.init, apply, in_parts=True)
 

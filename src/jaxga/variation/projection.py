@@ -99,6 +99,25 @@ def decay(rate: float | Callable[[Any], Any]) -> Projection:
     return shrink
 
 
+def towards_magnitude(rate: Any, magnitude: Any = 1.0) -> Projection:
+    """Each weight goes a part ``rate`` of the way to ``magnitude`` with its own sign, where `decay` goes to 0.
+
+    Weights that nothing needs stay large enough to be of use later. A weight of 0 has no sign, and stays. What a
+    magnitude of 1 means is for the network to say: it should divide a layer by the square root of its inputs.
+
+    >>> towards_magnitude(0.5)(jnp.array([3.0, -0.5, 0.0]), jnp.zeros(3)).tolist()
+    [2.0, -0.75, 0.0]
+    """
+    require_at_least(0, rate=rate, magnitude=magnitude)
+
+    def pull(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
+        del parent, generation
+        aim = jnp.sign(child) * jnp.asarray(magnitude, child.dtype)
+        return child + jnp.asarray(rate, child.dtype) * (aim - child)
+
+    return pull
+
+
 def rotation(angle: StepSize) -> Variation:
     """Two weights of every leaf, drawn at random, turn by an angle of N(0, size) radians: a Givens rotation.
 

@@ -1,8 +1,4 @@
-"""Networks of flax: a perceptron and a convolutional network, as they are used in the field.
-
-They are ordinary modules. Any other network evolves as fast: what a population's layers have in common is found in the
-program of the network (`jaxga.interpret`), not in its layers.
-"""
+"""A perceptron and a convolutional network, as they are used in the field."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, cast
@@ -50,13 +46,16 @@ class MLP(linen.Module):
     features: Sequence[int]
     use_bias: bool = True
     kernel_init: Initializer = lecun_normal
+    output_init: Initializer | None = None  # of the last layer, where it begins otherwise
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         x = x.reshape(x.shape[0], -1)
         for number, features in enumerate(self.features):
             x = jax.nn.relu(x) if number else x
-            x = linen.Dense(features, self.use_bias, kernel_init=self.kernel_init)(x)
+            last = number == len(self.features) - 1
+            init = (last and self.output_init) or self.kernel_init
+            x = linen.Dense(features, self.use_bias, kernel_init=init)(x)
         return x
 
 

@@ -1,0 +1,181 @@
+"""The genome of one individual: the mutations that made it of a first parent, in a few bytes each.
+
+A mutation is a function of the key of the run, a generation and the index of a child, so these two numbers stand for
+it. (The compact encoding of Such et al. 2017 has a seed for each.) A genome is decoded from its beginning, one mutation
+after another, in a process that knows nothing of the run but its algorithm.
+"""
+
+import base64
+import json
+import os
+import zlib
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.algorithm import shape_of_source
+from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, require
+from jaxga.compilation import jit
+from jaxga.evaluate.vmapped import depends
+from jaxga.pedigree import Pedigree, parents_of, slot_of
+from jaxga.tree import iota, replicate, take
+
+FORMAT = "jaxga genome 1"
+
+
+class Genome(NamedTuple):
+    """Mutations that make an individual of a first parent, oldest first."""
+
+    key: jax.Array  # of the run
+    founder: int  # which of the first parents
+    genes: np.ndarray  # [L, 2] int32: child ``index`` of ``generation``, the generation first
+    steps: np.ndarray | None = None  # [L] float32: how much of each was taken; None: all of it
+    dead: int = 0  # how many `jaxga.analysis.prune` left out
+
+
+def genome_of(algorithm: Algorithm, pedigree: Pedigree, generation: int, index: int) -> Genome:
+    """The genome of child ``index`` of ``generation``, whether it survived or not; ``N + t`` is parent t.
+
+    Raises:
+      InputError: where a lineage does not make the individual, because variations use mates or parents are averages;
+        where the run went on from the state of another one.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-jnp.sum(w**2)))
+    >>> algorithm = jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=16)
+    >>> record = jaxga.run(algorithm, task, generations=20).pedigree
+    >>> genome = genome_of(algorithm, record, 19, 3)
+    >>> bool((decode(algorithm, genome).params == jaxga.pedigree.individual(algorithm, record, 19, 3).params).all())
+    True
+    """
+    way_out = "save its part of the pedigree: pedigree.save(pedigree.of_individual(record, generation, index), path)."
+    averaged = pedigree.recipes is not None and pedigree.recipes.indices.shape[2] > 1
+    require(not averaged, f"parents are averages of children, and no list of mutations makes them: {way_out}")
+    require(not uses_mates(algorithm), f"children depend on mates, and a lineage leaves these out: {way_out}")
+    require(
+        pedigree.start is None, f"a genome begins with founders, and this run went on from another one: {way_out}"
+    )
+    known = generation >= 0 and generation <= pedigree.generations
+    require(known, f"generation is {generation}, and the pedigree knows 0 to {pedigree.generations}.")
+    last = algorithm.children + (algorithm.parents if generation else 0) - 1
+    require(0 <= index <= last, f"index is {index}, and generation {generation} has 0 to {last}.")
+    recipes: Any = pedigree.recipes
+    genes = [(generation, index, 1.0)] if index < algorithm.children else []
+    slot, before = slot_of(algorithm, pedigree, generation, index), parents_of(algorithm, pedigree)
+    for row in reversed(range(generation)):
+        child = int(recipes.indices[row, slot, 0])
+        if child < algorithm.children:
+            genes.append((row, child, 1.0 if recipes.step is None else float(recipes.step[row, slot, 0])))
+        slot = int(before[row, slot, 0])
+    table = np.array(genes[::-1], np.float64).reshape(-1, 3)
+    steps = table[:, 2].astype(np.float32)
+    return Genome(pedigree.key, slot, table[:, :2].astype(np.int32), None if (steps == 1).all() else steps)
+
+
+def uses_mates(algorithm: Algorithm) -> bool:
+    """Does a child depend on its parent's mate? Seen from the variation by a rule for ``vmap``."""
+    source = shape_of_source(algorithm)
+
+    def child_of(source: Source, mate: jax.Array) -> Individual:
+        return algorithm.offspring(source._replace(pairs=_Pair(jnp.int32(0), mate)), 0, 0)
+
+    found: list[bool] = []
+
+    def look(source: Source) -> None:
+        found.append(algorithm.parents > 1 and depends(partial(child_of, source), iota(2)))
+
+    jax.eval_shape(look, source)
+    return found[0]
+
+
+class _Pair(NamedTuple):
+    """Read as `Source.pairs`, but slot and mate are two values, of which one may vary."""
+
+    slot: jax.Array
+    mate: jax.Array
+
+    def __getitem__(self, place: Any) -> Any:
+        return (self.slot, self.mate)[place[1]] if isinstance(place, tuple) else (self.slot, self.mate)
+
+
+def decode(algorithm: Algorithm, genome: Genome) -> Individual:
+    """The individual that a genome makes, bit for bit; ``algorithm`` must be made as it was for the run.
+
+    Of a pruned genome it is the same but for what dead genes did, and for rounding where mutations add up.
+    """
+    start = jit(algorithm.begin)(genome.key)
+    parent = take(start.parents, genome.founder)
+    steps = np.ones(len(genome.genes), np.float32) if genome.steps is None else genome.steps
+    genes = np.asarray(genome.genes, np.int32)
+
+    def born(source: Source, gene: Any) -> Individual:
+        """As in the run, but for the parents, who are all the same one."""
+        (generation, index), step = gene
+        stay = algorithm.children + iota(algorithm.parents)
+        indices = stay.at[0].set(index)[:, None]
+        weights = {} if genome.steps is None else {"share": jnp.ones(indices.shape), "step": jnp.full(indices.shape, step)}
+        return take(algorithm.advance(source._replace(generation=generation), Recipe(indices, **weights)).parents, 0)
+
+    def mutate(parent: Individual, gene: Any) -> tuple[Individual, None]:
+        source = start._replace(parents=replicate(parent, algorithm.parents), founding=False)
+        return born(source, gene), None
+
+    if start.founding and len(genes):
+        parent = jit(born)(start, ((genes[0, 0], genes[0, 1]), steps[0]))
+        genes, steps = genes[1:], steps[1:]
+    everything = ((jnp.asarray(genes[:, 0]), jnp.asarray(genes[:, 1])), jnp.asarray(steps))
+    return jit(lambda parent, genes: jax.lax.scan(mutate, parent, genes)[0])(parent, everything)
+
+
+def save(genome: Genome, path: str | os.PathLike[str]) -> Path:
+    """Write a genome to a JSON file: a header of some 200 bytes, and less than 4 bytes a gene."""
+    gaps = np.diff(genome.genes[:, 0], prepend=0)
+    numbers = np.stack([gaps, genome.genes[:, 1]]).astype("<i4")
+    data = {
+        "format": FORMAT,
+        "key": np.asarray(jax.random.key_data(genome.key)).tolist(),
+        "key_type": str(jax.random.key_impl(genome.key)),
+        "founder": int(genome.founder),
+        "dead": int(genome.dead),
+        "genes": _as_text(numbers),
+        "steps": None if genome.steps is None else _as_text(genome.steps.astype("<f4")),
+    }
+    path = Path(path)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(data))
+    temporary.replace(path)
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> Genome:
+    """Read what `save` wrote.
+
+    Raises:
+      InputError: where the file is missing or damaged.
+    """
+    try:
+        data = json.loads(Path(path).read_text())
+        require(data["format"] == FORMAT, f"its format is {data['format']!r}, and {FORMAT!r} was due")
+        gaps, indices = _from_text(data["genes"], "<i4").reshape(2, -1)
+        key = jax.random.wrap_key_data(jnp.array(data["key"], jnp.uint32), impl=data["key_type"])
+        steps = None if data["steps"] is None else _from_text(data["steps"], "<f4")
+        genes = np.stack([np.cumsum(gaps), indices], axis=1).astype(np.int32)
+        return Genome(key, int(data["founder"]), genes, steps, int(data["dead"]))
+    except Exception as error:  # a text can be damaged in many ways
+        raise InputError(f"genome {path} cannot be read ({error}): save it from its run again.") from error
+
+
+def _as_text(numbers: np.ndarray) -> str:
+    """Of integers below 65,536 two bytes each, which are told apart, as they compress better so."""
+    planes = np.ascontiguousarray(numbers.reshape(-1)).view(np.uint8).reshape(-1, 4).T
+    return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
+
+
+def _from_text(text: str, dtype: str) -> np.ndarray:
+    planes = np.frombuffer(zlib.decompress(base64.b64decode(text)), np.uint8).reshape(4, -1)
+    return np.ascontiguousarray(planes.T).view(dtype).reshape(-1)

@@ -1,0 +1,24 @@
+"""Networks of flax: perceptrons, convolutions, and networks that are made of parts.
+
+They are ordinary modules. Any other network evolves as fast: what a population's layers have in common is found in the
+program of the network (`jaxga.interpret`), not in its layers.
+"""
+
+from jaxga.nn.networks import MLP, ConvNet, applied, lecun_normal, notes_normal
+from jaxga.nn.parts import Ensemble, Residual, Stack, attention, importance, largest_logit, mean, total
+
+__all__ = [
+    "MLP",
+    "ConvNet",
+    "Ensemble",
+    "Residual",
+    "Stack",
+    "applied",
+    "attention",
+    "importance",
+    "largest_logit",
+    "lecun_normal",
+    "mean",
+    "notes_normal",
+    "total",
+]
