@@ -33,8 +33,8 @@ MEMBERS = 8
 @dataclass
 class Args(experiment.Files):
     question: Question = "ensembles"
-    """depth: all layers, or one at a time. ensembles: what is made of the outputs of 8 members. frozen: which layers may
-    change. growth: small networks first. sizes: hidden units. magnitude: weights that are drawn to 1 instead of 0."""
+    """depth: all layers, or one at a time. ensembles: what is made of the outputs of 8 members. frozen: which layers
+    may change. growth: small networks first. sizes: hidden units. magnitude: weights that are drawn to 1, not to 0."""
     seeds: int = 10
     """Runs of every arm."""
     generations: int = 1000
@@ -215,7 +215,7 @@ def row_of(name: str, points: np.ndarray, entropy: np.ndarray) -> dict[str, Any]
 
 def harmless(arm: Arm, record: pedigree.Pedigree, points: np.ndarray, samples: int = 256) -> dict[str, np.ndarray]:
     """Of mutations of one layer alone, the part that does no harm: for each layer, at several generations."""
-    layers = sorted({path for path in arm.task.init(jax.random.key(0))["params"]})
+    layers = sorted(arm.task.init(jax.random.key(0))["params"])
     shares: dict[str, list[float]] = {layer: [] for layer in layers}
     source = pedigree.begin(arm.algorithm, record)
 
@@ -227,9 +227,11 @@ def harmless(arm: Arm, record: pedigree.Pedigree, points: np.ndarray, samples: i
         def of(layer: str) -> jax.Array:
             change = variation.masked(stepping(), lambda path: layer in path)
             context = jaxga.base.Context(source.generation, parent)
-            score = lambda key: arm.task.score(  # noqa: E731
-                key, jaxga.lowrank.dense(change.apply(key, parent, context).params)
-            ).fitness
+
+            def score(key: jax.Array) -> jax.Array:
+                child = change.apply(key, parent, context).params
+                return arm.task.score(key, jaxga.lowrank.dense(child)).fitness
+
             return jnp.mean(jax.lax.map(score, jax.random.split(jax.random.key(1), samples)) >= before)
 
         return jnp.stack([of(layer) for layer in layers])

@@ -23,11 +23,12 @@ def evolved(generations, mutation=LOW_RANK, **options):
     return algorithm, jaxga.run(algorithm, TASK, 5, generations=generations).pedigree
 
 
+FEW = jaxga.selection.breeding(jaxga.selection.replace_worst(), 2)
 MADE = {
-    "low rank": dict(elites=1),
-    "drawn afresh": dict(founders=jaxga.random_founders),
-    "warm-up": dict(warmup=3, elites=1),
-    "more slots than children": dict(parents=6, children=4, pairs=2, selection=jaxga.selection.breeding(jaxga.selection.replace_worst(), 2)),
+    "low rank": {"elites": 1},
+    "drawn afresh": {"founders": jaxga.random_founders},
+    "warm-up": {"warmup": 3, "elites": 1},
+    "more slots than children": {"parents": 6, "children": 4, "pairs": 2, "selection": FEW},
 }
 
 

@@ -57,9 +57,7 @@ def genome_of(algorithm: Algorithm, pedigree: Pedigree, generation: int, index: 
     averaged = pedigree.recipes is not None and pedigree.recipes.indices.shape[2] > 1
     require(not averaged, f"parents are averages of children, and no list of mutations makes them: {way_out}")
     require(not uses_mates(algorithm), f"children depend on mates, and a lineage leaves these out: {way_out}")
-    require(
-        pedigree.start is None, f"a genome begins with founders, and this run went on from another one: {way_out}"
-    )
+    require(pedigree.start is None, f"a genome begins with founders, and this run went on from another one: {way_out}")
     known = generation >= 0 and generation <= pedigree.generations
     require(known, f"generation is {generation}, and the pedigree knows 0 to {pedigree.generations}.")
     last = algorithm.children + (algorithm.parents if generation else 0) - 1
@@ -118,7 +116,9 @@ def decode(algorithm: Algorithm, genome: Genome) -> Individual:
         (generation, index), step = gene
         stay = algorithm.children + iota(algorithm.parents)
         indices = stay.at[0].set(index)[:, None]
-        weights = {} if genome.steps is None else {"share": jnp.ones(indices.shape), "step": jnp.full(indices.shape, step)}
+        weights = (
+            {} if genome.steps is None else {"share": jnp.ones(indices.shape), "step": jnp.full(indices.shape, step)}
+        )
         return take(algorithm.advance(source._replace(generation=generation), Recipe(indices, **weights)).parents, 0)
 
     def mutate(parent: Individual, gene: Any) -> tuple[Individual, None]:

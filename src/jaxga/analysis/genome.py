@@ -62,4 +62,3 @@ def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
             "only those that replace whatever was there can be pruned."
         )
     return genome
-

@@ -20,7 +20,8 @@ def along_gradient(task: Task) -> Compare:
       InputError: where the task has no loss.
 
     >>> import jaxga
-    >>> task = Task(lambda key: jnp.ones(2), lambda key, w: Evaluation(-jnp.sum(w**2)), loss=lambda key, w: jnp.sum(w**2))
+    >>> square = lambda key, w: jnp.sum(w**2)
+    >>> task = Task(lambda key: jnp.ones(2), lambda key, w: Evaluation(-square(key, w)), loss=square)
     >>> oracle = jaxga.against(task, along_gradient(task))
     >>> trial = jaxga.Trial(jax.random.key(0), parent=jnp.ones(2))
     >>> round(float(oracle.score(trial, jnp.array([0.9, 0.9])).fitness), 4)

@@ -42,7 +42,16 @@ from jaxga.variation.mutation import (
     uniform,
 )
 from jaxga.variation.parts import freezing, frozen, one_of
-from jaxga.variation.projection import Projection, decay, keep_norm, projected, rotation, sphere, torus, towards_magnitude
+from jaxga.variation.projection import (
+    Projection,
+    decay,
+    keep_norm,
+    projected,
+    rotation,
+    sphere,
+    torus,
+    towards_magnitude,
+)
 from jaxga.variation.safe import of_magnitude, of_sum, safe_gradient, safe_rescale
 from jaxga.variation.step_size import (
     StepSize,
