@@ -267,7 +267,7 @@ def main(args: Args) -> None:
             at = np.linspace(0, args.generations - 1, 3 if args.quick else 11).astype(int)
             found = [harmless(arm, record, at) for record in runs.pedigrees]
             lines = [report.Curve(layer, at, np.stack([one[layer] for one in found])) for layer in found[0]]
-            axes = {"xlabel": "generation", "ylabel": "mutations of this layer alone without harm, %"}
+            axes = {"xlabel": "generation", "ylabel": "harmless mutations of one layer, %"}
             panels.append((axes | {"title": "all layers change"}, lines))
     if args.question == "growth":
         found = [grown(args, seed).history for seed in range(args.seeds)]

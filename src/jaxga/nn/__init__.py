@@ -5,7 +5,7 @@ program of the network (`jaxga.interpret`), not in its layers.
 """
 
 from jaxga.nn.networks import MLP, ConvNet, applied, lecun_normal, notes_normal
-from jaxga.nn.parts import Ensemble, Residual, Stack, attention, importance, largest_logit, mean, total
+from jaxga.nn.parts import Ensemble, Residual, Stack, attention, each, importance, in_turn, largest_logit, mean, total
 
 __all__ = [
     "MLP",
@@ -15,7 +15,9 @@ __all__ = [
     "Stack",
     "applied",
     "attention",
+    "each",
     "importance",
+    "in_turn",
     "largest_logit",
     "lecun_normal",
     "mean",
