@@ -5,6 +5,7 @@ from jaxga.analysis.drift import Drift, drift
 from jaxga.analysis.fates import Fates, fates
 from jaxga.analysis.genome import Genome, decode, prune
 from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
+from jaxga.analysis.guess import Descents, Guesses, descend_until_fit, guess
 from jaxga.analysis.improvement import (
     Improvements,
     Oracle,
@@ -19,12 +20,14 @@ from jaxga.analysis.lineage import Diagnosis, Effects, Robustness, diagnose, lin
 __all__ = [
     "BestOf",
     "Cosines",
+    "Descents",
     "Diagnosis",
     "Drift",
     "Effects",
     "Fates",
     "Fit",
     "Genome",
+    "Guesses",
     "Improvements",
     "Interference",
     "Oracle",
@@ -35,12 +38,14 @@ __all__ = [
     "chance_of_harm",
     "cosine",
     "decode",
+    "descend_until_fit",
     "diagnose",
     "drift",
     "expected_top",
     "fates",
     "first_step_size",
     "fit_distributions",
+    "guess",
     "improvements",
     "interference",
     "lineage_effects",
