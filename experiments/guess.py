@@ -155,7 +155,7 @@ def draw(args: Args, chance: Any, arms: dict[str, np.ndarray], one: analysis.Gue
         report.Curve(f"{count} images", np.arange(count + 1) / count, 100 * values, "o-")
         for count, values in zip(args.points, one.accuracy(), strict=True)
     ]
-    images = {"xlabel": "training images", "xscale": "log"}
+    images = {"xlabel": "training images"}
     report.plot_curves(
         [
             ({**images, "ylabel": "log10 of the chance to fit"}, chances),
