@@ -137,7 +137,8 @@ def row(args: Args, place: int, chance: np.ndarray, arms: dict[str, np.ndarray])
     """What is found for one number of images, over those sets that a random network fits."""
     n, there = args.points[place], np.isfinite([values[:, place] for values in arms.values()]).all(axis=0)
     told: dict[str, Any] = {"images": n, "sets": f"{there.sum()}", "coin": f"{n * np.log10(0.5):.1f}"}
-    told["log10 P(fit)"] = experiment.told(np.log10(chance[there, place]), 1) if there.any() else "nobody"
+    bound = experiment.told(np.log10(np.maximum(chance[:, place], 1 / args.draws)), 1)
+    told["log10 P(fit)"] = bound if (chance[:, place] > 0).all() else f"<= {bound}"
     for name, values in arms.items():
         told[name] = experiment.told(values[there, place], 1) if there.any() else ""
     for name, values in list(arms.items())[1:]:

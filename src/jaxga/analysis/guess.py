@@ -50,9 +50,8 @@ class Guesses(NamedTuple):
 
     def plot(self, path: str | Path | None = None) -> Any:
         """P(fit n) beside coin flips, and test accuracy against training accuracy."""
-        n, found = np.array(self.points), self.chance()[:, 0]
-        seen = found > 0
-        chances = [Curve("random networks", n[seen], found[seen], "o-"), Curve("coin flips", n, 0.5**n, ":")]
+        n, found = np.array(self.points), self.fits / self.draws
+        chances = [Curve("random networks", n[found > 0], found[found > 0], "o-"), Curve("coin flips", n, 0.5**n, ":")]
         curves = [
             Curve(f"{count} points", np.arange(count + 1) / count, values, "o-")
             for count, values in zip(self.points, self.accuracy(), strict=True)
@@ -110,18 +109,24 @@ def guess(
     require_whole(1, draws=draws, chunk=chunk, keep=keep)
     require(draws <= 2**31 - chunk, f"draws is {draws}, and networks are numbered in 32 bits: take at most 2e9.")
     key = path_key(as_key(key), ("guess",))
-    build = lambda number: init(jax.random.fold_in(key, number))  # noqa: E731
-    ask = jit(partial(_right_of, build, forward, _arrays(train), np.array(chosen), chunk))
+    # Data is an argument of the programs, so that other data needs no other ones.
+    ask, learned = jit(partial(_right_of, init, forward, chosen, chunk)), _arrays(train)
     counts = [np.zeros(n + 1, np.int64) for n in chosen]
     kept: list[list[list[int]]] = [[[] for _ in range(n + 1)] for n in chosen]
     for first in range(0, draws, chunk):
-        found = np.asarray(ask(np.int32(first)))[: draws - first]
+        found = np.asarray(ask(key, learned, np.int32(first)))[: draws - first]
         for place, n in enumerate(chosen):
             counts[place] += np.bincount(found[:, place], minlength=n + 1)
             for number, some in enumerate(kept[place]):
                 if len(some) < keep:
                     some += (first + np.flatnonzero(found[:, place] == number)[: keep - len(some)]).tolist()
-    accuracy = _accuracy(build, forward, _arrays(test), sorted({i for n in kept for some in n for i in some}))
+    numbers = sorted({number for n in kept for some in n for number in some})
+    score, unseen = jit(partial(_accuracy_of, init, forward)), _arrays(test)
+    parts = [
+        np.resize(np.array(numbers[i : i + TOGETHER], np.int32), TOGETHER) for i in range(0, len(numbers), TOGETHER)
+    ]
+    scores = np.concatenate([np.asarray(score(key, unseen, part), float) for part in parts])
+    accuracy = dict(zip(numbers, scores.tolist(), strict=False))  # the last part is filled up
     tested = tuple(tuple(np.array([accuracy[i] for i in some]) for some in each) for each in kept)
     return Guesses(draws, chosen, tuple(counts), tested)
 
@@ -162,11 +167,12 @@ def descend_until_fit(
     require_whole(1, seeds=seeds, steps=steps)
     require_whole(0, beyond=beyond)
     keys = jax.random.split(path_key(as_key(key), ("descend",)), seeds)
+    descend = jit(jax.vmap(partial(_descend, init, forward, optimiser), in_axes=(None, None, None, None, 0)))
     found = []
     for n in chosen:
         inputs, labels = _arrays(train)
-        one = partial(_descend, init, forward, (inputs[:n], labels[:n]), _arrays(test), optimiser, steps, beyond)
-        found.append(jax.tree.map(np.asarray, jit(jax.vmap(one))(keys)))
+        some = (inputs[:n], labels[:n]), _arrays(test), np.int32(steps), np.int32(beyond)
+        found.append(jax.tree.map(np.asarray, descend(*some, keys)))
     return Descents(chosen, *(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
@@ -181,43 +187,47 @@ def _points(points: Sequence[int] | None, train: Examples) -> tuple[int, ...]:
 
 
 def _arrays(examples: Examples) -> tuple[jax.Array, jax.Array]:
-    inputs, labels = examples
-    return jnp.asarray(inputs), jnp.asarray(labels, jnp.int32)
+    return jnp.asarray(examples[0]), jnp.asarray(examples[1], jnp.int32)
 
 
 def _right_of(
-    build: Callable[[jax.Array], Params], forward: Forward, train: Examples, points: np.ndarray, chunk: int, first: Any
+    init: Callable[[Key], Params],
+    forward: Forward,
+    points: tuple[int, ...],
+    chunk: int,
+    key: Key,
+    train: Examples,
+    first: jax.Array,
 ) -> jax.Array:
     """For networks from ``first`` on and each n: how many of the first n points are right, ``[chunk, len(points)]``."""
 
     def one(number: jax.Array) -> jax.Array:
-        hits = right(forward(build(number), train[0]), train[1])
-        return jnp.cumsum(hits, dtype=jnp.int32)[points - 1]
+        hits = right(forward(init(jax.random.fold_in(key, number)), train[0]), train[1])
+        return jnp.cumsum(hits, dtype=jnp.int32)[np.array(points) - 1]
 
     return jax.vmap(one)(first + iota(chunk))
 
 
-def _accuracy(
-    build: Callable[[jax.Array], Params], forward: Forward, test: Examples, numbers: Sequence[int]
-) -> dict[int, float]:
-    """Test accuracy of networks, by their number."""
+def _accuracy_of(
+    init: Callable[[Key], Params], forward: Forward, key: Key, test: Examples, numbers: jax.Array
+) -> jax.Array:
+    """Test accuracy of networks, by their numbers ``[k]``."""
 
     def one(number: jax.Array) -> jax.Array:
-        return jnp.mean(right(forward(build(number), test[0]), test[1]), dtype=jnp.float32)
+        hits = right(forward(init(jax.random.fold_in(key, number)), test[0]), test[1])
+        return jnp.mean(hits, dtype=jnp.float32)
 
-    padded = np.resize(np.array(numbers, np.int32), -(-len(numbers) // TOGETHER) * TOGETHER)
-    found = jit(partial(jax.lax.map, one, batch_size=TOGETHER))(padded)
-    return dict(zip(numbers, np.asarray(found, float).tolist(), strict=False))
+    return jax.vmap(one)(numbers)
 
 
 def _descend(
     init: Callable[[Key], Params],
     forward: Forward,
+    optimiser: optax.GradientTransformation,
     train: Examples,
     test: Examples,
-    optimiser: optax.GradientTransformation,
-    steps: int,
-    beyond: int,
+    steps: jax.Array,
+    beyond: jax.Array,
     key: Key,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Steps, whether it fits, and test accuracy of one network."""
