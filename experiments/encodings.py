@@ -26,6 +26,7 @@ from jaxga.tree import root_mean_square, size
 
 Problem = Literal["glyphs", "digits", "gradient"]
 Init = Callable[[jax.Array], Any]
+KINDS = "plain", "subspace", "cosines", "hypernetwork", "tied"
 KERNEL, BIAS, OUTPUT = "params/Dense_0/kernel", "params/Dense_0/bias", "params/Dense_1/kernel"
 
 
@@ -197,6 +198,18 @@ def by_gradient(args: Args) -> dict[str, tuple[list[float], int, float]]:
     return found
 
 
+def curves_of(found: dict[str, tuple[list[float], int, float]]) -> list[report.Curve]:
+    """A curve for each kind of encoding, whose names begin alike."""
+    kinds: dict[str, list[tuple[int, list[float]]]] = {}
+    for name, (scores, genes, _) in found.items():
+        kinds.setdefault(name.replace(",", "").split()[0], []).append((genes, scores))
+    curves = []
+    for kind, some in kinds.items():
+        genes, scores = zip(*sorted(some), strict=True)
+        curves.append(report.Curve(kind, genes, 100 * np.array(scores).T, "o-", KINDS.index(kind)))
+    return curves
+
+
 def main(args: Args) -> None:
     if args.quick:
         args.problems, args.arms = ("glyphs",), ("subspace of 200", "tied")
@@ -209,17 +222,16 @@ def main(args: Args) -> None:
     for problem in args.problems:
         solve = partial(by_gradient, args) if problem == "gradient" else partial(by_evolution, args, problem)
         found = solve()
-        rows, curves = [], []
+        rows: list[dict[str, Any]] = []
         for name, (scores, genes, seconds) in found.items():
             accuracy = 100 * np.array(scores)
             row = {"": name, "genes": genes, "accuracy, %": experiment.told(accuracy, 1)}
             rows.append(row | {"seconds a run": round(seconds, 1)})
-            curves.append(report.Curve(name, np.full(len(scores), genes), accuracy, "o"))
         summary[problem] = {"rows": rows, "all": {name: scores for name, (scores, *_) in found.items()}}
         report.write_json(out / "summary.json", summary)
         report.print_table(rows, f"{problem}: accuracy on images that were not learned, of {args.seeds} runs")
         axes = {"xlabel": "genes", "ylabel": "accuracy, %", "xscale": "log", "title": problem}
-        panels.append((axes, curves))
+        panels.append((axes, curves_of(found)))
     report.plot_curves(panels, out / "encodings.png")
     print(f"Files: {out}   Picture: {out / 'encodings.png'}")
 
