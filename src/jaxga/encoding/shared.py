@@ -49,17 +49,15 @@ def subspace(init: Callable[[Key], Params], dimensions: int, key: Key | int = 0)
     scale = jax.random.rademacher(key_signs, (count,), jnp.float32) / jnp.sqrt(shared)[gene]
     leaves, treedef = jax.tree.flatten(start)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    places, scales = (
-        [part.reshape(leaf.shape) for part, leaf in zip(jnp.split(flat, ends), leaves, strict=True)]
-        for flat in (gene, scale)
-    )
+    # One array for all leaves: it is handed to programs, where small ones would be written into them.
+    wide = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
+    whole = jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves])
+    kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
 
     def decode(genes: jax.Array) -> Params:
-        moved = [
-            leaf + (_taken(genes, place) * scale).astype(leaf.dtype)
-            for leaf, place, scale in zip(leaves, places, scales, strict=True)
-        ]
-        return treedef.unflatten(moved)
+        weights = whole + (_taken(genes, gene) * scale).astype(whole.dtype)
+        parts = zip(jnp.split(weights, ends), kinds, strict=True)
+        return treedef.unflatten([part.reshape(shape).astype(dtype) for part, (shape, dtype) in parts])
 
     return Encoding(lambda _: jnp.zeros(dimensions, jnp.float32), decode)
 
