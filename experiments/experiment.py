@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 import optax
 
 import jaxga
-from jaxga import pedigree, report, variation
+from jaxga import data, pedigree, report, variation
 
 Arguments = TypeVar("Arguments")
 
@@ -51,6 +51,24 @@ class Series(Files):
     """Of the first run."""
     seeds: int = 1
     """Independent runs, each in a directory of its own."""
+
+
+@dataclass
+class Pictures(Files):
+    """Of a script that looks at handwritten digits."""
+
+    data: Path | None = None
+    """A folder with the four IDX files of MNIST. By default $JAXGA_MNIST, else ~/.cache/jaxga/mnist."""
+    dataset: Literal["mnist", "digits"] | None = None
+    """28 x 28 pixels, downloaded if need be; or scikit-learn's small digits, 8 x 8. By default MNIST where its files
+    are at hand, else digits."""
+
+
+def pictures(args: Pictures) -> data.Images:
+    """The images that the arguments name; settles ``args.dataset``."""
+    if args.dataset is None:
+        args.dataset = "mnist" if args.data or data.mnist_at_hand() else "digits"
+    return data.mnist(args.data) if args.dataset == "mnist" else data.digits()
 
 
 def own_first(arguments: type[Arguments]) -> type[Arguments]:

@@ -13,7 +13,7 @@ FLOORS = [
     {"_version", "base", "signals"},
     {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed", "observe"},
     {"interpret"},
-    {"nn", "variation", "stop", "compilation", "measures"},
+    {"nn", "variation", "stop", "compilation", "measures", "encoding"},
     {"selection", "heredity"},
     {"scores"},
     {"algorithm", "tasks", "report", "memory"},

@@ -233,6 +233,33 @@ class Task(NamedTuple):
 
         return _against(self, improvement, "improvement")
 
+    def encoded(self, init: Callable[[Key], Any], decode: Callable[[Any], Params]) -> "Task":
+        """See `jaxga.encoding.encoded`."""
+
+        def of_genes(function: Any) -> Any:
+            return None if function is None else functools.wraps(function)(lambda genes: function(decode(genes)))
+
+        @functools.wraps(self.evaluate)
+        def evaluate(draw: Any, genes: Any) -> Evaluation:
+            if isinstance(draw, Trial) and draw.parent is not None:
+                draw = draw._replace(parent=decode(draw.parent))
+            return self.evaluate(draw, decode(genes))
+
+        loss = self.loss
+        return self._replace(
+            init=init,
+            evaluate=evaluate,
+            loss=None if loss is None else lambda key, genes: loss(key, decode(genes)),
+            validate=of_genes(self.validate),
+            test=of_genes(self.test),
+            chunk=None,  # it suits children who share what their parent makes of the data
+        )
+
+
+def as_they_are(params: Params) -> Params:
+    """Parameters that are weights already."""
+    return params
+
 
 class Step(NamedTuple):
     """What happened in one step of one episode."""
@@ -276,10 +303,16 @@ class Game(NamedTuple):
     observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
     paired: bool = False  # are returns less those of the parent? See `paired`
     observe: Mapping[str, Observer] = MappingProxyType({})  # metrics, of functions of NumPy
+    decode: Callable[[Params], Params] = as_they_are  # what `act` takes, made when a network is built and at no step
 
     def against_parent(self) -> "Game":
         """See `paired`."""
         return self._replace(paired=True)
+
+    def encoded(self, init: Callable[[Key], Any], decode: Callable[[Any], Params]) -> "Game":
+        """See `jaxga.encoding.encoded`."""
+        inner = self.decode
+        return self._replace(init=init, decode=lambda genes: inner(decode(genes)))
 
     @property
     def comparable(self) -> bool:

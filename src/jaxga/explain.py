@@ -52,7 +52,7 @@ def _ask(algorithm: Algorithm, game: Game, source: Source) -> None:
     """Trace how children are asked for their actions."""
     if game.observation is None:
         raise InputError("the game does not say what it shows: give Game(observation=...).")
-    programs = programs_of(algorithm, game.act, game.draw, game.key)
+    programs = programs_of(algorithm, game.act, game.draw, game.key, game.decode)
     rows = np.zeros(programs.rows, np.int32)
     seen = jax.ShapeDtypeStruct((len(rows), *game.observation.shape), game.observation.dtype)
     jax.eval_shape(programs.ask_brood, jax.eval_shape(programs.brood, source, 0), rows, seen)

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import genotypes
 import lifetimes
 import populations
 import psutil
@@ -102,7 +103,7 @@ def test_many_processes_make_no_difference(alone, processes, cores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE, *lifetimes.MADE])
+@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE, *lifetimes.MADE, *genotypes.MADE])
 def test_populations_and_lives_are_the_same_everywhere(made):
     """On four devices, in two processes, and by two workers of Ray."""
     options = "--made", made, "--generations", "12"
@@ -132,11 +133,11 @@ def test_scores_that_come_from_the_parent_make_no_difference(parental, processes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("processes", [2, 3])
-def test_games_are_played_by_all(processes):
+@pytest.mark.parametrize(("processes", "made"), [(2, "averages"), (3, "averages"), (2, "encoded")])
+def test_games_are_played_by_all(processes, made):
     """The third process has no candidate for the elite where there are fewer of them."""
-    (one,) = answers(start(1, "--game", "--generations", "3"))
-    found = answers(start(processes, "--game", "--generations", "3"))
+    (one,) = answers(start(1, "--game", "--generations", "3", "--made", made))
+    found = answers(start(processes, "--game", "--generations", "3", "--made", made))
     assert {answer["digest"] for answer in found} == {one["digest"]}
 
 

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import genotypes
 import jax
 import jax.numpy as jnp
 import lifetimes
@@ -34,8 +35,8 @@ class Args:
     out: Path | None = None
     resume: bool = False
     workers: int | None = None  # of Ray
-    game: bool = False  # CartPole, on the host
-    made: str = "averages"  # of MAKERS
+    game: bool = False  # on the host, by one of PLAYERS
+    made: str = "averages"  # of MAKERS, or of PLAYERS
 
 
 def make() -> tuple[jaxga.Task, jaxga.Algorithm]:
@@ -91,7 +92,9 @@ MAKERS = {
     "grid": structured.on_a_grid,
     **populations.MADE,
     **lifetimes.MADE,
+    **genotypes.MADE,
 }
+PLAYERS = {"averages": players, "encoded": genotypes.players}
 
 # From one topology to the next; the last bit of a mean over all children depends on how XLA orders its sum.
 UNLIKE = {"seconds", "evaluations_per_second", "workers", "mean_fitness", "std_fitness"}
@@ -109,12 +112,12 @@ def main(args: Args) -> int:
     jaxga.use_cores(args.cores)
     if args.hosts:
         distributed.initialize()
-    made = MAKERS[args.made]
+    plays = PLAYERS[args.made]() if args.game else None
+    made = MAKERS["averages" if plays else args.made]
     task, algorithm = made()
     directory = report.RunDirectory(args.out, "evolve", {}, args.resume) if args.out else None
     scored: Any = jaxga.pool(partial(evaluator, made), workers=args.workers) if args.workers else task
-    if args.game:
-        plays = players()
+    if plays:
         algorithm, scored = plays.algorithm, jaxga.validated(jaxga.over_hosts(plays), 3, 2)
     chunk = 2 if scored is task else None
     try:

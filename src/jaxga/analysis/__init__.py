@@ -5,6 +5,7 @@ from jaxga.analysis.drift import Drift, drift
 from jaxga.analysis.fates import Fates, fates
 from jaxga.analysis.genome import prune
 from jaxga.analysis.gradient import BestOf, Cosines, best_of, chance_of_harm, cosine, expected_top
+from jaxga.analysis.guess import Descents, Guesses, descend_until_fit, guess
 from jaxga.analysis.improvement import (
     Improvements,
     Oracle,
@@ -19,11 +20,13 @@ from jaxga.analysis.lineage import Diagnosis, Effects, Robustness, diagnose, lin
 __all__ = [
     "BestOf",
     "Cosines",
+    "Descents",
     "Diagnosis",
     "Drift",
     "Effects",
     "Fates",
     "Fit",
+    "Guesses",
     "Improvements",
     "Interference",
     "Oracle",
@@ -33,12 +36,14 @@ __all__ = [
     "best_of",
     "chance_of_harm",
     "cosine",
+    "descend_until_fit",
     "diagnose",
     "drift",
     "expected_top",
     "fates",
     "first_step_size",
     "fit_distributions",
+    "guess",
     "improvements",
     "interference",
     "lineage_effects",

@@ -24,12 +24,15 @@ from jaxga.base import (
     Purpose,
     Source,
     as_key,
+    as_they_are,
     generation_key,
     require_whole,
 )
+from jaxga.compilation import jit
 from jaxga.devices import cores
 from jaxga.evaluate.contract import PLAYED, STEPS, Evaluator, Part
 from jaxga.evaluate.vmapped import (
+    decoded,
     divisors,
     enough,
     largest_divisor,
@@ -72,6 +75,7 @@ class Programs(NamedTuple):
     draw: Callable[[Key], jax.Array]  # keys [n] -> starts [n]
     starts: Callable[..., jax.Array]  # (source, indices [c], episodes, purpose) -> [c, episodes]
     individual: Callable[..., Individual]  # (source, index) -> dense
+    decode: Callable[[Params], Params]  # what an individual acts by, see `Game.decode`
     ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
     brood: Callable[..., Params]  # (source, group) -> params of ``rows`` children of one parent
     ask_brood: Callable[..., jax.Array]  # (brood, rows [B], observations [B, ...]) -> actions [B, ...]
@@ -81,7 +85,7 @@ class Programs(NamedTuple):
 
 def compiled(algorithm: Algorithm, game: Game) -> Programs:
     """The programs of an algorithm whose children play a game."""
-    parts = game.act, game.draw, game.key
+    parts = game.act, game.draw, game.key, game.decode
     return algorithm.remembered((compiled, *parts), lambda: programs_of(algorithm, *parts))
 
 
@@ -90,8 +94,9 @@ def programs_of(
     act: Callable[[Params, jax.Array], jax.Array],
     draw: Callable[[Key], jax.Array],
     own_key: Callable[[Key, jax.Array], Key],
+    decode: Callable[[Params], Params],
 ) -> Programs:
-    axes, rows = _broods(algorithm)
+    axes, rows = _broods(algorithm, decode)
 
     def starts(source: Source, indices: jax.Array, episodes: int, purpose: Purpose) -> jax.Array:
         def of_individual(index: jax.Array) -> jax.Array:
@@ -108,7 +113,7 @@ def programs_of(
 
     def brood(source: Source, group: jax.Array) -> Params:
         pair, first = jnp.divmod(group * rows, algorithm.brood)
-        build = lambda member: algorithm.offspring(source, pair, member).params  # noqa: E731
+        build = lambda member: decoded(decode, algorithm.offspring(source, pair, member).params)  # noqa: E731
         return jax.vmap(build, out_axes=axes)(first + iota(rows))
 
     def ask_brood(brood: Params, chosen: jax.Array, observations: jax.Array) -> jax.Array:
@@ -126,8 +131,9 @@ def programs_of(
         draw=jax.jit(jax.vmap(draw)),
         starts=jax.jit(starts, static_argnames=("episodes", "purpose")),
         individual=jax.jit(partial(candidate, algorithm)),
+        decode=decode if decode is as_they_are else jit(decode),
         ask=jax.jit(ask),
-        brood=jax.jit(brood),
+        brood=jit(brood),
         ask_brood=jax.jit(ask_brood),
         viable=jax.jit(viable),
         rows=rows,
@@ -184,7 +190,8 @@ class Rollouts(Evaluator):
         if game.observation is None:
             return [child]
         shown = jax.ShapeDtypeStruct((1, *game.observation.shape), game.observation.dtype)
-        return [child, Part(game.act, (jax.eval_shape(game.init, as_key(0)), shown))]
+        act = lambda params, shown: game.act(game.decode(params), shown)  # noqa: E731
+        return [child, Part(act, (jax.eval_shape(game.init, as_key(0)), shown))]
 
     def score_children(self, source: Source, indices: np.ndarray) -> Evaluation:
         """These children ``[c]``, whole groups of them. Lethal ones do not play."""
@@ -210,7 +217,8 @@ class Rollouts(Evaluator):
         if source.founding or self.programs.rows == 1:
             return self.score(source, indices, starts)
         width = _width(self.programs.rows * self.episodes)
-        players = Players(lambda group: self.programs.brood(source, group), self.programs.ask_brood, width, keep=8)
+        build = lambda group: self.programs.brood(source, np.int32(group))  # noqa: E731
+        players = Players(build, self.programs.ask_brood, width, keep=8)
         return self.play(starts, players, [divmod(child, self.programs.rows) for child in indices.tolist()])
 
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
@@ -220,12 +228,13 @@ class Rollouts(Evaluator):
 
     def test_from(self, params: Params, starts: np.ndarray, max_steps: int | None = None) -> Evaluation:
         """Episodes of one network, from these starts ``[episodes]``."""
-        players = Players(lambda _: params, self.programs.ask, WIDTH, keep=1)
+        players = Players(lambda _: self.programs.decode(params), self.programs.ask, WIDTH, keep=1)
         return self.play(starts[:, None], players, [(0, 0)] * len(starts), max_steps)
 
     def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
         """The return of one episode, and all that was done in it."""
-        players, actions = Players(lambda _: params, self.programs.ask, WIDTH, keep=1), []
+        build, actions = lambda _: self.programs.decode(params), []
+        players = Players(build, self.programs.ask, WIDTH, keep=1)
 
         def act(group: int, rows: np.ndarray, observations: np.ndarray) -> np.ndarray:
             done = players(group, rows, observations)
@@ -237,7 +246,10 @@ class Rollouts(Evaluator):
 
     def score(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
         """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
-        build = lambda index: self.programs.individual(source, np.int32(index)).params  # noqa: E731
+
+        def build(index: int) -> Params:
+            return self.programs.decode(self.programs.individual(source, np.int32(index)).params)
+
         players = Players(build, self.programs.ask, _width(starts.shape[1]), keep=self.arena.envs)
         return self.play(starts, players, [(index, 0) for index in indices.tolist()])
 
@@ -292,10 +304,10 @@ def _power_of_two(most: int) -> int:
     return 2 ** (most.bit_length() - 1)
 
 
-def _broods(algorithm: Algorithm) -> tuple[Any, int]:
+def _broods(algorithm: Algorithm, decode: Callable[[Params], Params]) -> tuple[Any, int]:
     """Which leaves of a child are its own, and how many children of a parent are built together; 1 where they share
     less than half of themselves."""
-    axes, own, whole = parts_of_child(algorithm)
+    axes, own, whole = parts_of_child(algorithm, decode)
     if 2 * own > whole:
         return axes, 1
     return axes, largest_divisor(algorithm.brood, max(OWN_NUMBERS // own, 1))

@@ -22,6 +22,7 @@ from jaxga.base import (
     Source,
     Task,
     Trial,
+    as_they_are,
     generation_key,
     name_of,
     require,
@@ -231,23 +232,23 @@ class Parts(NamedTuple):
     whole: int  # numbers of the dense network
 
 
-def parts_of_child(algorithm: Algorithm) -> Parts:
-    """Seen from the variation by a rule for ``vmap``, not declared.
+def parts_of_child(algorithm: Algorithm, decode: Callable[[Params], Params] = as_they_are) -> Parts:
+    """Seen from the variation by a rule for ``vmap``, not declared. With ``decode``, of what that makes of a child.
 
     Raises:
       InputError: where running statistics (of a BatchNorm) would be mutated.
     """
-    return algorithm.remembered(parts_of_child, lambda: _parts_of_child(algorithm))
+    return algorithm.remembered((parts_of_child, decode), lambda: _parts_of_child(algorithm, decode))
 
 
-def _parts_of_child(algorithm: Algorithm) -> Parts:
+def _parts_of_child(algorithm: Algorithm, decode: Callable[[Params], Params]) -> Parts:
     found = []
 
     def look(source: Source) -> None:
-        child = lambda member: algorithm.offspring(source, 0, member).params  # noqa: E731
+        child = lambda member: decoded(decode, algorithm.offspring(source, 0, member).params)  # noqa: E731
         axes, shapes = _axes(child, iota(2)), jax.eval_shape(child, 0)
         numbers = map_axes(lambda axis, leaf: 0 if axis is None else leaf.size, axes, shapes)
-        whole = size(take(source.parents, 0).params)
+        whole = size(jax.eval_shape(decode, take(source.parents, 0).params))
         statistics = running_statistics(map_axes(lambda axis, leaf: None if axis is None else leaf, axes, shapes))
         require(
             not statistics,
@@ -259,6 +260,11 @@ def _parts_of_child(algorithm: Algorithm) -> Parts:
 
     jax.eval_shape(look, shape_of_source(algorithm))
     return found[0]
+
+
+def decoded(decode: Callable[[Params], Params], params: Params) -> Params:
+    """What is made of parameters; leaves that come out in parts stay so."""
+    return params if decode is as_they_are else by_parts(decode, keep=True)(params)
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:

@@ -1,0 +1,73 @@
+"""Encodings leaf by leaf: genes of a leaf under its own name, and other leaves as they are."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxga.base import Key, Params, as_key, require
+from jaxga.encoding.encoded import Encoding
+from jaxga.tree import named_leaves, path_key, root_mean_square, shape_of_params
+
+
+class Leaf(NamedTuple):
+    """How one leaf is encoded."""
+
+    genes: tuple[int, ...]  # their shape
+    scale: float  # of a gene at the start, in units of the leaf's root mean square
+    decode: Callable[[jax.Array], jax.Array]  # genes -> the leaf, in any shape of its size
+
+
+def of_leaves(
+    init: Callable[[Key], Params],
+    names: Iterable[str],
+    leaf_of: Callable[[str, jax.ShapeDtypeStruct], Leaf],
+    who: str,
+) -> Encoding:
+    """``leaf_of: (name, shape) -> Leaf`` encodes the leaves of these names, which the argument ``who`` gave."""
+    shapes = shape_of_params(init, as_key(0))
+    known, treedef = named_leaves(shapes), jax.tree.structure(shapes)
+    check_names(names, known, who)
+    found = {name: leaf_of(name, known[name]) for name in names}
+
+    def genes_of(key: Key) -> Any:
+        genes = []
+        for name, leaf in named_leaves(init(key)).items():
+            own = found.get(name)
+            if own is not None:
+                noise = jax.random.normal(path_key(key, ("genes", name)), own.genes, leaf.dtype)
+                leaf = noise * (root_mean_square(leaf) * jnp.asarray(own.scale, leaf.dtype))
+            genes.append(leaf)
+        return treedef.unflatten(genes)
+
+    def decode(genes: Any) -> Params:
+        leaves = []
+        for leaf, (name, shape) in zip(treedef.flatten_up_to(genes), known.items(), strict=True):
+            own = found.get(name)
+            leaves.append(leaf if own is None else own.decode(leaf).reshape(shape.shape).astype(shape.dtype))
+        return treedef.unflatten(leaves)
+
+    return Encoding(genes_of, decode)
+
+
+def check_names(names: Iterable[str], known: Mapping[str, Any], who: str) -> None:
+    """Refuse names that no leaf has."""
+    unknown = [name for name in names if name not in known]
+    require(not unknown, f"{who} names the leaves {unknown}, and the network has {list(known)}.")
+
+
+def seen_shapes(
+    shapes: Mapping[str, Sequence[int]] | None, known: Mapping[str, jax.ShapeDtypeStruct]
+) -> dict[str, tuple[int, ...]]:
+    """For every leaf the shape that it is seen in: its own, or another one of the same size."""
+    check_names(shapes or {}, known, "shapes")
+    found = {name: tuple(leaf.shape) for name, leaf in known.items()}
+    for name, shape in (shapes or {}).items():
+        require(
+            int(np.prod(shape)) == int(np.prod(found[name])),
+            f"shapes[{name!r}] is {tuple(shape)}, and the leaf is {found[name]}: give a shape of the same size.",
+        )
+        found[name] = tuple(shape)
+    return found
