@@ -50,6 +50,7 @@ from jaxga.signals import Interrupted
 
 if TYPE_CHECKING:  # imported when they are first used: see `__getattr__`
     from jaxga import (
+        alignment,
         analysis,
         backend,
         baselines,
@@ -96,6 +97,7 @@ __all__ = [
     "Variation",
     "Vmapped",
     "__version__",
+    "alignment",
     "analysis",
     "backend",
     "baselines",
