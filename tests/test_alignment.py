@@ -10,8 +10,8 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import jaxga
-from jaxga import alignment, nn, tree, variation
-from jaxga.alignment import align, aligned, canonical, first_units, interpolate, ordered_dropout
+from jaxga import nn, tree, variation
+from jaxga.alignment import align, aligned, any_share, canonical, first_units, interpolate, ordered_dropout
 from jaxga.base import Context, Individual, InputError
 
 DENSE = "Dense_0", "Dense_1", "Dense_2", "Dense_3"
@@ -19,18 +19,9 @@ NETWORKS = {  # a network, the shape of its input, and its layers in order
     "dense": (nn.MLP((7, 5, 9, 3)), (6,), DENSE),
     "without bias": (nn.MLP((5, 3), use_bias=False), (4,), DENSE[:2]),
     "one unit": (nn.MLP((1, 1, 2)), (3,), DENSE[:3]),
-    "convolutions": (
-        nn.ConvNet(3, (5, 7), (3, 2), (1, 2), hidden=6, padding="SAME"),
-        (5, 6, 2),
-        ("Conv_0", "Conv_1", "Dense_0", "Dense_1"),
-    ),
-    "pooled, without bias": (
-        nn.ConvNet(2, (3,), (3,), (1,), hidden=5, padding="SAME", pool=2, use_bias=False),
-        (6, 4, 1),
-        ("Conv_0", "Dense_0", "Dense_1"),
-    ),
+    "convolutions": (nn.ConvNet(3, (5, 7), (3, 2), (1, 2), 6, "SAME"), (5, 6, 2), ("Conv_0", "Conv_1", *DENSE[:2])),
+    "pooled, without bias": (nn.ConvNet(2, (3,), (3,), (1,), 5, "SAME", 2, False), (6, 4, 1), ("Conv_0", *DENSE[:2])),
 }
-every = pytest.mark.parametrize("name", NETWORKS)
 
 
 def normal(like, seed):
@@ -59,16 +50,15 @@ def shuffled(params, layers, seed=0):
     return jax.tree.map(jnp.asarray, new), orders
 
 
-@every
+@pytest.mark.parametrize("name", NETWORKS)
 def test_an_order_is_undone_exactly(name):
     network, params, layers = example(name)
     other, _ = shuffled(params, layers)
     inputs = np.random.default_rng(1).normal(size=(4, *NETWORKS[name][1])).astype(np.float32)
-    chex.assert_trees_all_close(network.apply(other, inputs), network.apply(params, inputs), rtol=1e-3, atol=1e-3)
     chex.assert_trees_all_equal(align(params, other), params)
     chex.assert_trees_all_equal(canonical(other), canonical(params))
-    ordered = network.apply(canonical(params), inputs)
-    chex.assert_trees_all_close(ordered, network.apply(params, inputs), rtol=1e-3, atol=1e-3)
+    for same in (other, canonical(params)):
+        chex.assert_trees_all_close(network.apply(same, inputs), network.apply(params, inputs), rtol=1e-3, atol=1e-3)
 
 
 def test_canonical_order_is_by_what_comes_in():
@@ -104,7 +94,7 @@ def test_networks_that_differ_come_as_near_as_an_assignment_can():
     best = likeness[linear_sum_assignment(-likeness)].sum()
     np.testing.assert_allclose(product(one, align(one, other)), best, rtol=1e-5)
     _, one, _ = example("convolutions")
-    for other in (normal(one, seed) for seed in range(1, 4)):
+    for other in (normal(one, 1), normal(one, 2)):
         sums = [product(one, params) for params in (other, align(one, other, sweeps=0), align(one, other))]
         assert sums[2] >= sums[1] - 1e-3
         assert sums[2] > sums[0]
@@ -116,9 +106,7 @@ def test_activations_are_matched():
     inputs = jnp.asarray(np.random.default_rng(1).normal(size=(50, 6)), jnp.float32)
     _, seen = network.apply(params, inputs, capture_intermediates=True, mutable=["intermediates"])
     mine = [seen["intermediates"][layer]["__call__"][0] for layer in layers[:-1]]
-    theirs = [
-        7 - 2 * layer[:, order] * -1 for layer, order in zip(mine, orders, strict=True)
-    ]  # neither scale nor offset
+    theirs = [7 + 2 * layer[:, order] for layer, order in zip(mine, orders, strict=True)]  # their scale is another
     chex.assert_trees_all_equal(align(params, other, activations=(mine, theirs)), params)
     silent = [layer.at[:, 0].set(1.0) for layer in mine], [layer.at[:, 0].set(1.0) for layer in theirs]
     chex.assert_tree_all_finite(align(params, other, activations=silent))
@@ -163,9 +151,8 @@ CONVOLUTION, ONE = kernel(3, 3, 1, 4), kernel(3, 4)
 )
 def test_what_is_no_chain_is_refused(params, layers, message):
     for refuse in (lambda: align(params, params, layers=layers), lambda: canonical(params, layers)):
-        with pytest.raises(InputError, match=message) as refused:
+        with pytest.raises(InputError, match=message):
             refuse()
-        assert str(refused.value).endswith((".", "of the path."))
 
 
 def test_two_shapes_and_wrong_numbers_are_refused():
@@ -198,9 +185,8 @@ def test_the_barrier_to_a_copy_in_another_order_falls_to_nothing():
     def loss(params):
         return jnp.mean((network.apply(params, inputs) - goals) ** 2)
 
-    before, after = interpolate(loss, params, other), interpolate(loss, params, align(params, other))
+    before, after = (interpolate(loss, params, mate) for mate in (other, align(params, other)))
     assert before.losses.shape == before.at.shape == (25,)
-    assert float(before.barrier) > 1
     np.testing.assert_allclose(
         before.barrier, before.losses.max() - before.losses[jnp.array([0, -1])].mean(), rtol=1e-6
     )
@@ -252,16 +238,12 @@ def test_first_units_alone_answer():
 def test_ordered_dropout_draws_how_many(task, params):
     key = jax.random.key(3)
     key_share, key_rest = jax.random.split(key)
-    dropped = ordered_dropout(task)
-    part = first_units(params, alignment.any_share(key_share))
-    for given, trial in ((task, key), (jaxga.paired(task), jaxga.Trial(key, parent=params))):
-        score = ordered_dropout(given).score(trial, params)
-        before = given.score(key_rest if given is task else jaxga.Trial(key_rest, parent=params), part)
-        chex.assert_trees_all_close(score.fitness, before.fitness, rtol=1e-5)
+    dropped, part = ordered_dropout(task), first_units(params, any_share(key_share))
+    chex.assert_trees_all_close(dropped.score(key, params), task.score(key_rest, part), rtol=1e-5)
     np.testing.assert_allclose(dropped.loss(key, params), task.loss(key_rest, part), rtol=1e-6)
-    assert dropped.init is task.init
+    paired = ordered_dropout(jaxga.paired(task)).score(jaxga.Trial(key, parent=params), params)
+    assert float(paired.fitness) == 0  # the parent has as few units
     slope = jax.grad(ordered_dropout(task.loss, share=lambda _: 0.25), argnums=1)(key, params)
-    hidden = slope["params"]["Dense_0"]["kernel"]
-    assert (np.asarray(jnp.any(hidden != 0, axis=0)) <= (np.arange(8) < 2)).all()
-    shares = jax.vmap(alignment.any_share)(jax.random.split(key, 400))
+    assert not slope["params"]["Dense_0"]["kernel"][:, 2:].any()
+    shares = jax.vmap(any_share)(jax.random.split(key, 400))
     assert (float(shares.min()) > 0) & (float(shares.max()) <= 1) & (abs(float(shares.mean()) - 0.5) < 0.05)

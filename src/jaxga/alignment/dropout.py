@@ -40,8 +40,8 @@ def ordered_dropout(task: Any, layers: Layers = None, *, share: Callable[[Key], 
 
     The first units are always there and the last ones seldom, so what matters most comes to stand first (nested
     dropout, Rippel et al. 2014). Parameters are masked, so any chain takes part. Of a `Task`, ``evaluate`` and ``loss``
-    see the first units, ``validate`` and ``test`` the whole network. Of a loss ``(key, params) -> []`` it makes one.
-    ``share: (key) -> []`` draws the part of all units that is used, the same in every hidden layer.
+    see the first units, of a parent too, ``validate`` and ``test`` the whole network. Of a loss ``(key, params) -> []``
+    it makes one. ``share: (key) -> []`` draws the part of all units that is used, the same in every hidden layer.
 
     >>> params = {"one": {"kernel": jnp.ones((1, 4))}, "two": {"kernel": jnp.ones((4, 1))}}
     >>> loss = ordered_dropout(lambda key, params: params["two"]["kernel"].sum(), share=lambda key: 0.5)
@@ -52,9 +52,12 @@ def ordered_dropout(task: Any, layers: Layers = None, *, share: Callable[[Key], 
 
     def of_first(score: Callable[[Any, Params], Any]) -> Callable[[Any, Params], Any]:
         def call(draw: Any, params: Params) -> Any:
-            key_share, key = jax.random.split(draw.key if isinstance(draw, Trial) else draw)
-            draw = draw._replace(key=key) if isinstance(draw, Trial) else key
-            return score(draw, first_units(params, share(key_share), layers))
+            trial = draw if isinstance(draw, Trial) else Trial(draw)
+            key_share, key = jax.random.split(trial.key)
+            part = share(key_share)
+            parent = None if trial.parent is None else first_units(trial.parent, part, layers)
+            seen = trial._replace(key=key, parent=parent) if trial is draw else key
+            return score(seen, first_units(params, part, layers))
 
         return call
 
