@@ -119,10 +119,12 @@ def compare(task: jaxga.Task, one: Any, other: Any) -> dict[str, Any]:
 
     ends = [score(params).metrics for params in (one, other)]
     found: dict[str, Any] = {name: np.mean([float(end[name]) for end in ends]) for name in ("accuracy", "loss")}
-    for name, mate in (("before", other), ("after", alignment.align(one, other))):
-        line = alignment.interpolate(lambda params: score(params).metrics["loss"], one, mate, POINTS)
-        halfway = jax.tree.map(lambda a, b: (a + b) / 2, one, mate)
-        children = [score(cross(jax.random.key(number), one, mate)).metrics["accuracy"] for number in range(10)]
+    mates = {"before": (one, other), "after": (one, alignment.align(one, other)),
+             "sorted": (alignment.canonical(one), alignment.canonical(other))}  # fmt: skip
+    for name, both in mates.items():
+        line = alignment.interpolate(lambda params: score(params).metrics["loss"], *both, POINTS)
+        halfway = jax.tree.map(lambda a, b: (a + b) / 2, *both)
+        children = [score(cross(jax.random.key(number), *both)).metrics["accuracy"] for number in range(10)]
         found[name] = {
             "losses": np.asarray(line.losses).tolist(), "barrier": float(line.barrier),
             "halfway": float(score(halfway).metrics["loss"]), "child": 100 * float(np.median(children)),
@@ -138,10 +140,11 @@ def row(arm: str, found: list[dict[str, Any]]) -> dict[str, Any]:
         return f"{before:.{digits}f} to {after:.{digits}f}"
 
     accuracy, loss = (np.median([one[name] for one in found]) for name in ("accuracy", "loss"))
+    canonical = np.median([one["sorted"]["barrier"] for one in found])
     return {
         "": arm, "right, %": f"{100 * accuracy:.1f}", "loss": f"{loss:.3f}", "barrier": change("barrier", 3),
-        "loss halfway": change("halfway", 3), "published, halfway": PUBLISHED.get(arm, ""),
-        "child right, %": change("child", 1),
+        "of sorted": f"{canonical:.3f}", "loss halfway": change("halfway", 3),
+        "published, halfway": PUBLISHED.get(arm, ""), "child right, %": change("child", 1),
     }  # fmt: skip
 
 
