@@ -16,7 +16,7 @@ FLOORS = [
     {"nn", "variation", "stop", "compilation", "measures", "encoding"},
     {"selection", "heredity"},
     {"scores"},
-    {"algorithm", "tasks", "report", "memory"},
+    {"algorithm", "alignment", "tasks", "report", "memory"},
     {"pedigree", "evaluate", "baselines", "lifetime"},
     {"checkpoint", "doubts", "genome"},
     {"run"},

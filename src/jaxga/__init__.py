@@ -51,6 +51,7 @@ from jaxga.signals import Interrupted
 
 if TYPE_CHECKING:  # imported when they are first used: see `__getattr__`
     from jaxga import (
+        alignment,
         analysis,
         backend,
         baselines,
@@ -101,6 +102,7 @@ __all__ = [
     "Vmapped",
     "__version__",
     "against",
+    "alignment",
     "analysis",
     "backend",
     "baselines",

@@ -374,6 +374,7 @@ SLOW = {
     "till_death",
     "mnist",
     "mnist_sweep",
+    "alignment",
     "atari_table",
     "control",
     "fusion",
