@@ -13,7 +13,7 @@ run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on
 	@$(BIN)/python experiments/memorization.py
 
 test: check ## The default suite
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 test-all: check ## All tests, the slow ones too
 	$(BIN)/python -m pytest -q -n 2
