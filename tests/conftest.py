@@ -43,7 +43,7 @@ def forget_programs() -> Iterator[None]:
     every module, so they are kept while there is room.
     """
     yield
-    if memory_maps() < 12_000:
+    if memory_maps() < 5_000:
         return
     ours = [vars(module) for name, module in sys.modules.items() if name.partition(".")[0] == "jaxga"]
     for kept in (value for names in ours for value in names.values() if hasattr(value, "cache_clear")):
