@@ -13,10 +13,11 @@ run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on
 	@$(BIN)/python experiments/memorization.py
 
 test: check ## The default suite
-	$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
-test-all: check ## All tests, the slow ones too
-	$(BIN)/python -m pytest -q -n 2
+test-all: check ## All tests, the slow ones too; fused loops are compiled as users compile them
+	XLA_FLAGS="--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0" \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 versions: $(VENV)/installed ## The default suite on the oldest and the newest of everything: docs/versions.md
 	$(BIN)/nox

@@ -49,7 +49,7 @@ class Args(experiment.Files):
     out: Path | None = None
     """Where the figures and pictures go; default runs/plasticity/<id>."""
     quick: bool = False
-    """The maze for a few generations, and one plastic network."""
+    """Labels for a few generations, and the smallest rule: the maze takes a third longer to compile."""
 
 
 Arms = dict[str, tuple[jaxga.Task, jaxga.Task]]  # what evolution sees, and the same with more lives for a test
@@ -115,12 +115,12 @@ def genes_of(task: jaxga.Task) -> int:
 
 def main(args: Args) -> None:
     if args.quick:
-        args.problem, args.seeds, args.generations = "maze", 2, 3
+        args.problem, args.seeds, args.generations = "labels", 2, 3
         args.parents, args.children = 4, 16
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
     arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
-    chosen = ("rule of each neuron",) if args.quick else args.arms or tuple(arms)
+    chosen = ("rule of the layer",) if args.quick else args.arms or tuple(arms)
     unknown = sorted(set(chosen) - set(arms))
     jaxga.require(not unknown, f"arms has {unknown}, and for {args.problem} there are {list(arms)}.")
     arms = {name: arms[name] for name in chosen}

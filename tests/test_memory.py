@@ -302,7 +302,7 @@ def test_parents_are_the_children_that_were_scored():
     task = tasks.memorization(network(), points=POINTS, shape=(DIMENSION,), classes=CLASSES, loss=tasks.errors)
     algorithm = jaxga.ga(task.init, memory.typed(), parents=4, children=32)
     state = jaxga.run(algorithm, task, generations=25).state
-    again = jax.vmap(lambda params: task.evaluate(KEY, params).fitness)(state.parents.params)
+    again = jax.jit(jax.vmap(lambda params: task.evaluate(KEY, params).fitness))(state.parents.params)
     chex.assert_trees_all_equal(again, state.fitness)
 
 
@@ -344,10 +344,10 @@ def test_interference_counts_what_children_lose(solved, tmp_path):
     algorithm, result = solved
     found = analysis.interference(algorithm, result.pedigree, lambda w: w > 0, every=4, samples=5)
     assert found.generations.tolist() == [4, 8, 12]
-    state = result.state
+    state, child = result.state, jax.jit(algorithm.offspring)
     for slot in range(2):
         before = np.asarray(state.parents.params[slot] > 0)
-        after = np.stack([algorithm.offspring(state, slot, member).params > 0 for member in range(5)])
+        after = np.stack([child(state, slot, member).params > 0 for member in range(5)])
         lost, won = before & ~after, after & ~before
         assert found.known[-1, slot] == before.sum()
         np.testing.assert_allclose(found.forgot[-1, slot], lost.sum(axis=1).mean() / before.sum(), rtol=1e-6)

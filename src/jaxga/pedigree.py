@@ -73,7 +73,7 @@ def as_start(source: Source) -> Start:
 def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
     """The source that the run of a pedigree began with: of founders, or that which it went on from."""
     if pedigree.start is None:
-        return jit(algorithm.begin)(pedigree.key)
+        return _compiled(_begin, algorithm)(pedigree.key)
     kind = shape_of_source(algorithm)
     due, leaves = jax.tree.leaves(kind._replace(key=jax.random.key_data(pedigree.key))), pedigree.start[1:]
     require(
@@ -168,6 +168,14 @@ def _start_of_version_1(start: Start, parents: int) -> Start:
     return *start[:-5], np.asarray(everybody(parents, parents))
 
 
+def _begin(algorithm: Algorithm, key: Any) -> Source:
+    return algorithm.begin(key)
+
+
+def _advance(algorithm: Algorithm, source: Source, recipe: Recipe) -> Source:
+    return algorithm.advance(source, recipe)
+
+
 def _advance_all(algorithm: Algorithm, source: Source, recipes: Recipe, start: jax.Array, end: jax.Array) -> Source:
     """By the recipes ``start`` to ``end - 1``; one program, however many these are."""
     return jax.lax.fori_loop(start, end, lambda row, source: algorithm.advance(source, take(recipes, row)), source)
@@ -210,7 +218,7 @@ def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation
     )
     recipes = jax.tree.map(jnp.asarray, pedigree.recipes)
     if source.founding:
-        source, start = jit(algorithm.advance)(source, take(recipes, 0)), 1
+        source, start = _compiled(_advance, algorithm)(source, take(recipes, 0)), 1
     return _compiled(_advance_all, algorithm)(source, recipes, np.int32(start), np.int32(end))
 
 

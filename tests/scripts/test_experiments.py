@@ -364,8 +364,10 @@ def test_several_seeds_share_one_picture(tmp_path):
     assert (out / "seed-0" / "pedigree.npz").exists()
 
 
-# What memorization leaves behind is tested above; sweeps and tables are many such runs.
+# The default suite asks control, which is quick and does all that the others do by experiment.py: run, validate, sum up
+# seeds, draw. What memorization leaves behind is tested above; sweeps and tables are many such runs.
 SLOW = {
+    "baldwin",
     "characters",
     "memorization",
     "memorization_sweep",
@@ -376,7 +378,6 @@ SLOW = {
     "mnist_sweep",
     "alignment",
     "atari_table",
-    "control",
     "fusion",
     "illuminate",
     "inheritance",

@@ -58,13 +58,13 @@ def test_after_so_many_generations_a_counter_is_as_high(parents, children, avera
 def test_a_parent_that_is_kept_as_the_best_gives_what_it_had_itself():
     recombination = v.average(2)
     algorithm = jaxga.ga(vector, COUNTER, parents=1, children=4, elites=1, reevaluate=True, recombination=recombination)
-    state, _ = algorithm.update(algorithm.init(KEY), Evaluation(jnp.arange(5.0)))
+    state, _ = jax.jit(algorithm.update)(algorithm.init(KEY), Evaluation(jnp.arange(5.0)))
     state = state._replace(
         source=state.source._replace(
             parents=state.parents._replace(strategy={**state.parents.strategy, "age": jnp.array([41])})
         )
     )
-    after, info = algorithm.update(state, Evaluation(jnp.array([0.0, 0.0, 5.0, 0.0, 9.0])))
+    after, info = jax.jit(algorithm.update)(state, Evaluation(jnp.array([0.0, 0.0, 5.0, 0.0, 9.0])))
     assert info.recipe.indices.tolist() == [[4, 2]]
     assert after.parents.strategy["age"].tolist() == [41]
     assert after.parents.strategy["lot"].tolist() == state.parents.strategy["lot"].tolist()
@@ -73,7 +73,7 @@ def test_a_parent_that_is_kept_as_the_best_gives_what_it_had_itself():
 def test_the_best_child_counts_where_it_has_no_weight():
     recombination = v.average(3, lambda fitness: jnp.array([0.0, 1.0, 1.0], fitness.dtype))
     algorithm = jaxga.ga(vector, COUNTER, parents=1, children=4, recombination=recombination)
-    after, _ = algorithm.update(algorithm.init(KEY), Evaluation(jnp.arange(4.0)))
+    after, _ = jax.jit(algorithm.update)(algorithm.init(KEY), Evaluation(jnp.arange(4.0)))
     assert after.parents.strategy["age"].tolist() == [1]
 
 

@@ -221,7 +221,7 @@ def test_ask_and_tell_begin_with_the_shapes_of_scores():
     source = algorithm.begin(KEY)
     state = algorithm.init(KEY, like=jaxga.vmapped(algorithm, task).like(source))
     children = jaxga.population(algorithm, state)
-    state, info = algorithm.update(state, jax.vmap(lambda w: evaluate(None, w))(children.params))
+    state, info = jax.jit(algorithm.update)(state, jax.vmap(lambda w: evaluate(None, w))(children.params))
     assert len(set(info.recipe.indices[:, 0].tolist())) == 4
 
 

@@ -68,7 +68,7 @@ def decided(selection, islands, fitness, generation=0, seed=0):
     """Whom a selection holds, of children with this fitness."""
     algorithm = make(selection, islands)
     state = algorithm.init(jax.random.key(seed)).with_source(generation=jnp.int32(generation))
-    _, info = algorithm.update(state, jaxga.Evaluation(jnp.asarray(fitness, jnp.float32)))
+    _, info = jax.jit(algorithm.update)(state, jaxga.Evaluation(jnp.asarray(fitness, jnp.float32)))
     return info.recipe.indices[:, 0].reshape(islands, -1)
 
 
@@ -109,8 +109,8 @@ def test_elites_of_an_island_keep_their_slot_there():
     algorithm = make(islands(ranked(elites=1), 3), 3)
     assert algorithm.elites == (0, 4, 8)
     state = algorithm.init(jax.random.key(0))
-    state, _ = algorithm.update(state, jaxga.Evaluation(jnp.asarray(FITNESS, jnp.float32)))
-    _, info = algorithm.update(state, jaxga.Evaluation(jnp.arange(24.0)))
+    state, _ = jax.jit(algorithm.update)(state, jaxga.Evaluation(jnp.asarray(FITNESS, jnp.float32)))
+    _, info = jax.jit(algorithm.update)(state, jaxga.Evaluation(jnp.arange(24.0)))
     assert info.recipe.indices[:, 0].reshape(3, 4)[:, 0].tolist() == [24, 28, 32]
 
 

@@ -101,7 +101,7 @@ def test_children_are_of_the_pairs_that_were_named():
         selection=of_recipe(jaxga.Recipe(KEPT, pairs=jnp.array([[2, 3], [0, 1], [3, 3]]))),
     )
     state = algorithm.init(jax.random.key(0)).with_source(parents=jaxga.Individual(jnp.arange(4.0)))
-    state, _ = algorithm.update(state, jaxga.Evaluation(jnp.arange(6.0)))
+    state, _ = jax.jit(algorithm.update)(state, jaxga.Evaluation(jnp.arange(6.0)))
     state = state.with_source(parents=jaxga.Individual(jnp.arange(4.0)))
     assert jaxga.population(algorithm, state).params.tolist() == [32, 32, 10, 10, 33, 33]
 
@@ -128,7 +128,7 @@ def test_a_recipe_of_other_shapes_is_refused(recipe, sentence):
         selection=of_recipe(recipe),
     )
     with pytest.raises(jaxga.InputError, match=sentence):
-        algorithm.update(algorithm.init(jax.random.key(0)), jaxga.Evaluation(jnp.arange(6.0)))
+        jax.jit(algorithm.update)(algorithm.init(jax.random.key(0)), jaxga.Evaluation(jnp.arange(6.0)))
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_where_all_children_are_lethal_their_parents_stay():
     algorithm = make(task, below(-10.0))
     state = algorithm.init(KEY)
     state = state._replace(scores=state.scores._replace(fitness=jnp.array([4.0, 3.0])))
-    after, info = algorithm.update(state, jaxga.vmapped(algorithm, task)(state))
+    after, info = jax.jit(algorithm.update)(state, jaxga.vmapped(algorithm, task)(state))
     chex.assert_trees_all_equal(after.parents, state.parents)
     assert set(np.asarray(after.fitness).tolist()) <= {4.0, 3.0}
     assert int(info.metrics["evaluations"]) == 0

@@ -24,9 +24,11 @@ def crossing(place, degrees, wall):
 
 
 def near(place, wall):
+    """The distance to the nearest point of a wall."""
     first, last = np.array(wall[:2], float), np.array(wall[2:], float)
-    points = first + np.linspace(0, 1, 20001)[:, None] * (last - first)
-    return np.sqrt(((points - place) ** 2).sum(1)).min()
+    along = last - first
+    part = np.clip((place - first) @ along / (along @ along), 0, 1)
+    return np.linalg.norm(first + part * along - place)
 
 
 class Plain:
