@@ -35,9 +35,11 @@ class Sizes(NamedTuple):
     children: int
 
 
-SIZES = {"sine": Sizes(10, 1, 750, 20, 256), "point": Sizes(20, 2, 200, 4, 32)}
+SIZES = {"sine": Sizes(10, 1, 750, 20, 256), "point": Sizes(40, 2, 400, 4, 32)}
 ARMS = "evolved", "evolved rates", "MAML", "pre-trained", "random"
 UNSEEN = {"sine": 600, "point": 40}  # lives that all arms are tested on
+RATE = 0.01  # of learning a sine curve
+SHORT = 50  # steps of an episode while the start for point is evolved; a test has 100
 SHOWN = 0, 1, 2, 3, 5  # steps of the test that the table has
 
 
@@ -49,11 +51,11 @@ class Args(experiment.Files):
     arms: tuple[str, ...] = ARMS
     """evolved (the start), "evolved rates" (and a learning rate for every leaf), MAML, pre-trained, random."""
     shots: int | None = None
-    """Points of a sine curve that are shown, by default 10; episodes of a gradient where the problem is point, 20."""
+    """Points of a sine curve that are shown, by default 10; episodes of a gradient where the problem is point, 40."""
     steps: int | None = None
     """Steps that evolution and MAML count on; by default 1 for sine, as MAML's paper trains, and 2 for point."""
     generations: int | None = None
-    """Of evolution, by default 750 and 200; step sizes fall to a fiftieth by then, like a cosine."""
+    """Of evolution, by default 750 and 400; step sizes fall to a fiftieth by then, like a cosine."""
     updates: int = 30_000
     """Of MAML and of pre-training, by Adam."""
     seeds: int = 10
@@ -76,12 +78,13 @@ def sizes_of(args: Args) -> Sizes:
     return SIZES[args.problem]._replace(**{name: size for name, size in given.items() if size is not None})
 
 
-def pose(args: Args) -> tuple[lifetime.Lives, float, bool]:
-    """Lives, the learning rate of their paper, and whether each step sees something new."""
+def pose(args: Args, steps: int | None = None) -> tuple[lifetime.Lives, optax.GradientTransformation, bool]:
+    """Lives, how they learn, and whether each step sees something new; ``steps`` of an episode, by default 100."""
     shots = sizes_of(args).shots
     if args.problem == "sine":
-        return lifetime.sinusoids(nn.MLP((40, 40, 1)), shots=shots), 0.01, False
-    return lifetime.point_goals(nn.MLP((16, 2)), episodes=shots, deviation=0.1), 0.5, True
+        return lifetime.sinusoids(nn.MLP((40, 40, 1)), shots=shots), optax.sgd(RATE), False
+    born = lifetime.point_goals(nn.MLP((16, 2)), episodes=shots, steps=steps, deviation=0.05)
+    return born, optax.sgd(optax.piecewise_constant_schedule(0.05, {1: 0.3})), True
 
 
 def evolve(sizes: Sizes, task: jaxga.Task, seed: int) -> tuple[Any, int]:
@@ -122,17 +125,17 @@ def through_steps(born: lifetime.Lives, rate: float, steps: int, key: Any, param
 
 def found(args: Args, arm: str, seed: int) -> tuple[Any, int]:
     """What a life begins with, by one arm, and what it took."""
-    born, rate, fresh = pose(args)
+    born, optimiser, fresh = pose(args, SHORT)
     sizes = sizes_of(args)
     if arm.startswith("evolved"):
         rates = "leaf" if arm == "evolved rates" else None
         task = lifetime.learn(
-            born, optax.sgd(rate), sizes.steps, rates=rates, fresh=fresh, count=sizes.lives, validation_lives=2
+            born, optimiser, sizes.steps, rates=rates, fresh=fresh, count=sizes.lives, validation_lives=2
         )
         return evolve(sizes, task, seed)
     if arm == "random":
         return born(jax.random.key(0)).init(jax.random.key(seed)), 0
-    return descend(args, born, seed, partial(through_steps, born, rate, sizes.steps if arm == "MAML" else 0))
+    return descend(args, born, seed, partial(through_steps, born, RATE, sizes.steps if arm == "MAML" else 0))
 
 
 def one_run(args: Args, arm: str, unseen: int, seed: int) -> dict[str, Any]:
@@ -140,8 +143,8 @@ def one_run(args: Args, arm: str, unseen: int, seed: int) -> dict[str, Any]:
     begun = time.monotonic()
     params, seen = found(args, arm, seed)
     seconds = time.monotonic() - begun
-    born, rate, fresh = pose(args)
-    curve = lifetime.learning_curve(born, optax.sgd(rate), SHOWN[-1], params, 1_000 + seed, fresh=fresh, count=unseen)
+    born, optimiser, fresh = pose(args)
+    curve = lifetime.learning_curve(born, optimiser, SHOWN[-1], params, 1_000 + seed, fresh=fresh, count=unseen)
     sign = -1 if args.problem == "sine" else 1
     mean = sign * np.nanmean(np.asarray(curve, float), axis=0)
     return {"after": mean.tolist(), "lives": seen, "seconds": round(seconds, 1)}
