@@ -1,6 +1,7 @@
 """What the experiments share: options of the command line, and the way from them to the files of a run."""
 
 import inspect
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -115,10 +116,20 @@ def conclude(args: Series, name: str, out: Path, results: list[jaxga.Result], he
     print(f"Files: {out}   Picture: {out / name}.png")
 
 
-def told(values: Any, digits: int = 2) -> str:
-    """The median with its 95 % interval, for a table."""
+def once(path: Path, arm: str, seed: int, do: Callable[[], Any]) -> Any:
+    """What a run of an arm found, from this file where it has it. Otherwise the run is done, and written there."""
+    kept = json.loads(path.read_text()) if path.exists() else {}
+    runs = kept.setdefault(arm, {})
+    if str(seed) not in runs:
+        runs[str(seed)] = do()
+        report.write_json(path, kept)
+    return runs[str(seed)]
+
+
+def told(values: Any, digits: int = 2, form: str = "f") -> str:
+    """The median with its 95 % interval, for a table; ``form`` "g" counts the digits that are not leading zeros."""
     found = report.median_interval(np.asarray(values, float))
-    return f"{found.median:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{found.median:.{digits}{form}} [{found.low:.{digits}{form}}, {found.high:.{digits}{form}}]"
 
 
 def mean_of_all(children: int, stretch: float = 2.7) -> variation.Recombination:

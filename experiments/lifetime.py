@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import experiment
 import jax
@@ -23,8 +23,23 @@ import jaxga
 from jaxga import lifetime, nn, report, variation
 
 Problem = Literal["sine", "point"]
+
+
+class Sizes(NamedTuple):
+    """Numbers that depend on the problem where they are not given, see `Args`."""
+
+    shots: int
+    steps: int
+    generations: int
+    lives: int
+    children: int
+
+
+SIZES = {"sine": Sizes(10, 1, 750, 20, 256), "point": Sizes(40, 2, 400, 4, 32)}
 ARMS = "evolved", "evolved rates", "MAML", "pre-trained", "random"
-UNSEEN = 600  # lives that all arms are tested on
+UNSEEN = {"sine": 600, "point": 40}  # lives that all arms are tested on
+RATE = 0.01  # of learning a sine curve
+SHORT = 50  # steps of an episode while the start for point is evolved; a test has 100
 SHOWN = 0, 1, 2, 3, 5  # steps of the test that the table has
 
 
@@ -35,40 +50,50 @@ class Args(experiment.Files):
     """sine: regression of a curve from a few points. point: go to a goal that is not seen."""
     arms: tuple[str, ...] = ARMS
     """evolved (the start), "evolved rates" (and a learning rate for every leaf), MAML, pre-trained, random."""
-    shots: int = 10
-    """Points of a sine curve that are shown; episodes of a gradient where the problem is point."""
+    shots: int | None = None
+    """Points of a sine curve that are shown, by default 10; episodes of a gradient where the problem is point, 40."""
     steps: int | None = None
     """Steps that evolution and MAML count on; by default 1 for sine, as MAML's paper trains, and 2 for point."""
-    generations: int = 750
-    """Of evolution; step sizes fall to a fiftieth by then, like a cosine."""
+    generations: int | None = None
+    """Of evolution, by default 750 and 400; step sizes fall to a fiftieth by then, like a cosine."""
     updates: int = 30_000
     """Of MAML and of pre-training, by Adam."""
     seeds: int = 10
     """Runs of every arm."""
-    lives: int = 20
-    """Lives of a generation, the same for all of its children; of a step of MAML 25."""
-    children: int = 256
-    """Of a generation; their mean, weighted by rank, is the next parent."""
+    first: int = 0
+    """The first seed."""
+    lives: int | None = None
+    """Lives of a generation, the same for all of its children, by default 20 and 4; of a step of MAML 25."""
+    children: int | None = None
+    """Of a generation, by default 256 and 32; their mean, weighted by rank, is the next parent."""
     out: Path | None = None
     """Where the figures and pictures go; default runs/lifetime/<id>."""
     quick: bool = False
     """Sine alone, evolved and random, for seconds."""
 
 
-def pose(args: Args) -> tuple[lifetime.Lives, float, bool]:
-    """Lives, the learning rate of their paper, and whether each step sees something new."""
+def sizes_of(args: Args) -> Sizes:
+    """Those that were given, and for the others what is usual for the problem."""
+    given = {name: getattr(args, name) for name in Sizes._fields}
+    return SIZES[args.problem]._replace(**{name: size for name, size in given.items() if size is not None})
+
+
+def pose(args: Args, steps: int | None = None) -> tuple[lifetime.Lives, optax.GradientTransformation, bool]:
+    """Lives, how they learn, and whether each step sees something new; ``steps`` of an episode, by default 100."""
+    shots = sizes_of(args).shots
     if args.problem == "sine":
-        return lifetime.sinusoids(nn.MLP((40, 40, 1)), shots=args.shots), 0.01, False
-    return lifetime.point_goals(nn.MLP((32, 32, 2)), episodes=args.shots, deviation=0.1), 0.5, True
+        return lifetime.sinusoids(nn.MLP((40, 40, 1)), shots=shots), optax.sgd(RATE), False
+    born = lifetime.point_goals(nn.MLP((16, 2)), episodes=shots, steps=steps, deviation=0.05)
+    return born, optax.sgd(optax.piecewise_constant_schedule(0.05, {1: 0.3})), True
 
 
-def evolve(args: Args, task: jaxga.Task, seed: int) -> tuple[Any, int]:
+def evolve(sizes: Sizes, task: jaxga.Task, seed: int) -> tuple[Any, int]:
     """The start that evolution finds, and how many lives that took."""
-    mutation = variation.gaussian(experiment.falling(variation.relative(0.05), args.generations))
-    mean = experiment.mean_of_all(args.children)
-    algorithm = jaxga.ga(task.init, mutation, parents=1, children=args.children, recombination=mean)
-    result = jaxga.run(algorithm, task, seed, generations=args.generations, validate_every=args.generations)
-    return result.best.params, args.lives * args.children * args.generations
+    mutation = variation.gaussian(experiment.falling(variation.relative(0.05), sizes.generations))
+    mean = experiment.mean_of_all(sizes.children)
+    algorithm = jaxga.ga(task.init, mutation, parents=1, children=sizes.children, recombination=mean)
+    result = jaxga.run(algorithm, task, seed, generations=sizes.generations, validate_every=sizes.generations)
+    return result.best.params, sizes.lives * sizes.children * sizes.generations
 
 
 def descend(args: Args, born: lifetime.Lives, seed: int, loss: Callable[[Any, Any], Any]) -> tuple[Any, int]:
@@ -100,61 +125,63 @@ def through_steps(born: lifetime.Lives, rate: float, steps: int, key: Any, param
 
 def found(args: Args, arm: str, seed: int) -> tuple[Any, int]:
     """What a life begins with, by one arm, and what it took."""
-    born, rate, fresh = pose(args)
-    steps = args.steps or {"sine": 1, "point": 2}[args.problem]
+    born, optimiser, fresh = pose(args, SHORT)
+    sizes = sizes_of(args)
     if arm.startswith("evolved"):
         rates = "leaf" if arm == "evolved rates" else None
         task = lifetime.learn(
-            born, optax.sgd(rate), steps, rates=rates, fresh=fresh, count=args.lives, validation_lives=2
+            born, optimiser, sizes.steps, rates=rates, fresh=fresh, count=sizes.lives, validation_lives=2
         )
-        return evolve(args, task, seed)
+        return evolve(sizes, task, seed)
     if arm == "random":
         return born(jax.random.key(0)).init(jax.random.key(seed)), 0
-    return descend(args, born, seed, partial(through_steps, born, rate, steps if arm == "MAML" else 0))
+    return descend(args, born, seed, partial(through_steps, born, RATE, sizes.steps if arm == "MAML" else 0))
+
+
+def one_run(args: Args, arm: str, unseen: int, seed: int) -> dict[str, Any]:
+    """What unseen lives come to after each step, in the mean, and how many lives and seconds that took."""
+    begun = time.monotonic()
+    params, seen = found(args, arm, seed)
+    seconds = time.monotonic() - begun
+    born, optimiser, fresh = pose(args)
+    curve = lifetime.learning_curve(born, optimiser, SHOWN[-1], params, 1_000 + seed, fresh=fresh, count=unseen)
+    sign = -1 if args.problem == "sine" else 1
+    mean = sign * np.nanmean(np.asarray(curve, float), axis=0)
+    return {"after": mean.tolist(), "lives": seen, "seconds": round(seconds, 1)}
 
 
 def main(args: Args) -> None:
     if args.quick:
         args.problem, args.arms, args.seeds, args.generations, args.children = "sine", ("evolved", "random"), 1, 10, 64
-    jaxga.base.require_whole(1, seeds=args.seeds, lives=args.lives, shots=args.shots)
+    sizes = sizes_of(args)
+    jaxga.base.require_whole(1, seeds=args.seeds, **sizes._asdict())
     unknown = sorted(set(args.arms) - set(ARMS))
     jaxga.require(not unknown, f"arms has {unknown}, and there are {list(ARMS)}.")
     gradients = sorted({"MAML", "pre-trained"} & set(args.arms)) if args.problem == "point" else []
     if gradients:
         args.arms = tuple(arm for arm in args.arms if arm not in gradients)
         print(f"Left out for point, whose episodes have no gradient: {', '.join(gradients)}.")
-    out = report.make_directory(args.out or report.find_run("lifetime", asdict(args)))
-    born, rate, fresh = pose(args)
-    unseen = 20 if args.quick else UNSEEN
-    sign = -1 if args.problem == "sine" else 1
+    out = args.out or report.find_run("lifetime", asdict(args))
+    report.RunDirectory(out, "lifetime", asdict(args), args.resume)
+    unseen = 20 if args.quick else UNSEEN[args.problem]
     what = "mean square error" if args.problem == "sine" else "return"
-    rows, curves, every = [], [], {}
+    rows, curves = [], []
     for arm in args.arms:
-        tested, begun = [], time.monotonic()
-        for seed in range(args.seeds):
-            params, seen = found(args, arm, seed)
-            curve = lifetime.learning_curve(
-                born, optax.sgd(rate), SHOWN[-1], params, 1_000 + seed, fresh=fresh, count=unseen
-            )
-            tested.append(sign * np.nanmean(np.asarray(curve), axis=0))
-            every[arm] = np.stack(tested)
-            summary = {
-                "name": "lifetime",
-                "problem": args.problem,
-                "shots": args.shots,
-                "generations": args.generations,
-            }
-            summary |= {"arms": rows, "all": {name: one.tolist() for name, one in every.items()}}
-            report.write_json(out / "summary.json", summary)
-        told = {f"{step} steps": experiment.told(every[arm][:, step]) for step in SHOWN}
-        seconds = (time.monotonic() - begun) / args.seeds
-        rows.append({"": arm, **told, "lives seen": seen, "seconds a run": round(seconds, 1)})
-        report.write_json(out / "summary.json", summary | {"arms": rows})
-        curves.append(report.Curve(arm, np.arange(SHOWN[-1] + 1), every[arm]))
+        run = partial(one_run, args, arm, unseen)
+        seeds = range(args.first, args.first + args.seeds)
+        runs = [experiment.once(out / "runs.json", arm, seed, partial(run, seed)) for seed in seeds]
+        after = np.array([one["after"] for one in runs])
+        digits = 2 if args.problem == "sine" else 1
+        told = {f"{step}": experiment.told(after[:, step], digits) for step in SHOWN}
+        seconds = round(float(np.median([one["seconds"] for one in runs])), 1)
+        rows.append({"": arm, **told, "lives": runs[0]["lives"], "s a run": seconds})
+        summary = {"name": "lifetime", "problem": args.problem, **sizes._asdict(), "arms": rows}
+        report.write_json(out / "summary.json", summary)
+        curves.append(report.Curve(arm, np.arange(SHOWN[-1] + 1), after))
         axes = {"xlabel": "steps in a life", "ylabel": what, "yscale": "log" if args.problem == "sine" else "linear"}
-        report.plot_curves([(axes, curves)], out / f"{args.problem}.png", f"{args.problem}, {args.shots} shots")
-    title = f"{what} after steps in {unseen} unseen lives; {args.seeds} seeds"
-    report.print_table(rows, title)
+        shots = f"{sizes.shots} {'shots' if args.problem == 'sine' else 'episodes a step'}"
+        report.plot_curves([(axes, curves)], out / f"{args.problem}.png", f"{args.problem}, {shots}")
+    report.print_table(rows, f"{what} after so many steps in {unseen} unseen lives; {args.seeds} seeds")
     print(f"Files: {out}   Picture: {out / args.problem}.png")
 
 

@@ -12,6 +12,7 @@ from jaxga import analysis, data, nn, tasks
 from jaxga import variation as v
 from jaxga.analysis import lineage
 from jaxga.base import Context
+from jaxga.lowrank import dense
 
 KEY = jax.random.key(0)
 
@@ -327,6 +328,19 @@ def test_counts_of_fates_add_up(noisy_run, tmp_path):
     assert answer.generations.max() == 12 - 3 - 1
     answer.plot(tmp_path / "fates.png")
     assert (tmp_path / "fates.png").stat().st_size > 1000
+
+
+def test_fates_of_low_rank_children_are_those_of_their_weights():
+    task = tasks.memorization(nn.MLP((4, 3)), points=6, shape=(5,), classes=3)
+    algorithm = jaxga.ga(task.init, v.low_rank(v.absolute(0.3)), parents=2, children=6)
+    pedigree = jaxga.run(algorithm, task, 0, generations=3).pedigree
+    answer = analysis.fates(algorithm, pedigree, task, generations=[1])
+    source = jaxga.pedigree.replay(algorithm, pedigree, 1)
+    for child in range(6):
+        weights = dense(algorithm.offspring(source, child // 3, child % 3).params)
+        parent = jax.tree.map(lambda leaf, slot=child // 3: leaf[slot], source.parents.params)
+        change = task.score(KEY, weights).fitness - task.score(KEY, parent).fitness
+        np.testing.assert_allclose(answer.changes[0, child], change, atol=1e-4)
 
 
 def test_fates_refuse_generations_that_are_not_there(noisy_run):

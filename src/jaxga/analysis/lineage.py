@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxga.base import Algorithm, Context, Individual, Key, Params, Recipe, Source, Task, Variation, as_key, require
 from jaxga.compilation import jit
+from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree, ancestors, drawn_afresh, replay, slot_of
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.tree import iota, take
@@ -83,7 +84,7 @@ def true_changes(algorithm: Algorithm, full: Task, key: Key) -> Callable[[Source
         place = algorithm.place(source, index)
         child = algorithm.offspring(source, place.pair, place.member)
         before = full.score(key, take(source.parents, place.slot).params).fitness
-        return full.score(key, child.params).fitness - before
+        return full.score(key, dense(child.params)).fitness - before
 
     chunk = min(CHUNK, len(everyone))
     return jit(lambda source: jax.lax.map(partial(change, source), everyone, batch_size=chunk))
