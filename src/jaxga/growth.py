@@ -122,7 +122,9 @@ def grow(
     require(len(stages) > 0, "grow got no stages: give it one or more.")
     for stage in stages:
         require(isinstance(stage, Stage), f"grow got a {type(stage).__name__} among its stages: make a Stage of it.")
-        require(isinstance(stage.task, Task), f"stage {stage.name!r} has a {type(stage.task).__name__}: give it a Task.")
+        require(
+            isinstance(stage.task, Task), f"stage {stage.name!r} has a {type(stage.task).__name__}: give it a Task."
+        )
     for one, other in pairwise(stages):
         _check_growth(one, other, same_fitness)
     algorithms = _algorithms(stages)

@@ -12,6 +12,7 @@ import time
 
 import genotypes
 import lifetimes
+import networks
 import populations
 import psutil
 import pytest
@@ -103,7 +104,9 @@ def test_many_processes_make_no_difference(alone, processes, cores):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("made", ["grid", "islands", *populations.MADE, *lifetimes.MADE, *genotypes.MADE])
+@pytest.mark.parametrize(
+    "made", ["grid", "islands", *populations.MADE, *lifetimes.MADE, *genotypes.MADE, *networks.MADE]
+)
 def test_populations_and_lives_are_the_same_everywhere(made):
     """On four devices, in two processes, and by two workers of Ray."""
     options = "--made", made, "--generations", "12"

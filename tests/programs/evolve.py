@@ -17,6 +17,7 @@ import genotypes
 import jax
 import jax.numpy as jnp
 import lifetimes
+import networks
 import numpy as np
 import populations
 import structured
@@ -93,6 +94,7 @@ MAKERS = {
     **populations.MADE,
     **lifetimes.MADE,
     **genotypes.MADE,
+    **networks.MADE,
 }
 PLAYERS = {"averages": players, "encoded": genotypes.players}
 
