@@ -194,9 +194,9 @@ REFUSED = {
         "member has the variables .*batch_stats",
     ),
     "oracle": (
-        lambda: jaxga.tasks.along_gradient(networks.memorizing(nn.MLP((2,)))._replace(loss=None)), "the task has none"
+        lambda: jaxga.tasks.along_gradient(networks.memorizing(nn.MLP((10,)))._replace(loss=None)), "the task has none"
     ),
-    "compare": (lambda: jaxga.against(networks.memorizing(nn.MLP((2,))), 3), "compare is 3"),
+    "compare": (lambda: jaxga.against(networks.memorizing(nn.MLP((10,))), 3), "compare is 3"),
 }  # fmt: skip
 
 
