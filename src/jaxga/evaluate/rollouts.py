@@ -24,7 +24,6 @@ from jaxga.base import (
     Purpose,
     Source,
     as_key,
-    as_they_are,
     generation_key,
     require_whole,
 )
@@ -131,7 +130,7 @@ def programs_of(
         draw=jax.jit(jax.vmap(draw)),
         starts=jax.jit(starts, static_argnames=("episodes", "purpose")),
         individual=jax.jit(partial(candidate, algorithm)),
-        decode=decode if decode is as_they_are else jit(decode),
+        decode=jit(decode),
         ask=jax.jit(ask),
         brood=jit(brood),
         ask_brood=jax.jit(ask_brood),

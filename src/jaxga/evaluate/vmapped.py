@@ -264,7 +264,7 @@ def _parts_of_child(algorithm: Algorithm, decode: Callable[[Params], Params]) ->
 
 def decoded(decode: Callable[[Params], Params], params: Params) -> Params:
     """What is made of parameters; leaves that come out in parts stay so."""
-    return params if decode is as_they_are else by_parts(decode, keep=True)(params)
+    return by_parts(decode, keep=True)(params)
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
