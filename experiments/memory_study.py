@@ -29,6 +29,7 @@ import numpy as np
 import jaxga
 from jaxga import analysis, memory, nn, report, tasks, variation
 from jaxga.base import Context, require_at_least
+from jaxga.interpret import by_parts
 from jaxga.report.files import describe_machine
 from jaxga.tree import take
 
@@ -234,7 +235,7 @@ def chance(args: Args, out: Path) -> list[dict[str, Any]]:
     def measure(key: jax.Array) -> tuple[jax.Array, jax.Array]:
         params = task.init(key)
         own = jaxga.Individual(params, change.init(params))
-        mutant = lambda key: knows(change.apply(key, own, Context(jnp.int32(0), own)).params)  # noqa: E731
+        mutant = lambda key: by_parts(knows)(change.apply(key, own, Context(jnp.int32(0), own)).params)  # noqa: E731
         before, after = knows(params), jax.lax.map(mutant, jax.random.split(key, 8192), batch_size=64)
         better = jnp.sum(after, axis=1) > jnp.sum(before)
         return jnp.sum(after & ~before) / (len(after) * jnp.sum(~before)), jnp.mean(better)
@@ -316,7 +317,7 @@ def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, source: jaxga.So
 
     def mutant(key: jax.Array) -> jax.Array:
         child = change.apply(key, own, Context(source.generation, own))
-        return task.evaluate(source.key, child.params).fitness
+        return by_parts(task.evaluate)(source.key, child.params).fitness
 
     fitness = task.evaluate(source.key, own.params).fitness
     keys = jax.random.split(jax.random.fold_in(source.key, source.generation), 256)

@@ -1,5 +1,6 @@
 """Every analysis on cases whose answer is known in closed form, or was planted."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from scipy import stats
 
 import jaxga
-from jaxga import analysis, data, nn, tasks
+from jaxga import analysis, data, memory, nn, tasks
 from jaxga import variation as v
 from jaxga.analysis import lineage
 from jaxga.base import Context
@@ -373,3 +374,42 @@ def test_two_mutations_meet_in_one_child_as_often_as_the_notes_say():
     cross = lambda key: v.uniform_crossover().apply(key, one, Context(jnp.int32(0), other)).params  # noqa: E731
     both = (jax.vmap(cross)(jax.random.split(KEY, 10_000)) == 1).all(axis=1)
     assert abs(both.mean() - 1 / 4) < 0.015  # of the children of these two
+
+
+def as_arrays(change):
+    """The same children, without a leaf in parts."""
+
+    def apply(key, parent, context):
+        child = change.apply(key, parent, context)
+        return child._replace(params=dense(child.params))
+
+    return jaxga.Variation(change.init, apply)
+
+
+@pytest.mark.parametrize(
+    ("network", "mutation"),
+    [
+        (nn.MLP((4,)), v.low_rank(v.absolute(0.1))),
+        pytest.param(
+            memory.PrototypeMemory(4, heads=5, start="random"), memory.gene(memory.walk), marks=pytest.mark.slow
+        ),
+    ],
+    ids=["low rank", "gene"],
+)
+def test_children_in_parts_are_those_in_arrays(network, mutation):
+    task = tasks.memorization(network, points=8, shape=(16,), classes=4)
+    points, labels = tasks.noise(8, (16,), 4)
+    record = jaxga.run(jaxga.ga(task.init, mutation, parents=2, children=8), task, generations=3).pedigree
+    found = []
+    for change in (mutation, as_arrays(mutation)):
+        algorithm = jaxga.ga(task.init, change, parents=2, children=8)
+        source = jaxga.pedigree.replay(algorithm, record)
+        params = jax.tree.map(lambda leaf: leaf[0], source.parents.params)
+        knows = lambda params: tasks.right(network.apply(params, points), labels)  # noqa: E731
+        found.append((
+            analysis.interference(algorithm, record, knows, every=1, samples=2)._asdict(),
+            analysis.robustness(algorithm, record, task, change, generations=[3], samples=8)._asdict(),
+            analysis.improvements(task, params, lambda _, change=change: change, (0.1,), samples=8).changes,
+            lineage.true_changes(algorithm, task, KEY)(source),
+        ))  # fmt: skip
+    chex.assert_trees_all_close(*found, rtol=1e-4, atol=1e-5)

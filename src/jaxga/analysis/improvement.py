@@ -24,7 +24,7 @@ def _children(task: Task, mutation: Mutation, size: Any, params: Params, key: Ke
     keys = jax.random.split(key_children, count)
 
     def score(key: Key) -> jax.Array:
-        return task.score(key_data, _child(mutation, size, params, key).params).fitness
+        return task.score(key_data, dense(_child(mutation, size, params, key).params)).fitness
 
     return jax.lax.map(score, keys, batch_size=min(CHUNK, count)), keys
 

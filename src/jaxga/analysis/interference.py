@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxga.base import Algorithm, Params, Source, require, require_whole
 from jaxga.compilation import jit
+from jaxga.lowrank import dense
 from jaxga.pedigree import Pedigree, drawn_afresh, replay
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.tree import iota, take
@@ -112,7 +113,7 @@ def interference(
 
     def of_pair(source: Source, pair: jax.Array) -> tuple[jax.Array, ...]:
         before = knows(take(source.parents.params, source.pairs[pair, 0]))
-        after = jax.vmap(lambda member: knows(algorithm.offspring(source, pair, member).params))(members)
+        after = jax.vmap(lambda member: knows(dense(algorithm.offspring(source, pair, member).params)))(members)
         lost, won = before & ~after, after & ~before
         known = jnp.sum(before).astype(jnp.float32)
         forgot = jnp.mean(jnp.sum(lost, axis=1).astype(jnp.float32)) / jnp.maximum(known, 1)

@@ -147,7 +147,7 @@ def robustness(
 
         def child(key: Key) -> jax.Array:
             mutant = mutation.apply(key, parent, Context(jnp.int32(0), parent))
-            return task.score(key_data, mutant.params).fitness
+            return task.score(key_data, dense(mutant.params)).fitness
 
         fitness = task.score(key_data, params).fitness
         return fitness, jax.lax.map(child, keys, batch_size=min(CHUNK, samples)) - fitness
