@@ -70,4 +70,4 @@ def test_a_library_is_imported_when_it_is_first_used():
     heavy = ["orbax", "matplotlib", "tyro", "rich", "tensorboardX", "scipy", "flax", "optax", "PIL", "ray", "envpool"]
     code = f"import jaxga, sys; print([name for name in {heavy} if name in sys.modules], jaxga.nn.MLP, jaxga.tasks.mix)"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert found.startswith("[] <class 'jaxga.nn.MLP'>")
+    assert found.startswith("[] <class 'jaxga.nn.networks.MLP'>")
