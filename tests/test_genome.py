@@ -32,7 +32,9 @@ MADE = {
 }
 
 
-@pytest.mark.parametrize("kind", MADE)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind == "low rank" else [pytest.mark.slow]) for kind in MADE]
+)
 def test_decoded_bit_for_bit(kind, tmp_path):
     algorithm, record = evolved(12, **MADE[kind])
     for generation, index in ((0, 3), (11, 2), (12, algorithm.children)):

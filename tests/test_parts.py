@@ -70,7 +70,14 @@ CHANGES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", CHANGES)
+# The default suite asks for one of each way in which leaves may meet.
+USUAL_CHANGES = ("one of low rank", "once more, in part", "kernels or biases", "one or all", "a layer of a brood")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=[] if kind in USUAL_CHANGES else [pytest.mark.slow]) for kind in CHANGES],
+)
 def test_children_score_as_their_arrays_do(kind):
     network, change = CHANGES[kind]
     task = memorizing(network)

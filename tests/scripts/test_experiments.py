@@ -367,24 +367,28 @@ def test_several_seeds_share_one_picture(tmp_path):
 # The default suite asks control, which is quick and does all that the others do by experiment.py: run, validate, sum up
 # seeds, draw. What memorization leaves behind is tested above; sweeps and tables are many such runs.
 SLOW = {
-    "baldwin",
-    "characters",
-    "memorization",
-    "memorization_sweep",
-    "memory_study",
-    "patterns",
-    "till_death",
-    "mnist",
-    "mnist_sweep",
     "alignment",
     "atari_table",
+    "baldwin",
+    "characters",
+    "encodings",
     "fusion",
+    "guess",
     "illuminate",
     "inheritance",
     "lifetime",
     "maze",
+    "memorization",
+    "memorization_sweep",
+    "memory_study",
+    "mnist",
+    "mnist_sweep",
+    "oracle",
+    "parts",
+    "patterns",
     "plasticity",
     "rewards",
+    "till_death",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])

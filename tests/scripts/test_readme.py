@@ -128,3 +128,15 @@ def test_populations_by_the_page_about_them(capsys):
     assert both == "crowding keeps both: [-1.0, 1.0]"
     assert cells.endswith("of the cells are filled")
     assert 0.09 < float(best) < 0.11
+
+
+@pytest.mark.slow
+def test_networks_by_the_page_about_them(capsys):
+    """docs/networks.md: members, layers, growth, genes, luck, order, and one individual alone."""
+    names = {}
+    for block in blocks("docs/networks.md"):
+        exec(block, names)
+    shown = capsys.readouterr().out
+    assert "of 16 points" in shown
+    assert "layers that children draw for themselves" not in shown
+    assert shown.splitlines()[-1].endswith("bytes")
