@@ -384,6 +384,7 @@ SLOW = {
     "maze",
     "plasticity",
     "rewards",
+    "strangers",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
