@@ -27,9 +27,8 @@ Question = Literal["barriers", "crossover"]
 PUBLISHED = {"SGD 0.1": "0.742 to 0.088", "SGD 0.001": "1.69 to 1.19", "Adam 0.005": "2.16 to 0.096",
              "Adam 0.04": "2.95 to 2.22"}  # fmt: skip
 EVOLVED = "evolved", "evolved, one start"
-POINTS = 25  # of a line, both ends included
 BY_NEURON = variation.uniform_crossover(variation.by_neuron)
-PARENTS = 16
+POINTS, PARENTS = 25, 16  # of a line, both ends included; where sex is the question
 SHOWN = 256  # digits that networks learn from where sex is the question
 
 
