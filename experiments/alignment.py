@@ -3,7 +3,7 @@
 * barriers: two networks that read digits, and the loss on the straight line between them, before and after the hidden
   units of one are put into the order of the other (Ainsworth et al. 2022; the figures of Fort 2022 beside ours).
 * crossover: of whole neurons, with and without alignment, against none, at equal evaluations. All parents begin as
-  strangers: the best of all are held, or each parent competes with its own children alone, so that strangers remain.
+  strangers. The best of all children are held, or each parent competes with its own children alone.
 """
 
 from collections.abc import Callable
@@ -27,9 +27,8 @@ Question = Literal["barriers", "crossover"]
 PUBLISHED = {"SGD 0.1": "0.742 to 0.088", "SGD 0.001": "1.69 to 1.19", "Adam 0.005": "2.16 to 0.096",
              "Adam 0.04": "2.95 to 2.22"}  # fmt: skip
 EVOLVED = "evolved", "evolved, one start"
-POINTS = 25  # of a line, both ends included
 BY_NEURON = variation.uniform_crossover(variation.by_neuron)
-PARENTS = 16
+POINTS, PARENTS = 25, 16  # of a line, both ends included; where sex is the question
 SHOWN = 256  # digits that networks learn from where sex is the question
 
 
@@ -57,18 +56,17 @@ class Args(experiment.Files):
     seeds: int = 10
     """Runs of every arm of crossover."""
     out: Path | None = None
-    """Where figures, networks and pictures go; default runs/alignment/<id>."""
+    """Where the files go; default runs/alignment/<id>."""
     quick: bool = False
-    """Small networks on the small digits, and two arms."""
+    """Small networks, the small digits, two arms."""
 
 
 def images(args: Args) -> data.Images:
     """MNIST where it is at hand, else the digits of scikit-learn; all but the test images are learned from."""
     found = data.digits() if args.quick or not (args.data or data.mnist_at_hand()) else data.mnist(args.data)
-    return found._replace(
-        train_images=np.concatenate([found.train_images, found.validation_images]),
-        train_labels=np.concatenate([found.train_labels, found.validation_labels]),
-    )
+    pixels = np.concatenate([found.train_images, found.validation_images])
+    labels = np.concatenate([found.train_labels, found.validation_labels])
+    return found._replace(train_images=pixels, train_labels=labels)
 
 
 def optimiser(arm: str, steps: int) -> optax.GradientTransformation:
@@ -119,8 +117,8 @@ def compare(task: jaxga.Task, one: Any, other: Any) -> dict[str, Any]:
 
     ends = [score(params).metrics for params in (one, other)]
     found: dict[str, Any] = {name: np.mean([float(end[name]) for end in ends]) for name in ("accuracy", "loss")}
-    mates = {"before": (one, other), "after": (one, alignment.align(one, other)),
-             "sorted": (alignment.canonical(one), alignment.canonical(other))}  # fmt: skip
+    ordered = alignment.canonical(one), alignment.canonical(other)
+    mates = {"before": (one, other), "after": (one, alignment.align(one, other)), "sorted": ordered}
     for name, both in mates.items():
         line = alignment.interpolate(lambda params: score(params).metrics["loss"], *both, POINTS)
         halfway = jax.tree.map(lambda a, b: (a + b) / 2, *both)
@@ -140,11 +138,11 @@ def row(arm: str, found: list[dict[str, Any]]) -> dict[str, Any]:
         return f"{before:.{digits}f} to {after:.{digits}f}"
 
     accuracy, loss = (np.median([one[name] for one in found]) for name in ("accuracy", "loss"))
-    canonical = np.median([one["sorted"]["barrier"] for one in found])
     return {
         "": arm, "right, %": f"{100 * accuracy:.1f}", "loss": f"{loss:.3f}", "barrier": change("barrier", 3),
-        "of sorted": f"{canonical:.3f}", "loss halfway": change("halfway", 3),
-        "published, halfway": PUBLISHED.get(arm, ""), "child right, %": change("child", 1),
+        "of sorted": f"{np.median([one['sorted']['barrier'] for one in found]):.3f}",
+        "loss halfway": change("halfway", 3), "published, halfway": PUBLISHED.get(arm, ""),
+        "child right, %": change("child", 1),
     }  # fmt: skip
 
 
@@ -192,30 +190,33 @@ def problems(args: Args) -> dict[str, jaxga.Task]:
     }
 
 
-def crossed(args: Args, task: jaxga.Task, held: str, name: str, file: Path) -> jaxga.Runs:
+def make(task: jaxga.Task, held: str, name: str, children: int) -> jaxga.Algorithm:
+    """Parents that begin as strangers, held and crossed in one of these ways."""
+    mutation = variation.gaussian(variation.multiplicative(variation.relative(0.1), up=1.2))
+    return jaxga.ga(
+        task.init, variation.chain(*CHANGES[name], mutation), parents=PARENTS, children=children,
+        founders=jaxga.random_founders, selection=HELD[held](),
+    )  # fmt: skip
+
+
+def crossed(args: Args, task: jaxga.Task, algorithm: jaxga.Algorithm, file: Path) -> jaxga.Runs:
     """The runs in this file; or those that are made, which are kept there for the next time."""
     if not file.exists():
-        mutation = variation.gaussian(variation.multiplicative(variation.relative(0.1), up=1.2))
-        algorithm = jaxga.ga(
-            task.init, variation.chain(*CHANGES[name], mutation), parents=PARENTS, children=args.children,
-            founders=jaxga.random_founders, selection=HELD[held](),
-        )  # fmt: skip
-        last = args.generations
-        runs = jaxga.run_many(lambda: algorithm, task, generations=last, seeds=args.seeds, validate_every=last, batch=1)
-        runs.save(file)
+        end, seeds = args.generations, args.seeds
+        jaxga.run_many(lambda: algorithm, task, generations=end, seeds=seeds, validate_every=end, batch=1).save(file)
     return jaxga.load_runs(file)
 
 
 def crossover(args: Args, out: Path, summary: dict[str, Any]) -> None:
     """A table for every problem, with a row for each way to hold parents and to cross them."""
-    panels: list[Any] = []
-    few = slice(1 if args.quick else None)
+    panels, few = [], slice(1 if args.quick else None)
     for problem, task in list(problems(args).items())[few]:
         rows = summary[problem] = []
         for held in list(HELD)[few]:
             curves = []
             for name in list(CHANGES)[-1 if args.quick else 0 :]:
-                runs = crossed(args, task, held, name, out / f"{problem}, {held}, {name}.npz")
+                algorithm = make(task, held, name, args.children)
+                runs = crossed(args, task, algorithm, out / f"{problem}, {held}, {name}.npz")
                 losses = -runs.metrics["best_fitness"]
                 rows.append({"held": held, "crossover": name, "loss of the best": experiment.told(losses[:, -1], 3)})
                 if problem == "digits":

@@ -388,6 +388,7 @@ SLOW = {
     "patterns",
     "plasticity",
     "rewards",
+    "strangers",
     "till_death",
 }
 SCRIPTS = [
