@@ -132,7 +132,11 @@ def test_populations_by_the_page_about_them(capsys):
 
 @pytest.mark.slow
 def test_networks_by_the_page_about_them(capsys):
-    """docs/networks.md: members, layers, growth, genes, luck, order, and one individual alone."""
+    """docs/networks.md: members, layers, growth, and one individual alone; and pages on genes, order and luck."""
+    for page in ("encodings", "alignment", "guess"):
+        for block in blocks(f"docs/{page}.md"):
+            exec(block, {})
+    capsys.readouterr()
     names = {}
     for block in blocks("docs/networks.md"):
         exec(block, names)

@@ -78,7 +78,7 @@ def guess(
 
     If most networks that fit a few points are right on others, too, then gradient descent need not be what makes
     networks generalise: the volume of good networks would do (Chiang et al. 2023). Whether it does is contested: see
-    docs/networks.md.
+    docs/guess.md.
 
     Network i is ``init(fold_in(key, i))``. All of them are asked about the training points. The first ``keep`` of each
     number of points that are right are built once more, and tested. So memory is that of a chunk, and the answer does
