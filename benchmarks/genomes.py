@@ -3,6 +3,7 @@
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax.numpy as jnp
 
@@ -25,11 +26,12 @@ def main(args: Args) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one"
-        for name, change, options in (
+        arms: list[tuple[str, jaxga.Variation, dict[str, Any]]] = [
             ("a parent and a mutation", steps, {}),
             ("crossover with a mate", crossed, {}),
             (f"parents are means of {mean.size} children", steps, {"recombination": mean}),
-        ):
+        ]
+        for name, change, options in arms:
             algorithm = jaxga.ga(task.init, change, parents=args.parents, children=args.children, **options)
             record = jaxga.run(algorithm, task, generations=args.generations).pedigree
             row = {"a child is made of": name, "genome, bytes": "-"}

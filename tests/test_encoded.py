@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from equal import same
-from genotypes import ENCODINGS, MADE
+from genotypes import ENCODINGS
 
 import jaxga
 from jaxga import baselines, encoding, nn, pedigree, tasks, variation
@@ -117,27 +117,3 @@ def test_an_encoded_game_is_resumed_and_replayed(tmp_path):
     same(whole, resumed)
     loaded = pedigree.load(pedigree.save(whole.pedigree, tmp_path / "pedigree.npz"))
     chex.assert_trees_all_equal(pedigree.replay(algorithm, loaded), whole.state.source)
-
-
-@pytest.fixture(
-    scope="module", params=[pytest.param(name, marks=[] if name == USUAL else [pytest.mark.slow]) for name in MADE]
-)
-def alone(request):
-    """A run on one device."""
-    task, algorithm = MADE[request.param]()
-    return task, algorithm, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=3)
-
-
-def test_four_devices_make_no_difference(alone):
-    task, algorithm, one = alone
-    same(one, jaxga.run(algorithm, task, 0, generations=GENERATIONS, chunk=3, devices=jax.devices()[:4]))
-
-
-def test_resumed_equals_never_stopped_and_replays(alone, tmp_path):
-    task, algorithm, whole = alone
-    for generations in (2, GENERATIONS):
-        resumed = jaxga.run(algorithm, task, 0, generations=generations, chunk=3, directory=tmp_path)
-    same(whole, resumed)
-    loaded = pedigree.load(pedigree.save(whole.pedigree, tmp_path / "pedigree.npz"))
-    chex.assert_trees_all_equal(pedigree.replay(algorithm, loaded), whole.state.source)
-    assert np.isfinite(whole.history["fitness"]).all()

@@ -1,17 +1,15 @@
 """Networks made of parts: a gene changes one, the others are the parent's, and nothing of this shows in a score."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import networks
 import numpy as np
 import pytest
-from equal import same
 from flax import linen
-from networks import MADE, STEPS, memorizing
+from networks import STEPS, memorizing
 
 import jaxga
-from jaxga import nn, pedigree, variation
+from jaxga import nn, variation
 from jaxga.base import Context
 from jaxga.lowrank import Member, OfMember, dense, is_low_rank, step_leaf
 from jaxga.variation import absolute, gaussian, low_rank, masked, mixture, one_of, per
@@ -220,29 +218,3 @@ def test_explain_says_where_layers_are_built():
         algorithm = jaxga.ga(task.init, one_of(STEPS, "layers", of_brood=of_brood), parents=1, children=8)
         leaves = {leaf.name: leaf for leaf in jaxga.explain(algorithm, task).leaves}
         assert leaves["params/layers_1/layers/Dense_0/kernel"].in_parts is of_brood
-
-
-USUAL = ("an ensemble",)  # the default suite asks this
-NAMES = [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.slow]) for name in MADE]
-
-
-@pytest.fixture(scope="module", params=NAMES)
-def alone(request):
-    """A run on one device."""
-    task, algorithm = MADE[request.param]()
-    return task, algorithm, jaxga.run(algorithm, task, 0, generations=4, chunk=3)
-
-
-def test_four_devices_make_no_difference(alone):
-    task, algorithm, one = alone
-    same(one, jaxga.run(algorithm, task, 0, generations=4, chunk=3, devices=jax.devices()[:4]))
-
-
-def test_resumed_equals_never_stopped_and_replays(alone, tmp_path):
-    task, algorithm, whole = alone
-    for generations in (2, 4):
-        resumed = jaxga.run(algorithm, task, 0, generations=generations, chunk=3, directory=tmp_path)
-    same(whole, resumed)
-    loaded = pedigree.load(pedigree.save(whole.pedigree, tmp_path / "pedigree.npz"))
-    chex.assert_trees_all_equal(pedigree.replay(algorithm, loaded), whole.state.source)
-    assert np.isfinite(whole.history["fitness"]).all()
