@@ -15,8 +15,6 @@ from jaxga import baselines, encoding, nn, pedigree, tasks, variation
 from jaxga.lowrank import dense
 
 KEY = jax.random.key(0)
-GENERATIONS = 4
-USUAL = "encoded by patches"  # the default suite asks this
 
 
 def test_every_part_of_a_task_decodes_first():
