@@ -103,8 +103,7 @@ Arms = dict[str, jaxga.Algorithm]
 
 
 def sex(args: Args, task: jaxga.Task) -> Arms:
-    """One parent against two, of 16 and of 32; the means of the best children, of the next ones and so on; and the mean
-    of the better half."""
+    """One parent against two, of 16 and of 32; 16 means of few children each; and one mean of the better half."""
     children, twice = args.children, 2 * PARENTS
     return {
         "none": make(task, PARENTS, children),
