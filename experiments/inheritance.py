@@ -103,8 +103,7 @@ Arms = dict[str, jaxga.Algorithm]
 
 
 def sex(args: Args, task: jaxga.Task) -> Arms:
-    """One parent against two, of 16 and of 32; the means of the best children, of the next ones and so on; and the mean
-    of the better half."""
+    """One parent against two, of 16 and of 32; 16 means of few children each; and one mean of the better half."""
     children, twice = args.children, 2 * PARENTS
     return {
         "none": make(task, PARENTS, children),
@@ -187,9 +186,9 @@ def measure(args: Args, name: str, algorithm: jaxga.Algorithm, runs: jaxga.Runs)
         points = np.linspace(0, last - 1, 11).astype(int)[1:-1]
         told = [analysis.fates(algorithm, one, full, generations=points).counts() for one in runs.pedigrees]
         mean = {key: np.stack([one[key] for one in told]).mean(axis=1) for key in told[0]}
-        row |= {key.replace("_", " "): experiment.told(values, 1) for key, values in mean.items()}
+        row |= {key.replace("_", " "): round(float(np.median(values)), 1) for key, values in mean.items()}
         held = mean["died_out"] + mean["lasting"]
-        row["truly better of those held, %"] = experiment.told(100 * held / algorithm.parents, 0)
+        row["better of held, %"] = experiment.told(100 * held / algorithm.parents, 0)
     else:
         ends = {"distance": last}
         if args.question == "bottlenecks":
@@ -239,7 +238,7 @@ def main(args: Args) -> None:
                 validate_every=every, batch=1, pedigrees=True,
             )  # fmt: skip
             row = measure(args, name, algorithm, runs)
-            rows.append(row | {"seconds a run": (time.monotonic() - begun) / args.seeds})
+            rows.append(row | {"s a run": round((time.monotonic() - begun) / args.seeds, 1)})
             seen = slice(every - 1, None, every)
             x = np.arange(1, args.generations + 1)[seen]
             panels.append(report.Curve(name, x, runs.metrics[metric][:, seen]))
