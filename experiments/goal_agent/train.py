@@ -1,0 +1,202 @@
+"""An agent that sets itself goals learns in four rooms, in the deep sea, to flip bits, or to see a small character.
+
+It encodes states, a goal setter values goals given the state, and an actor learns to reach them. Optimism about what
+nobody has tried is data: a part of every batch says that something random is good.
+"""
+
+import sys
+import time
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where this package and what experiments share are found
+
+import experiment
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxga
+from goal_agent import checkpoints, environments, pictures, seeing
+from goal_agent.agent import Program, build
+from goal_agent.parts import Agent
+from goal_agent.settings import Settings
+from jaxga import report
+
+SUITED: dict[str, dict[str, Any]] = {
+    "four-rooms": {"hold": 18, "discount": 0.9, "following": 0.05, "rate": 2e-3, "hidden": (128, 128), "batch": 128},
+    "deep-sea": {"discount": 0.95, "following": 0.05, "rate": 2e-3},
+    "bit-flip": {
+        "chooser": "given", "discount": 0.95, "following": 0.05, "rate": 2e-3, "hidden": (128,), "batch": 128,
+        "differences": True, "exploration": 0.2,
+    },
+    "sprites": {"encoder": "plain"},
+}  # fmt: skip
+"""What is not the default of `Settings`."""
+QUICK: dict[str, Any] = {"hidden": (16,), "batch": 16, "updates": 2, "environments": 4, "episodes": 16, "states": 64}
+SMALL = {"four-rooms": 5, "deep-sea": 4, "bit-flip": 4, "sprites": 8}
+SOLVED = 0.9  # a return of more solves the deep sea
+SHOWN = 32  # proposals that are kept of every test, for the picture
+
+
+@experiment.own_first
+@dataclass
+class Args(experiment.Files, Settings):
+    env: str = "four-rooms"
+    """four-rooms, deep-sea, bit-flip or sprites."""
+    size: int | None = None
+    """Side of the rooms (odd), depth of the sea, number of bits, side of the pictures."""
+    rounds: int = 400
+    """A round is a number of episodes at once, and the steps of learning after them. Of sprites: ten steps."""
+    every: int = 20
+    """Rounds from one test, line and checkpoint to the next."""
+    seeds: int = 10
+    """Agents, which learn side by side in one program."""
+    seed: int = 0
+    """Of them all."""
+    out: Path | None = None
+    """Default runs/goal_agent/<id>."""
+
+
+class Look(NamedTuple):
+    """What a test sees."""
+
+    told: dict[str, jax.Array]  # of the last rounds
+    goals_reached: jax.Array  # [] share of the goals that can be reached, from random starts
+    returned: jax.Array  # [] of an episode without chance, with goals of its own
+    proposed: jax.Array  # [SHOWN, d]
+
+
+def suited(args: Args) -> Settings:
+    """The settings that suit an environment; what was given otherwise than by default comes first."""
+    names = [each.name for each in fields(Settings)]
+    usual = Settings()
+    chosen = {name: getattr(args, name) for name in names if getattr(args, name) != getattr(usual, name)}
+    small = QUICK | {"hold": None} if args.quick else {}
+    return replace(usual, **(SUITED.get(args.env, {}) | small | chosen))
+
+
+def prepare(args: Args) -> tuple[environments.Problem, Program]:
+    """The problem, and the program of the agent."""
+    if args.quick:
+        args.rounds, args.every, args.seeds = min(args.rounds, 4), 2, 2
+        args.size = args.size or SMALL.get(args.env)
+    jaxga.base.require_whole(1, rounds=args.rounds, every=args.every, seeds=args.seeds)
+    jaxga.require(
+        args.rounds % args.every == 0, f"rounds is {args.rounds}, and must be a multiple of every, {args.every}."
+    )
+    problem = environments.make(args.env, args.size)
+    return problem, build(problem, suited(args))
+
+
+def block(args: Args, problem: environments.Problem, program: Program) -> Any:
+    """Some rounds of all seeds and a test, as one program."""
+    targets = jnp.asarray(problem.targets)
+
+    def one(agent: Agent) -> tuple[Agent, Look]:
+        agent, told = jax.lax.scan(lambda agent, _: program.advance(agent), agent, length=args.every)
+        keys = jax.random.split(jax.random.fold_in(agent.key, 1), 4)
+        starts = jax.vmap(problem.environment.reset)(jax.random.split(keys[0], SHOWN))[1]
+        proposed = program.propose(agent, keys[1], starts)
+        returned = jnp.median(jnp.sum(program.perform(agent, keys[2]).rewards, axis=1))
+        reached = jnp.mean(program.reach(agent, keys[3], targets).astype(jnp.float32))
+        return agent, Look(jax.tree.map(jnp.mean, told), reached, returned, proposed)
+
+    return jax.jit(jax.vmap(one), donate_argnums=0)
+
+
+def learn(args: Args, out: Path) -> None:
+    """Learn, log, save, and draw what came of it."""
+    problem, program = prepare(args)
+    run = report.RunDirectory(out, "goal_agent", asdict(args), args.resume)
+    begin = jax.jit(jax.vmap(program.init))
+    keys = jax.random.split(jax.random.key(args.seed), args.seeds)
+    done = (checkpoints.latest(run.checkpoints) or 0) if args.resume else 0
+    agents = checkpoints.restore(run.checkpoints, jax.eval_shape(begin, keys)) if done else begin(keys)
+    file = run.checkpoints.parent / "tests.npz"
+    kept = dict(np.load(file)) if done else {}
+    step, progress = block(args, problem, program), report.Progress(args.env)
+    run.start(done + 1, args.rounds)
+    progress.start(done, args.rounds)
+    begun = time.monotonic()
+    for rounds in range(done + args.every, args.rounds + 1, args.every):
+        agents, look = step(agents)
+        look = jax.tree.map(np.asarray, look)
+        new = {"goals_reached": look.goals_reached, "return": look.returned, "proposed": look.proposed[0]}
+        kept = {
+            name: np.concatenate([kept[name], value[None]]) if name in kept else value[None]
+            for name, value in new.items()
+        }
+        record = {"generation": rounds, "steps": rounds * program.steps, "seconds": time.monotonic() - begun}
+        record |= {"goals_reached": look.goals_reached.mean(), "test_return": look.returned.mean()}
+        run.write([record | {name: value.mean() for name, value in look.told.items()}])
+        progress.show(rounds, f"goals reached {look.goals_reached.mean():.0%}  return {look.returned.mean():.3g}")
+        checkpoints.save(run.checkpoints, rounds, agents)
+        np.savez(file, **kept)
+    progress.close()
+    run.close()
+    conclude(args, problem, program, out, agents, kept)
+
+
+def conclude(
+    args: Args, problem: environments.Problem, program: Program, out: Path, agents: Agent, kept: dict[str, np.ndarray]
+) -> None:
+    """The summary and the picture."""
+    rounds = args.every * np.arange(1, len(kept["return"]) + 1)
+    solved = kept["return"].T > SOLVED  # [R, tests]
+    first = np.where(solved.any(axis=1), rounds[solved.argmax(axis=1)] * program.steps, np.inf)
+    summary = {
+        "name": "goal_agent", "env": args.env, "rounds": args.rounds, "steps": args.rounds * program.steps,
+        "goals_reached": kept["goals_reached"][-1].tolist(), "test_return": kept["return"][-1].tolist(),
+        "solved": int(solved.any(axis=1).sum()), "steps_to_solution": first.tolist(),
+    }  # fmt: skip
+    report.write_json(out / "summary.json", summary)
+    agent = jax.tree.map(lambda leaf: leaf[0], agents)
+    start = problem.state(problem.environment.reset(jax.random.key(0))[1])[None]
+    targets = jnp.asarray(problem.targets)
+    more = {
+        "targets": problem.targets, "worth": np.asarray(program.worth(agent, start, targets))[0],
+        "proposed": kept["proposed"], "codes": np.asarray(program.parts.encoder.code(agent.encoder.params, targets)),
+    }  # fmt: skip
+    curves = {"goals reached": kept["goals_reached"].T, "return": kept["return"].T}
+    pictures.draw(out / "goal_agent.png", args.env, f"{args.env}: {args.seeds} seeds", curves, rounds, more)
+    steps = summary["steps"]
+    row = {"env": args.env, "goals reached": experiment.told(kept["goals_reached"][-1]), "steps": steps}
+    row |= {"return": experiment.told(kept["return"][-1]), "solved once": f"{summary['solved']} of {args.seeds}"}
+    report.print_table([row], "Median with its 95 % interval")
+    print(f"Files: {out}   Picture: {out / 'goal_agent.png'}")
+
+
+def see(args: Args, out: Path) -> None:
+    """Sprites: what three ways of learning leave of the character."""
+    size = args.size or environments.SIZES["sprites"]
+    found = {
+        name: seeing.learn(size, args.code, 10 * args.rounds, args.seeds, args.seed, **options)
+        for name, options in seeing.KINDS.items()
+    }
+    report.make_directory(out)
+    pictures.draw_seen(out / "goal_agent.png", size, found)
+    rows = [
+        {"": name, "character": experiment.told(one.character, 5), "all else": experiment.told(one.background, 6)}
+        for name, one in found.items()
+    ]
+    errors = {
+        name: {"character": one.character.tolist(), "else": one.background.tolist()} for name, one in found.items()
+    }
+    report.write_json(
+        out / "summary.json", {"name": "goal_agent", "env": "sprites", "rounds": args.rounds, "errors": errors}
+    )
+    report.print_table(rows, f"Mean square error after {10 * args.rounds:,} steps; {args.seeds} seeds")
+    print(f"Files: {out}   Picture: {out / 'goal_agent.png'}")
+
+
+def main(args: Args) -> None:
+    """Learn, or see."""
+    prepare(args)
+    out = args.out or report.find_run("goal_agent", asdict(args))
+    (see if args.env == "sprites" else learn)(args, out)
+
+
+if __name__ == "__main__":
+    report.run_command(main, Args)
