@@ -58,7 +58,6 @@ def assemble(problem: Problem, settings: Settings) -> Parts:
     """The parts that these settings ask for."""
     check(problem, settings)
     s, steps = settings, problem.environment.max_steps
-    hold = s.hold or steps
     assert isinstance(problem.environment.actions, int)
     seen = encoder.encoder(s.encoder, problem.size, s.code, s.rate)
     pair = value.Pair(s.hidden, problem.environment.actions, s.differences)
@@ -72,7 +71,7 @@ def assemble(problem: Problem, settings: Settings) -> Parts:
         goals.Optimism(s.optimism, s.hope),
         jnp.bool_ if problem.binary else jnp.float32,
         problem.environment.actions,
-        hold,
-        steps // hold,
+        steps // s.stages,
+        s.stages,
         s.chooser == "none",
     )

@@ -99,7 +99,10 @@ def stages(key: Key, episodes: Episode, discount: float) -> Stage:
     last = jnp.minimum(first + hold, episodes.length)
     since = time[None] - first[:, None]
     within = (since >= 0) & (time[None] < last[:, None])
-    gains = jnp.sum(jnp.where(within, episodes.rewards * discount ** jnp.maximum(since, 0), 0.0), axis=1)
+    gains = jnp.sum(
+        jnp.where(within, episodes.rewards * jnp.float32(discount) ** jnp.maximum(since, 0).astype(jnp.float32), 0.0),
+        axis=1,
+    )
     return Stage(
         as_float(episodes.states[row, first]),
         as_float(episodes.goals[row, stage]),

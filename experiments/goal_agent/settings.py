@@ -35,8 +35,8 @@ class Settings:
     """Reward of the goal setter for goals that are neither certain nor impossible."""
     proposals: int = 64
     """Goals of which the goal setter takes the best."""
-    hold: int | None = None
-    """A goal is in force for so many steps at most; by default a whole episode. After it was reached, chance acts."""
+    stages: int = 1
+    """Goals of an episode, one after another. When one was reached before the next, actions are random."""
     patience: int = 10_000
     """Steps after which a goal may be given up."""
     threshold: float = 0.02
@@ -69,10 +69,9 @@ def check(problem: Problem, settings: Settings) -> None:
       InputError: with what is wrong, and the way out.
     """
     s, steps = settings, problem.environment.max_steps
-    hold = steps if s.hold is None else s.hold
     counts = {"environments": s.environments, "updates": s.updates, "batch": s.batch, "proposals": s.proposals}
-    require_whole(1, **counts, hold=hold, code=s.code)
-    require(steps % hold == 0, f"hold is {hold}, and must divide the {steps} steps of an episode.")
+    require_whole(1, **counts, stages=s.stages, code=s.code)
+    require(steps % s.stages == 0, f"stages is {s.stages}, and must divide the {steps} steps of an episode.")
     for name in ("optimism", "hindsight", "exploration"):
         share = getattr(s, name)
         require_at_least(0, **{name: share})

@@ -4,9 +4,10 @@ It encodes states, a goal setter values goals given the state, and an actor lear
 nobody has tried is data: a part of every batch says that something random is good.
 """
 
+import itertools
 import sys
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,18 +26,32 @@ from goal_agent.settings import Settings
 from jaxga import report
 
 SUITED: dict[str, dict[str, Any]] = {
-    "four-rooms": {"hold": 18, "discount": 0.9, "following": 0.05, "rate": 2e-3, "hidden": (128, 128), "batch": 128},
-    "deep-sea": {"discount": 0.95, "following": 0.05, "rate": 2e-3},
+    "four-rooms": {
+        "stages": 2, "discount": 0.9, "following": 0.05, "rate": 2e-3, "hidden": (128, 128), "batch": 128,
+    },
+    "deep-sea": {
+        "chooser": "none", "discount": 0.99, "following": 0.05, "rate": 2e-3, "hope": 0.5, "exploration": 0.02,
+        "environments": 2, "updates": 20, "episodes": 4000, "rounds": 1000, "every": 50,
+    },
     "bit-flip": {
         "chooser": "given", "discount": 0.95, "following": 0.05, "rate": 2e-3, "hidden": (128,), "batch": 128,
-        "differences": True, "exploration": 0.2,
+        "differences": True, "exploration": 0.2, "rounds": 100, "every": 10,
     },
-    "sprites": {"encoder": "plain"},
+    "sprites": {"encoder": "plain", "rounds": 300},
 }  # fmt: skip
-"""What is not the default of `Settings`."""
-QUICK: dict[str, Any] = {"hidden": (16,), "batch": 16, "updates": 2, "environments": 4, "episodes": 16, "states": 64}
+"""What suits an environment, where it is not the default of `Args`."""
+QUICK: dict[str, Any] = {
+    "hidden": (16,),
+    "batch": 16,
+    "updates": 2,
+    "environments": 4,
+    "episodes": 16,
+    "states": 64,
+    "stages": 1,
+}
 SMALL = {"four-rooms": 5, "deep-sea": 4, "bit-flip": 4, "sprites": 8}
 SOLVED = 0.9  # a return of more solves the deep sea
+SECONDS = 60.0  # from one checkpoint to the next: with its replay, one may have hundreds of megabytes
 SHOWN = 32  # proposals that are kept of every test, for the picture
 
 
@@ -50,7 +65,7 @@ class Args(experiment.Files, Settings):
     rounds: int = 400
     """A round is a number of episodes at once, and the steps of learning after them. Of sprites: ten steps."""
     every: int = 20
-    """Rounds from one test, line and checkpoint to the next."""
+    """Rounds from one test to the next."""
     seeds: int = 10
     """Agents, which learn side by side in one program."""
     seed: int = 0
@@ -68,13 +83,20 @@ class Look(NamedTuple):
     proposed: jax.Array  # [SHOWN, d]
 
 
-def suited(args: Args) -> Settings:
-    """The settings that suit an environment; what was given otherwise than by default comes first."""
-    names = [each.name for each in fields(Settings)]
-    usual = Settings()
-    chosen = {name: getattr(args, name) for name in names if getattr(args, name) != getattr(usual, name)}
-    small = QUICK | {"hold": None} if args.quick else {}
-    return replace(usual, **(SUITED.get(args.env, {}) | small | chosen))
+def suited(argv: list[str]) -> type[Args]:
+    """`Args` with the defaults that suit the environment that a command line names."""
+    words = [word for each in argv for word in each.split("=", 1)]
+    named = [after for word, after in itertools.pairwise(words) if word == "--env"]
+    env = named[-1] if named else Args.env
+    types = {each.name: each.type for each in fields(Args)}
+    usual = {"env": env} | SUITED.get(env, {})
+    changed: list[Any] = [(name, types[name], field(default=value)) for name, value in usual.items()]
+    return make_dataclass("Args", changed, bases=(Args,))
+
+
+def settings(args: Args) -> Settings:
+    """Those of the agent."""
+    return Settings(**{each.name: getattr(args, each.name) for each in fields(Settings)})
 
 
 def prepare(args: Args) -> tuple[environments.Problem, Program]:
@@ -82,12 +104,14 @@ def prepare(args: Args) -> tuple[environments.Problem, Program]:
     if args.quick:
         args.rounds, args.every, args.seeds = min(args.rounds, 4), 2, 2
         args.size = args.size or SMALL.get(args.env)
+        for name, value in QUICK.items():
+            setattr(args, name, value)
     jaxga.base.require_whole(1, rounds=args.rounds, every=args.every, seeds=args.seeds)
     jaxga.require(
         args.rounds % args.every == 0, f"rounds is {args.rounds}, and must be a multiple of every, {args.every}."
     )
     problem = environments.make(args.env, args.size)
-    return problem, build(problem, suited(args))
+    return problem, build(problem, settings(args))
 
 
 def block(args: Args, problem: environments.Problem, program: Program) -> Any:
@@ -115,11 +139,11 @@ def learn(args: Args, out: Path) -> None:
     done = (checkpoints.latest(run.checkpoints) or 0) if args.resume else 0
     agents = checkpoints.restore(run.checkpoints, jax.eval_shape(begin, keys)) if done else begin(keys)
     file = run.checkpoints.parent / "tests.npz"
-    kept = dict(np.load(file)) if done else {}
+    kept = {name: tests[: done // args.every] for name, tests in np.load(file).items()} if done else {}
     step, progress = block(args, problem, program), report.Progress(args.env)
     run.start(done + 1, args.rounds)
     progress.start(done, args.rounds)
-    begun = time.monotonic()
+    begun = saved = time.monotonic()
     for rounds in range(done + args.every, args.rounds + 1, args.every):
         agents, look = step(agents)
         look = jax.tree.map(np.asarray, look)
@@ -132,8 +156,10 @@ def learn(args: Args, out: Path) -> None:
         record |= {"goals_reached": look.goals_reached.mean(), "test_return": look.returned.mean()}
         run.write([record | {name: value.mean() for name, value in look.told.items()}])
         progress.show(rounds, f"goals reached {look.goals_reached.mean():.0%}  return {look.returned.mean():.3g}")
-        checkpoints.save(run.checkpoints, rounds, agents)
-        np.savez(file, **kept)
+        if rounds == args.rounds or time.monotonic() - saved > SECONDS:
+            np.savez(file, **kept)
+            checkpoints.save(run.checkpoints, rounds, agents)
+            saved = time.monotonic()
     progress.close()
     run.close()
     conclude(args, problem, program, out, agents, kept)
@@ -199,4 +225,4 @@ def main(args: Args) -> None:
 
 
 if __name__ == "__main__":
-    report.run_command(main, Args)
+    report.run_command(main, suited(sys.argv))

@@ -17,7 +17,8 @@ class Pair(linen.Module):
     """A perceptron that reads states ``[..., d]`` and goals ``[..., d]``, which broadcast against each other.
 
     The first layer is a sum of one for states and one for goals, so that every state is met with every goal
-    (``[E, 1, d]`` and ``[1, n, d]``) at the price of both alone. With ``differences`` it reads where they differ, too.
+    (``[E, 1, d]`` and ``[1, n, d]``) at the price of both alone. With ``differences`` it reads where they differ, too,
+    and this also goes straight to the outputs.
     """
 
     hidden: Sequence[int]
@@ -27,11 +28,12 @@ class Pair(linen.Module):
     @linen.compact
     def __call__(self, states: jax.Array, goals: jax.Array) -> jax.Array:
         x = linen.Dense(self.hidden[0])(states) + linen.Dense(self.hidden[0], use_bias=False)(goals)
-        if self.differences:
-            x = x + linen.Dense(self.hidden[0], use_bias=False)(jnp.abs(states - goals))
+        differing = jnp.abs(states - goals) if self.differences else None
+        x = x if differing is None else x + linen.Dense(self.hidden[0], use_bias=False)(differing)
         for features in self.hidden[1:]:
             x = linen.Dense(features)(jax.nn.relu(x))
-        return linen.Dense(self.outputs)(jax.nn.relu(x))
+        outputs = linen.Dense(self.outputs)(jax.nn.relu(x))
+        return outputs if differing is None else outputs + linen.Dense(self.outputs, use_bias=False)(differing)
 
 
 class Learned(NamedTuple):
@@ -98,7 +100,7 @@ def double_target(
 def distance(value: jax.Array, discount: float) -> jax.Array:
     """How many steps away a goal of this ``value`` is: reaching it pays 1, ``discount ** (steps - 1)`` before.
 
-    >>> distance(jnp.array([1.0, 0.81]), 0.9).round(3).tolist()
+    >>> [round(steps, 3) for steps in distance(jnp.array([1.0, 0.81]), 0.9).tolist()]
     [1.0, 3.0]
     """
     return 1 + jnp.log(jnp.clip(value, 1e-6, 1.0)) / jnp.log(discount)

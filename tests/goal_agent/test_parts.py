@@ -13,7 +13,7 @@ import jaxga
 
 sys.path.append(str(ROOT / "experiments"))
 
-from goal_agent import encoder, environments, goals, replay, seeing, settings, sprites, value  # noqa: E402
+from goal_agent import encoder, environments, goals, replay, seeing, settings, sprites, value
 
 KEY = jax.random.key(0)
 
@@ -25,25 +25,24 @@ def test_examples_in_docstrings_hold(module):
     assert found.failed == 0
 
 
-def fixed(values):
+def fixed():
     """A goal setter whose value of a goal is its first number, whatever the state."""
-    del values
-    return value.Learner(lambda key: None, lambda params, states, goals: goals[..., :1] + 0 * states[..., :1], None)
+    return value.Learner(lambda _: None, lambda _, states, goals: goals[..., :1] + 0 * states[..., :1], None)
 
 
 def test_the_goal_setter_takes_the_best_of_those_it_samples():
     pool = jnp.arange(10, dtype=jnp.float32)[:, None] / 10
     states = jnp.zeros((2000, 1), jnp.float32)
-    best = goals.propose_goals(KEY, fixed(pool), None, states, pool, n=10)
+    best = goals.propose_goals(KEY, fixed(), None, states, pool, n=10)
     assert set(best.tolist()) == {9}
-    some = np.asarray(goals.propose_goals(KEY, fixed(pool), None, states, pool, n=2))
+    some = np.asarray(goals.propose_goals(KEY, fixed(), None, states, pool, n=2))
     share = np.bincount(some, minlength=10) / len(some)
     np.testing.assert_allclose(share, np.arange(10) / 45, atol=0.03)  # the larger of two that are drawn
 
 
 def test_goals_below_the_threshold_are_left_unless_there_is_no_other():
     pool = jnp.array([[0.1], [0.2], [0.6]])
-    one = goals.propose_goals(KEY, fixed(pool), None, jnp.zeros((200, 1)), pool, n=2, least=0.5)
+    one = goals.propose_goals(KEY, fixed(), None, jnp.zeros((200, 1)), pool, n=2, least=0.5)
     share = np.bincount(np.asarray(one), minlength=3) / 200
     assert share[2] == pytest.approx(2 / 3, abs=0.1)
     assert share[1] == pytest.approx(1 / 3, abs=0.1)
@@ -203,7 +202,7 @@ def test_a_character_is_seen_by_weights_and_not_by_the_plain_loss():
         (lambda: environments.make("four-rooms", 8), "size is 8, and must be odd"),
         (lambda: environments.make("deep-sea", 0), "size is 0, and must be 1 or more"),
         (lambda: environments.make("sprites", 4), "size is 4, and must be 5 or more"),
-        (lambda: check(hold=7), "hold is 7, and must divide the 20 steps of an episode"),
+        (lambda: check(stages=7), "stages is 7, and must divide the 20 steps of an episode"),
         (lambda: check(optimism=1.5), "optimism is 1.5, and must lie between 0 and 1"),
         (lambda: check(episodes=3), "episodes is 3, and must be 16 or more"),
         (lambda: check(chooser="given"), "this environment gives no goals"),
