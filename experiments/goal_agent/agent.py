@@ -69,12 +69,16 @@ def build(problem: Problem, settings: Settings) -> Program:
         }
         return agent._replace(rounds=agent.rounds + 1), told
 
+    def steady(agent: Agent) -> Agent:
+        """With the weights of the actor that follow slowly: what is tested."""
+        return agent._replace(actor=agent.actor._replace(params=agent.actor.slow))
+
     def perform(agent: Agent, key: Key) -> Episode:
-        return acting.play(parts, agent, key, TESTED, 0.0)
+        return acting.play(parts, steady(agent), key, TESTED, 0.0)
 
     def reach(agent: Agent, key: Key, aims: jax.Array) -> jax.Array:
-        aims = None if problem.given else aims
-        return acting.play(parts, agent, key, len(problem.targets), 0.0, aims).arrived.any(axis=1)
+        set_here = None if problem.given else aims
+        return acting.play(parts, steady(agent), key, len(problem.targets), 0.0, set_here).arrived.any(axis=1)
 
     def worth(agent: Agent, states: jax.Array, aims: jax.Array) -> jax.Array:
         here, there = (parts.encoder.code(agent.encoder.params, some) for some in (states, aims))

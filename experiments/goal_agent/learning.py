@@ -34,16 +34,15 @@ def learn_actor(parts: Parts, agent: Agent, key: Key) -> Learned:
     some = replay.transitions(key_goals, episodes, 0.0 if parts.goalless else s.hindsight)
     code = partial(parts.encoder.code, agent.encoder.params)
     here, after, aims = code(some.states), code(some.after), code(some.goals)
-    rewards, over, actions, high = some.rewards, some.over, some.actions, None
+    rewards, over, actions, bounds = some.rewards, some.over, some.actions, None
     if parts.goalless:
         aims = jnp.zeros_like(aims)
     else:
         there = parts.arrived(after, aims)
         over |= there
-        nearer = jnp.linalg.norm(here - aims, axis=-1) - jnp.linalg.norm(after - aims, axis=-1)
-        rewards, high = (there.astype(jnp.float32), 1.0) if s.reward == "reach" else (nearer, None)
+        rewards, bounds = _paid(parts, here, after, aims, there)
     now, slow = (actor.apply(params, after, aims) for params in (agent.actor.params, agent.actor.slow))
-    targets = value.double_target(rewards, over, s.discount, now, slow, high)
+    targets = value.double_target(rewards, over, s.discount, now, slow, bounds)
     if parts.goalless:
         which = replay.share_of_dreams(s.batch, s.optimism)
         states = code(parts.random_goals(key_dream, s.batch))
@@ -74,3 +73,14 @@ def learn_setter(parts: Parts, agent: Agent, key: Key) -> Learned:
     targets = goals.stage_target(parts.setter, agent.setter.slow, found, pool, s.discount**parts.hold, extra)
     dreams = code(parts.random_goals(key_dream, s.batch))
     return goals.learn(parts.setter, agent.setter, found, targets, dreams, parts.optimism)
+
+
+def _paid(
+    parts: Parts, here: jax.Array, after: jax.Array, aims: jax.Array, there: jax.Array
+) -> tuple[jax.Array, tuple[float, float] | None]:
+    """What the actor is paid for a step, ``[B]``, and between what values lie."""
+    if parts.settings.reward == "reach":
+        return there.astype(jnp.float32), (0.0, 1.0)
+    if parts.settings.reward == "steps":
+        return there.astype(jnp.float32) - 1, (-1 / (1 - parts.settings.discount), 0.0)
+    return jnp.linalg.norm(here - aims, axis=-1) - jnp.linalg.norm(after - aims, axis=-1), None

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from goal_agent import encoder, goals, replay, value
 from goal_agent.environments import Problem
@@ -64,7 +65,7 @@ def assemble(problem: Problem, settings: Settings) -> Parts:
     return Parts(
         problem,
         settings,
-        value.learner(pair, seen.size, s.rate, s.following),
+        value.learner(pair, seen.size, optax.exponential_decay(s.rate, s.tenth, 0.1), s.following),
         value.learner(value.Pair(s.hidden, 1), seen.size, s.rate, s.following),
         seen,
         replay.streams(s.episodes, s.states, s.batch),

@@ -8,7 +8,7 @@ from goal_agent.environments import Problem
 from jaxga.base import require, require_at_least, require_whole
 
 Chooser = Literal["setter", "random", "given", "none"]
-Reward = Literal["reach", "progress"]
+Reward = Literal["reach", "steps", "progress"]
 
 
 @dataclass
@@ -18,7 +18,7 @@ class Settings:
     chooser: Chooser = "setter"
     """Who sets goals: the goal setter, chance, the environment. "none" learns from the environment's reward."""
     reward: Reward = "reach"
-    """The actor is paid for reaching the goal, or for every bit of progress towards it in the space of codes."""
+    """The actor is paid 1 for reaching the goal; or pays 1 for every step until then; or is paid for progress."""
     encoder: Kind = "none"
     """none, plain, vae (KL of mean and sigma) or mmd."""
     code: int = 16
@@ -47,6 +47,8 @@ class Settings:
     hidden: tuple[int, ...] = (64, 64)
     rate: float = 1e-3
     """Of Adam."""
+    tenth: int = 1_000_000
+    """After so many steps of learning the actor's rate is a tenth, and so on."""
     environments: int = 16
     """Episodes at a time."""
     updates: int = 40

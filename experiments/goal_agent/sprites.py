@@ -36,7 +36,7 @@ def drawn(size: int, place: jax.Array) -> jax.Array:
 def pictures(size: int) -> np.ndarray:
     """Every picture that there is, ``[places, size * size]``."""
     require(size > 2 * SIDE, f"size is {size}, and must be {2 * SIDE + 1} or more: the character has {SIDE} pixels.")
-    places = np.stack(np.mgrid[: size - SIDE + 1, : size - SIDE + 1], -1).reshape(-1, 2).astype(np.int32)
+    places = np.argwhere(np.ones((size - SIDE + 1,) * 2, bool)).astype(np.int32)
     return np.asarray(jax.vmap(lambda place: drawn(size, place))(jnp.asarray(places)))
 
 

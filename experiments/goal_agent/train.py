@@ -28,14 +28,15 @@ from jaxga import report
 SUITED: dict[str, dict[str, Any]] = {
     "four-rooms": {
         "stages": 2, "discount": 0.9, "following": 0.05, "rate": 2e-3, "hidden": (128, 128), "batch": 128,
+        "tenth": 12_000, "rounds": 300,
     },
     "deep-sea": {
         "chooser": "none", "discount": 0.99, "following": 0.05, "rate": 2e-3, "hope": 0.5, "exploration": 0.02,
         "environments": 2, "updates": 20, "episodes": 4000, "rounds": 1000, "every": 50,
     },
     "bit-flip": {
-        "chooser": "given", "discount": 0.95, "following": 0.05, "rate": 2e-3, "hidden": (128,), "batch": 128,
-        "differences": True, "exploration": 0.2, "rounds": 100, "every": 10,
+        "chooser": "given", "reward": "steps", "following": 0.05, "hidden": (256,), "batch": 128,
+        "differences": True, "exploration": 0.2, "episodes": 2000, "rounds": 300, "every": 30,
     },
     "sprites": {"encoder": "plain", "rounds": 300},
 }  # fmt: skip
@@ -157,7 +158,7 @@ def learn(args: Args, out: Path) -> None:
         run.write([record | {name: value.mean() for name, value in look.told.items()}])
         progress.show(rounds, f"goals reached {look.goals_reached.mean():.0%}  return {look.returned.mean():.3g}")
         if rounds == args.rounds or time.monotonic() - saved > SECONDS:
-            np.savez(file, **kept)
+            np.savez(file, allow_pickle=False, **kept)
             checkpoints.save(run.checkpoints, rounds, agents)
             saved = time.monotonic()
     progress.close()

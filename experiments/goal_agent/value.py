@@ -52,7 +52,7 @@ class Learner(NamedTuple):
     step: Callable[[Learned, Params], Learned]  # down a gradient
 
 
-def learner(network: Pair, size: int, rate: float, following: float = 0.02) -> Learner:
+def learner(network: Pair, size: int, rate: float | optax.Schedule, following: float = 0.02) -> Learner:
     """Adam; the slow weights go ``following`` of the way to the others at every step."""
     optimiser = optax.adam(rate)
     nothing = jnp.zeros((1, size), jnp.float32)
@@ -80,7 +80,12 @@ def chosen(values: jax.Array, actions: jax.Array) -> jax.Array:
 
 
 def double_target(
-    rewards: jax.Array, over: jax.Array, discount: float, now: jax.Array, slow: jax.Array, high: float | None = None
+    rewards: jax.Array,
+    over: jax.Array,
+    discount: float,
+    now: jax.Array,
+    slow: jax.Array,
+    bounds: tuple[float, float] | None = None,
 ) -> jax.Array:
     """``r + discount * slow[argmax now]`` (van Hasselt et al. 2016), ``[B]``; nothing follows what is over.
 
@@ -90,11 +95,11 @@ def double_target(
       discount: of a step.
       now: ``[B, A]``, values of what comes next by the weights that learn.
       slow: ``[B, A]``, by those that follow.
-      high: no value can be more, nor less than 0, if this is given; what is estimated higher is cut off.
+      bounds: between which every value lies; what is estimated beyond them is cut off.
     """
     after = chosen(slow, jnp.argmax(now, axis=1).astype(jnp.int32))
     target = rewards + discount * jnp.where(over, 0.0, after)
-    return jax.lax.stop_gradient(target if high is None else jnp.clip(target, 0.0, high))
+    return jax.lax.stop_gradient(target if bounds is None else jnp.clip(target, *bounds))
 
 
 def distance(value: jax.Array, discount: float) -> jax.Array:

@@ -145,7 +145,7 @@ def test_double_q_takes_the_action_of_one_network_and_the_value_of_the_other():
     now, slow = jnp.array([[1.0, 2.0], [3.0, 0.0]]), jnp.array([[0.7, 0.4], [5.0, 9.0]])
     over, rewards = jnp.array([False, False]), jnp.array([0.1, 0.0])
     np.testing.assert_allclose(value.double_target(rewards, over, 0.5, now, slow), [0.3, 2.5])
-    np.testing.assert_allclose(value.double_target(rewards, over, 0.5, now, slow, 1.0), [0.3, 1.0])
+    np.testing.assert_allclose(value.double_target(rewards, over, 0.5, now, slow, (0.0, 1.0)), [0.3, 1.0])
     np.testing.assert_allclose(value.double_target(rewards, ~over, 0.5, now, slow), rewards)
 
 
