@@ -38,6 +38,8 @@ class Args(experiment.Files):
     """Of a generation; their mean, weighted by rank, is the next parent."""
     episodes: int = 32
     """Of a child in a generation, the same for all."""
+    sigma: float = 0.3
+    """Of a mutation, in standard deviations of a layer's first weights; it falls to a fiftieth."""
     seeds: int = 3
     """Runs."""
     out: Path | None = None
@@ -72,8 +74,10 @@ def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     jaxga.require(problem.given is None, f"env is {args.env!r}, whose goals are given: take four-rooms or deep-sea.")
     environment = with_goals(problem)
     network = nn.MLP((*args.hidden, environment.outputs))
-    task = tasks.control(environment, network, episodes=args.episodes, key=common, validation_episodes=512)
-    mutation = variation.gaussian(experiment.falling(variation.relative(0.1), args.generations))
+    task = tasks.control(
+        environment, network, episodes=args.episodes, key=common, act=tasks.drawn, validation_episodes=512
+    )
+    mutation = variation.gaussian(experiment.falling(variation.relative(args.sigma), args.generations))
     mean = experiment.mean_of_all(args.children)
     return task, jaxga.ga(task.init, mutation, parents=1, children=args.children, recombination=mean)
 

@@ -186,7 +186,9 @@ def conclude(
         "targets": problem.targets, "worth": np.asarray(program.worth(agent, start, targets))[0],
         "proposed": kept["proposed"], "codes": np.asarray(program.parts.encoder.code(agent.encoder.params, targets)),
     }  # fmt: skip
-    curves = {"goals reached": kept["goals_reached"].T, "return": kept["return"].T}
+    more = more if args.chooser == "setter" else {}
+    curves = {"return": kept["return"].T}
+    curves |= {} if args.chooser == "none" else {"goals reached": kept["goals_reached"].T}
     pictures.draw(out / "goal_agent.png", args.env, f"{args.env}: {args.seeds} seeds", curves, rounds, more)
     steps = summary["steps"]
     row = {"env": args.env, "goals reached": experiment.told(kept["goals_reached"][-1]), "steps": steps}

@@ -159,6 +159,14 @@ def test_kl_is_the_integral_that_it_stands_for():
     np.testing.assert_allclose(found, [integral], rtol=1e-4)
 
 
+def test_kl_is_what_samples_of_a_code_say_on_average():
+    mean, deviation = np.array([0.7, -0.2]), np.array([0.4, 1.5])
+    z = mean + deviation * np.random.default_rng(0).normal(size=(200_000, 2))
+    density = -np.log(deviation) - ((z - mean) / deviation) ** 2 / 2
+    found = encoder.kl_of_gaussians(jnp.array([mean]), jnp.log(jnp.array([deviation]) ** 2))
+    np.testing.assert_allclose(found, [(density + z**2 / 2).sum(axis=1).mean()], rtol=0.02)
+
+
 def test_mmd_is_none_between_equal_draws_and_more_the_farther_they_are():
     one, other = jax.random.normal(KEY, (2, 400, 3), jnp.float32)
     same, near, far = (float(encoder.mmd(one, other + shift)) for shift in (0.0, 0.5, 2.0))
