@@ -33,12 +33,12 @@ class Args(experiment.Files):
     size: int | None = None
     """As for train.py."""
     hidden: tuple[int, ...] = (64,)
-    generations: int = 200
+    generations: int = 600
     children: int = 256
     """Of a generation; their mean, weighted by rank, is the next parent."""
-    episodes: int = 32
+    episodes: int = 64
     """Of a child in a generation, the same for all."""
-    sigma: float = 0.3
+    sigma: float = 0.1
     """Of a mutation, in standard deviations of a layer's first weights; it falls to a fiftieth."""
     seeds: int = 3
     """Runs."""

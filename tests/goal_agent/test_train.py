@@ -22,9 +22,9 @@ from goal_agent import agent, checkpoints, environments, settings
 SCRIPT = str(ROOT / "experiments" / "goal_agent" / "train.py")
 
 
-def run(*arguments):
+def run(*arguments, script=SCRIPT):
     plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, SCRIPT, *map(str, arguments)]
+    command = [sys.executable, str(script), *map(str, arguments)]
     return subprocess.run(command, env=plain, cwd=ROOT, capture_output=True, text=True, timeout=280)
 
 
@@ -124,3 +124,17 @@ def test_nonsense_gets_one_sentence_and_leaves_nothing(arguments, message, tmp_p
     assert err.startswith(f"error: {message}")
     assert err.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_evolved_actor_and_the_figure_of_depths(tmp_path):
+    folder = ROOT / "experiments" / "goal_agent"
+    ended = run("--quick", "--out", tmp_path / "evolved", script=folder / "evolve.py")
+    assert ended.returncode == 0, ended.stderr
+    assert 0 <= json.loads((tmp_path / "evolved" / "summary.json").read_text())["reached"][0] <= 1
+    assert run("--quick", "--env", "deep-sea", "--out", tmp_path / "sea").returncode == 0
+    ended = run("--runs", tmp_path / "sea", "--out", tmp_path / "depths.png", script=folder / "depths.py")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "depths.png").exists()
+    ended = run("--runs", tmp_path / "evolved", script=folder / "depths.py")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
