@@ -46,8 +46,10 @@ def main(args: Args) -> None:
         axes.plot(np.full(len(found), row["N"]), found, "o", color=color, alpha=0.5)
         if len(found) < len(row["steps"]):
             axes.plot(row["N"], row["asked"], "^", color=color, markersize=9)
-    axes.plot([], [], "o", color="tab:blue", label="with optimism, each seed")
-    axes.plot([], [], "^", color="tab:red", label="without: not in so many steps")
+    axes.plot([], [], "s", color="tab:blue", label="with optimism")
+    axes.plot([], [], "s", color="tab:red", label="without")
+    axes.plot([], [], "o", color="0.4", label="a seed, solved after so many steps")
+    axes.plot([], [], "^", color="0.4", label="seeds that were not, in so many steps")
     most = max(row["asked"] for row in rows)
     axes.set(xlabel="N", ylabel="steps until solved", yscale="log", ylim=(100, 30 * most))
     axes.spines[["top", "right"]].set_visible(False)

@@ -104,9 +104,10 @@ def prepare(args: Args) -> tuple[environments.Problem, Program]:
     """The problem, and the program of the agent."""
     if args.quick:
         args.rounds, args.every, args.seeds = min(args.rounds, 4), 2, 2
-        args.size = args.size or SMALL.get(args.env)
+        args.size = SMALL.get(args.env) if args.size is None else args.size
         for name, value in QUICK.items():
             setattr(args, name, value)
+    args.size = environments.SIZES.get(args.env) if args.size is None else args.size
     jaxga.base.require_whole(1, rounds=args.rounds, every=args.every, seeds=args.seeds)
     jaxga.require(
         args.rounds % args.every == 0, f"rounds is {args.rounds}, and must be a multiple of every, {args.every}."
@@ -199,7 +200,8 @@ def conclude(
 
 def see(args: Args, out: Path) -> None:
     """Sprites: what three ways of learning leave of the character."""
-    size = args.size or environments.SIZES["sprites"]
+    size = args.size
+    assert size is not None
     found = {
         name: seeing.learn(size, args.code, 10 * args.rounds, args.seeds, args.seed, **options)
         for name, options in seeing.KINDS.items()

@@ -56,7 +56,9 @@ def test_a_run_that_goes_on_is_the_one_that_never_stopped(whole, tmp_path):
     files = [np.load(path / "tests.npz") for path in (whole[0], out)]
     for name in files[0]:
         np.testing.assert_array_equal(files[0][name], files[1][name])
-    lines = [[json.loads(line) for line in (path / "metrics.jsonl").open()] for path in (whole[0], out)]
+    lines = [
+        [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()] for path in (whole[0], out)
+    ]
     untimed = [[{name: x for name, x in line.items() if name != "seconds"} for line in some] for some in lines]
     assert untimed[0] == untimed[1]
 
