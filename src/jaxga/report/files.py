@@ -21,7 +21,19 @@ from jaxga.distributed import from_first
 Record = dict[str, Any]  # one logged generation
 
 BUDGET = frozenset(
-    {"out", "resume", "generations", "seconds", "target", "progress", "frames", "envs", "threads", "dollars_per_hour"}
+    {
+        "out",
+        "resume",
+        "generations",
+        "rounds",
+        "seconds",
+        "target",
+        "progress",
+        "frames",
+        "envs",
+        "threads",
+        "dollars_per_hour",
+    }
     | {"backend", "workers"}
 )
 """Arguments that say how long to run, where, and where to write, not what: they may change when a run is resumed."""

@@ -17,6 +17,7 @@ from jaxga.tasks.control import (
     statistics,
 )
 from jaxga.tasks.environments import bandit, cartpole, from_gymnax
+from jaxga.tasks.exploration import bit_flip, deep_sea
 from jaxga.tasks.games import envpool_game
 from jaxga.tasks.hidden import four_rooms, point, t_maze
 from jaxga.tasks.losses import Loss, cross_entropy, errors, right, sampled, till_death, till_death_shuffled
@@ -39,6 +40,7 @@ __all__ = [
     "atari",
     "atari_games",
     "bandit",
+    "bit_flip",
     "cartpole",
     "cat_in_dogs",
     "change_of",
@@ -46,6 +48,7 @@ __all__ = [
     "control",
     "count_ones",
     "cross_entropy",
+    "deep_sea",
     "drawn",
     "envpool_game",
     "errors",

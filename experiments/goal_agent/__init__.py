@@ -1,0 +1,1 @@
+"""An agent that sets itself goals: a file for each of its parts."""
