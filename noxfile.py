@@ -13,7 +13,7 @@ nox.needs_version = ">=2025.2.9"
 nox.options.reuse_venv = "yes"
 
 SETTINGS = nox.project.load_toml("pyproject.toml")
-EXTRAS = "ant", "control", "data", "games", "ray"  # all that the tests use
+EXTRAS = "ant", "control", "data", "games", "goals", "ray"  # all that the tests use
 
 
 def lowest() -> list[str]:
