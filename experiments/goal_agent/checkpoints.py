@@ -10,13 +10,13 @@ import orbax.checkpoint as ocp
 
 from goal_agent.parts import Agent
 from jaxga.base import require
-from jaxga.checkpoint import _manager, _quiet
+from jaxga.checkpoint import opened
 
 
 def save(directory: Path, rounds: int, agents: Agent) -> None:
     """Write agents, named by the rounds they have learned for. The last two checkpoints are kept."""
     leaves = jax.tree.leaves(agents._replace(key=jax.random.key_data(agents.key)))
-    with _quiet(), _manager(directory) as manager:
+    with opened(directory) as manager:
         if rounds not in manager.all_steps():
             state = {str(number): np.asarray(leaf) for number, leaf in enumerate(leaves)}
             manager.save(rounds, args=ocp.args.StandardSave(cast(Any, state)))
@@ -26,7 +26,7 @@ def latest(directory: Path) -> int | None:
     """The rounds of the newest checkpoint, or None."""
     if not directory.is_dir():
         return None
-    with _quiet(), _manager(directory) as manager:
+    with opened(directory) as manager:
         return manager.latest_step()
 
 
@@ -38,7 +38,7 @@ def restore(directory: Path, like: Agent) -> Agent:
     """
     rounds = latest(directory)
     require(rounds is not None, f"{directory} holds no complete checkpoint: start without --resume.")
-    with _quiet(), _manager(directory) as manager:
+    with opened(directory) as manager:
         found = cast(dict[str, Any], manager.restore(cast(int, rounds), args=ocp.args.StandardRestore()))
     plain = like._replace(key=jax.eval_shape(jax.random.key_data, like.key))
     due = jax.tree_util.tree_flatten_with_path(plain)[0]

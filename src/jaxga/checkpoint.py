@@ -65,6 +65,16 @@ def _manager(directory: Path) -> "CheckpointManager":
     return ocp.CheckpointManager(directory.absolute(), options=options)
 
 
+@contextlib.contextmanager
+def opened(directory: Path) -> "Iterator[CheckpointManager]":
+    """The checkpoints of a directory, by orbax, which does not narrate: for whoever keeps something else than a run.
+
+    The directory is made where there is none; the last two checkpoints are kept, and they are written at once.
+    """
+    with _quiet(), _manager(directory) as manager:
+        yield manager
+
+
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
     import orbax.checkpoint as ocp
@@ -76,7 +86,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
     record |= {"fitness": checkpoint.fitness, "seconds": checkpoint.seconds}
     if checkpoint.start:
         record["start"] = numbered(checkpoint.start)
-    with _quiet(), _manager(directory) as manager:
+    with opened(directory) as manager:
         if step in manager.all_steps():
             return
         items = {"state": ocp.args.StandardSave(state), "record": ocp.args.StandardSave(record)}
