@@ -210,6 +210,7 @@ def grown(old: Params, fresh: Params, loose: bool = False) -> Params:
       fresh: of the larger network.
       loose: allow leaves that the larger one does not have; they are dropped.
 
+    >>> import jax.numpy as jnp
     >>> old, fresh = {"kernel": jnp.ones((1, 2))}, {"kernel": jnp.full((2, 3), 5.0)}
     >>> grown(old, fresh)["kernel"].tolist()
     [[1.0, 1.0, 5.0], [0.0, 0.0, 5.0]]
