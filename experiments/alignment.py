@@ -34,11 +34,9 @@ SHOWN = 256  # digits that networks learn from where sex is the question
 
 @experiment.own_first
 @dataclass
-class Args(experiment.Files):
+class Args(experiment.Pictures):
     question: Question = "barriers"
     """barriers: the loss between two networks. crossover: does it help, with and without alignment?"""
-    data: Path | None = None
-    """Folder with the MNIST files; by default $JAXGA_MNIST or ~/.cache/jaxga/mnist. Without any, the small digits."""
     arms: tuple[str, ...] = (*PUBLISHED, *EVOLVED)
     """Of barriers: an optimiser and its rate; evolved; "evolved, one start", where both begin as one network."""
     hidden: tuple[int, ...] = (512, 512, 512)
@@ -62,8 +60,8 @@ class Args(experiment.Files):
 
 
 def images(args: Args) -> data.Images:
-    """MNIST where it is at hand, else the digits of scikit-learn; all but the test images are learned from."""
-    found = data.digits() if args.quick or not (args.data or data.mnist_at_hand()) else data.mnist(args.data)
+    """Those that the arguments name; all but the test images are learned from."""
+    found = data.digits() if args.quick else experiment.pictures(args)
     pixels = np.concatenate([found.train_images, found.validation_images])
     labels = np.concatenate([found.train_labels, found.validation_labels])
     return found._replace(train_images=pixels, train_labels=labels)

@@ -32,14 +32,12 @@ BEGIN, LENGTH = 0.3, 0.1  # of a bottleneck, as parts of a run
 
 @experiment.own_first
 @dataclass
-class Args(experiment.Files):
+class Args(experiment.Pictures):
     question: Question = "sex"
     """sex: crossover and averaging against none. breeders: how many parents. bottlenecks: few parents for a while.
     overwritten: what became of children that were truly better."""
     problems: tuple[Problem, ...] = ()
     """noise, digits; by default both for sex and breeders, noise for bottlenecks, digits for overwritten."""
-    data: Path | None = None
-    """Folder with the MNIST files; by default $JAXGA_MNIST or ~/.cache/jaxga/mnist. Without any, the small digits."""
     seeds: int = 10
     """Runs of every arm."""
     generations: int = 200
@@ -52,10 +50,8 @@ class Args(experiment.Files):
 
 
 def images(args: Args) -> data.Images:
-    """MNIST where it is at hand, else the digits of scikit-learn."""
-    if args.quick or not (args.data or data.mnist_at_hand()):
-        return data.digits()
-    return data.mnist(args.data)
+    """Those that the arguments name, and the small digits of a quick run."""
+    return data.digits() if args.quick else experiment.pictures(args)
 
 
 def noise() -> jaxga.Task:

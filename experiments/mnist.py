@@ -33,12 +33,7 @@ Judge = Callable[[Any], dict[str, float]]  # of a network
 
 @experiment.own_first
 @dataclass
-class Args(experiment.Series, experiment.Scoring):
-    data: Path | None = None
-    """A folder with the four IDX files of MNIST. By default $JAXGA_MNIST, else ~/.cache/jaxga/mnist."""
-    dataset: Literal["mnist", "digits"] | None = None
-    """28 x 28 pixels, downloaded if need be; or scikit-learn's small digits, 8 x 8. By default MNIST where its files
-    are at hand, else digits."""
+class Args(experiment.Series, experiment.Scoring, experiment.Pictures):
     network: Literal["mlp", "conv"] = "mlp"
     """A multilayer perceptron, or a small convolutional network."""
     hidden: tuple[int, ...] = (128,)
@@ -103,13 +98,6 @@ class Args(experiment.Series, experiment.Scoring):
     """Where the files go; default runs/mnist/<id>."""
     quick: bool = False
     """A small one on the digits that takes seconds."""
-
-
-def load(args: Args) -> data.Images:
-    """The images that the arguments name; settles ``args.dataset``."""
-    if args.dataset is None:
-        args.dataset = "mnist" if args.data or data.mnist_at_hand() else "digits"
-    return data.mnist(args.data) if args.dataset == "mnist" else data.digits()
 
 
 def make(args: Args, images: data.Images) -> tuple[jaxga.Task, jaxga.Algorithm]:
@@ -213,12 +201,12 @@ def main(args: Args) -> None:
     if args.quick and not args.resume:
         args.dataset, args.hidden, args.children, args.batch, args.generations = "digits", (16,), 64, 100, 60
         args.target, args.sgd, args.anneal = 0.9, 1, 60
-    images = load(args)
+    images = experiment.pictures(args)
     task, algorithm = make(args, images)
     if args.chunk == "measured":
         args.chunk = jaxga.best_chunk(algorithm, task)
         print(f"{args.chunk} children at once are fastest here.")
-    where = experiment.scoring(args, lambda: make(args, load(args)), args.chunk)
+    where = experiment.scoring(args, lambda: make(args, experiment.pictures(args)), args.chunk)
     out, results = experiment.run_seeds(
         args, "mnist", task, algorithm, generations=args.generations, validate_every=args.validate_every,
         stop=jaxga.stop.target(args.target, "validation_accuracy"), chunk=args.chunk, **where,

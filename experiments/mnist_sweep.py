@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import experiment
 import mnist
 import numpy as np
 
@@ -117,7 +118,7 @@ def main(args: Args) -> None:
     base = mnist.Args(data=args.data, dataset="digits" if args.quick else "mnist", validate_every=10)
     if args.quick:
         base = replace(base, hidden=(16,), batch=100)
-    images = mnist.load(base)
+    images = experiment.pictures(base)
     out = args.out or report.find_run("mnist_sweep", asdict(args))
     directory = report.RunDirectory(out, "mnist_sweep", asdict(args), args.resume)
     summary: dict[str, Any] = {"name": "mnist_sweep", "seed": args.seed, "seeds": args.seeds, "studies": {}}

@@ -23,9 +23,7 @@ SHOWN = 0, 5, 10, 20, 40  # generations
 
 @experiment.own_first
 @dataclass
-class Args(experiment.Files):
-    data: Path | None = None
-    """Folder with the MNIST files; by default $JAXGA_MNIST or ~/.cache/jaxga/mnist. Without any, the small digits."""
+class Args(experiment.Pictures):
     children: int = 128
     """Of a generation, of 16 parents."""
     seeds: int = 10
@@ -65,7 +63,7 @@ def main(args: Args) -> None:
     jaxga.base.require_whole(1, seeds=args.seeds, children=args.children)
     out = report.make_directory(args.out or report.find_run("strangers", asdict(args)))
     rows, curves = [], []
-    asked = problems_of.problems(problems_of.Args(data=args.data, quick=args.quick))
+    asked = problems_of.problems(problems_of.Args(data=args.data, dataset=args.dataset, quick=args.quick))
     for problem, task in list(asked.items())[: 1 if args.quick else None]:
         for held in list(problems_of.HELD)[: 1 if args.quick else None]:
             algorithm = problems_of.make(task, held, "by neuron", args.children)

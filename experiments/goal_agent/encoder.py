@@ -10,6 +10,7 @@ from flax import linen
 
 from goal_agent.value import Learned
 from jaxga.base import Key
+from jaxga.lifetime.learning import updated
 
 Kind = Literal["none", "plain", "vae", "mmd"]
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # of the kernel, times 2 d
@@ -141,8 +142,7 @@ def encoder(
                 error = error + weight * mmd(codes, jax.random.normal(key_prior, codes.shape, jnp.float32))
             return error
 
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = optimiser.update(jax.grad(loss)(params["weights"]), learned.memory, params["weights"])
+        updates, memory = updated(optimiser, jax.grad(loss)(params["weights"]), learned.memory, params["weights"])
         return Learned(params | {"weights": optax.apply_updates(params["weights"], updates)}, (), memory)
 
     return Encoder(init, encoded, paint, step, code)

@@ -12,6 +12,7 @@ from goal_agent import sprites
 from jaxga import tasks
 from jaxga.base import Key, require, require_whole
 from jaxga.tasks import Environment
+from jaxga.tasks.hidden import rooms
 
 
 class Problem(NamedTuple):
@@ -34,13 +35,8 @@ def whole(observation: jax.Array) -> jax.Array:
 def four_rooms(size: int) -> Problem:
     """Any free cell is a goal; a random one may lie in a wall."""
     environment = tasks.four_rooms(size, max_steps=4 * size)
-    middle, door = size // 2, size // 4
-    free = np.ones((size, size), bool)
-    free[middle, :] = free[:, middle] = False
-    for way in (door, size - 1 - door):
-        free[middle, way] = free[way, middle] = True
     rows = np.eye(size, dtype=np.float32)
-    targets = np.stack([np.concatenate([rows[row], rows[column]]) for row, column in np.argwhere(free)])
+    targets = np.stack([np.concatenate([rows[row], rows[column]]) for row, column in np.argwhere(rooms(size))])
 
     def random(key: Key) -> jax.Array:
         cell = jax.random.randint(key, (2,), 0, size, jnp.int32)

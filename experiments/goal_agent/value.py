@@ -9,6 +9,7 @@ import optax
 from flax import linen
 
 from jaxga.base import Key
+from jaxga.lifetime.learning import updated
 
 Params = Any
 
@@ -65,8 +66,7 @@ def learner(network: Pair, size: int, rate: float | optax.Schedule, following: f
         return cast(jax.Array, network.apply(params, states, goals))
 
     def step(learned: Learned, gradient: Params) -> Learned:
-        with jax.numpy_dtype_promotion("standard"):
-            updates, memory = optimiser.update(gradient, learned.memory, learned.params)
+        updates, memory = updated(optimiser, gradient, learned.memory, learned.params)
         params = cast(Params, optax.apply_updates(learned.params, updates))
         slow = jax.tree.map(lambda old, new: old + following * (new - old), learned.slow, params)
         return Learned(params, slow, memory)

@@ -97,7 +97,7 @@ def latest(directory: Path) -> int | None:
     """The generation of the newest complete checkpoint, or None."""
     if not directory.is_dir():
         return None
-    with _quiet(), _manager(directory) as manager:
+    with opened(directory) as manager:
         return manager.latest_step()
 
 
@@ -117,7 +117,7 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
     require(step is not None, f"{directory} holds no complete checkpoint: start the run without --resume.")
     items = {"record": ocp.args.StandardRestore(), "config": ocp.args.JsonRestore()}
     try:
-        with _quiet(), _manager(directory) as manager:
+        with opened(directory) as manager:
             found = manager.restore(step, args=ocp.args.Composite(**items, state=ocp.args.StandardRestore()))
     except Exception as error:  # whatever a damaged file does to a reader
         raise InputError(

@@ -21,7 +21,7 @@ from jaxga.algorithm import shape_of_source
 from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, require
 from jaxga.compilation import jit
 from jaxga.evaluate.vmapped import depends
-from jaxga.pedigree import Pedigree, parents_of, slot_of
+from jaxga.pedigree import Pedigree, first_source, parents_of, require_index, slot_of
 from jaxga.tree import iota, replicate, take
 
 FORMAT = "jaxga genome 1"
@@ -58,10 +58,9 @@ def genome_of(algorithm: Algorithm, pedigree: Pedigree, generation: int, index: 
     require(not averaged, f"parents are averages of children, and no list of mutations makes them: {way_out}")
     require(not uses_mates(algorithm), f"children depend on mates, and a lineage leaves these out: {way_out}")
     require(pedigree.start is None, f"a genome begins with founders, and this run went on from another one: {way_out}")
-    known = generation >= 0 and generation <= pedigree.generations
+    known = 0 <= generation <= pedigree.generations
     require(known, f"generation is {generation}, and the pedigree knows 0 to {pedigree.generations}.")
-    last = algorithm.children + (algorithm.parents if generation else 0) - 1
-    require(0 <= index <= last, f"index is {index}, and generation {generation} has 0 to {last}.")
+    require_index(algorithm, generation, index)
     recipes: Any = pedigree.recipes
     genes = [(generation, index, 1.0)] if index < algorithm.children else []
     slot, before = slot_of(algorithm, pedigree, generation, index), parents_of(algorithm, pedigree)
@@ -106,7 +105,7 @@ def decode(algorithm: Algorithm, genome: Genome) -> Individual:
 
     Of a pruned genome it is the same but for what dead genes did, and for rounding where mutations add up.
     """
-    start = jit(algorithm.begin)(genome.key)
+    start = first_source(algorithm, genome.key)
     parent = take(start.parents, genome.founder)
     steps = np.ones(len(genome.genes), np.float32) if genome.steps is None else genome.steps
     genes = np.asarray(genome.genes, np.int32)

@@ -70,10 +70,15 @@ def as_start(source: Source) -> Start:
     return np.asarray(source.generation), *map(np.asarray, jax.tree.leaves(plain))
 
 
+def first_source(algorithm: Algorithm, key: jax.Array) -> Source:
+    """The source of generation 0 of a run with this root key, by a program that is compiled once."""
+    return _compiled(_begin, algorithm)(key)
+
+
 def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
     """The source that the run of a pedigree began with: of founders, or that which it went on from."""
     if pedigree.start is None:
-        return _compiled(_begin, algorithm)(pedigree.key)
+        return first_source(algorithm, pedigree.key)
     kind = shape_of_source(algorithm)
     due, leaves = jax.tree.leaves(kind._replace(key=jax.random.key_data(pedigree.key))), pedigree.start[1:]
     require(
@@ -243,10 +248,15 @@ def individual(
         born, number = pedigree.config["individual"]
     else:
         born, number = generation, index
-    last = algorithm.children + (algorithm.parents if born else 0) - 1
-    require(0 <= number <= last, f"index is {number}, and generation {born} has 0 to {last}.")
+    require_index(algorithm, born, number)
     state = replay(algorithm, pedigree, born)
     return _compiled(candidate, algorithm)(state, np.int32(number))
+
+
+def require_index(algorithm: Algorithm, generation: int, index: int) -> None:
+    """Refuse an index that nobody of this generation has; in generation 0 no parents are kept."""
+    last = algorithm.children + (algorithm.parents if generation else 0) - 1
+    require(0 <= index <= last, f"index is {index}, and generation {generation} has 0 to {last}.")
 
 
 def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[Ancestor]:

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import InputError, State, require, require_whole
+from jaxga.base import State, require, require_whole
 
 Metrics = Mapping[str, Any]  # of one generation; empty before the first
 
@@ -73,11 +73,11 @@ class _Plateau(Stop):
 
     def __call__(self, state: State, metrics: Metrics) -> jax.Array:
         del state
-        if metrics and self.metric not in metrics:
-            raise InputError(
-                f"plateau looks at {self.metric!r}, which is not among {sorted(metrics)}: log it, by "
-                "selection=jaxga.selection.watching(selection, generations)."
-            )
+        require(
+            not metrics or self.metric in metrics,
+            f"plateau looks at {self.metric!r}, which is not among {sorted(metrics)}: log it, by "
+            "selection=jaxga.selection.watching(selection, generations).",
+        )
         return jnp.asarray(metrics.get(self.metric, jnp.nan) < self.least)
 
 

@@ -289,7 +289,7 @@ def mnist(monkeypatch):
 def test_digits_are_tested_once_by_the_network_that_comes_out(mnist):
     """Numpy scores the last parent on the test images; generation 13 was never validated by the run itself."""
     args = mnist.Args(dataset="digits", hidden=(), children=8, batch=50, anneal=0, sgd=2)
-    images = mnist.load(args)
+    images = mnist.experiment.pictures(args)
     task, algorithm = mnist.make(args, images)
     result = jaxga.run(algorithm, task, generations=13, validate_every=10)
     row = mnist.row("GA", result, mnist.judges(task))

@@ -12,6 +12,7 @@ import optax
 
 from jaxga.base import Key, Params, as_key, require, require_whole
 from jaxga.compilation import jit
+from jaxga.lifetime.learning import updated
 from jaxga.report.plots import Curve, plot_curves
 from jaxga.tasks.losses import cross_entropy, right
 from jaxga.tree import iota, path_key
@@ -237,8 +238,7 @@ def _descend(
 
     def step(carry: Any) -> Any:
         number, params, memory = carry
-        with jax.numpy_dtype_promotion("standard"):  # which optax needs
-            updates, memory = optimiser.update(jax.grad(loss)(params), memory, params)
+        updates, memory = updated(optimiser, jax.grad(loss)(params), memory, params)
         return number + 1, optax.apply_updates(params, updates), memory
 
     goes_on = lambda carry: (carry[0] < steps) & ~fits(carry[1])  # noqa: E731

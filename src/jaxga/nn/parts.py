@@ -17,7 +17,7 @@ from jaxga.base import require, require_whole
 from jaxga.interpret import by_parts, with_rule
 from jaxga.interpret.products import axes
 from jaxga.interpret.walk import tell_built
-from jaxga.lowrank import Member, dense_leaf, is_low_rank, map_low_rank
+from jaxga.lowrank import Member, dense, dense_leaf, is_low_rank, map_low_rank
 
 Part = Callable[[Any, jax.Array], jax.Array]  # (params of one part, x) -> y
 Combine = Callable[[jax.Array], jax.Array]  # [M, B, C] of all members -> [B, C or C - 1]
@@ -205,36 +205,30 @@ def _in_turn(part: Part, params: Any, x: jax.Array) -> jax.Array:
 
 
 def _in_turn_but_one(part: Part, params: Any, x: Any) -> Any:
-    index = _one_index(params)
-    if index is None:
+    if _one_index(params) is None:
         return NotImplemented
-    base, own = _of_parent(params), map_low_rank(lambda leaf: leaf.value if isinstance(leaf, Member) else leaf, params)
-    written = map_low_rank(lambda leaf: isinstance(leaf, Member), params)
-    leaves, treedef = jax.tree.flatten((index, base, own, dense_leaf(x)))
+    leaves, treedef = jax.tree.flatten((params, dense_leaf(x)))
 
     def whole(*leaves: Any) -> jax.Array:
-        index, base, own, x = treedef.unflatten(leaves)
-        built = jax.tree.map(
-            lambda new, old, mine: old.at[index].set(dense_leaf(mine)) if new else old, written, base, own
-        )
-        return _in_turn(part, built, x)
+        params, x = treedef.unflatten(leaves)
+        return _in_turn(part, dense(params), x)
 
     def below_once(*leaves: Any) -> jax.Array:
-        index, base, own, x = treedef.unflatten(leaves)
+        params, x = treedef.unflatten(leaves)
+        index, base = _one_index(params), _of_parent(params)
 
         def step(number: jax.Array, x: jax.Array) -> jax.Array:
             return part(jax.tree.map(lambda leaf: leaf[number], base), x)
 
-        mine = jax.tree.map(lambda new, old, mine: mine if new else old[index], written, base, own)
-        x = by_parts(part)(mine, lax.fori_loop(0, index, step, x))
+        x = by_parts(part)(_of_child(params, index), lax.fori_loop(0, index, step, x))
         return lax.fori_loop(index + 1, len(jax.tree.leaves(base)[0]), step, x)
 
     brood = jax.custom_batching.custom_vmap(whole)
 
     @brood.def_vmap
     def of_brood(size: int, batched: list[bool], *leaves: Any) -> tuple[jax.Array, bool]:
-        of_index, of_base, _, _ = treedef.unflatten(batched)
-        each_its_own = of_index or any(jax.tree.leaves(of_base))
+        own, _ = treedef.unflatten(batched)
+        each_its_own = _one_index(own) or any(jax.tree.leaves(_of_parent(own)))
         if each_its_own:
             for leaf in jax.tree.leaves(params, is_leaf=is_low_rank):
                 tell_built(leaf, "layers that children draw for themselves")
@@ -243,7 +237,7 @@ def _in_turn_but_one(part: Part, params: Any, x: Any) -> Any:
     return brood(*leaves)
 
 
-def _one_index(params: Any) -> jax.Array | None:
+def _one_index(params: Any) -> Any:
     """The part that a child has of its own, where it has one alone; None where that cannot be told."""
     found = [leaf for leaf in jax.tree.leaves(params, is_leaf=is_low_rank) if is_low_rank(leaf)]
     one = all(isinstance(leaf, Member) and leaf.together == found[0].together for leaf in found)
@@ -254,5 +248,5 @@ def _of_parent(params: Any) -> Any:
     return map_low_rank(lambda leaf: leaf.base if isinstance(leaf, Member) else leaf, params)
 
 
-def _of_child(params: Any, index: jax.Array) -> Any:
+def _of_child(params: Any, index: Any) -> Any:
     return map_low_rank(lambda leaf: leaf.value if isinstance(leaf, Member) else leaf[index], params)

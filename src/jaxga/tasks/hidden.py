@@ -157,6 +157,20 @@ class Walker(NamedTuple):
 MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)], np.int32)  # north, east, south, west
 
 
+def rooms(size: int) -> np.ndarray:
+    """Which cells of `four_rooms` are free, bool ``[size, size]``.
+
+    >>> rooms(5).astype(int).tolist()[:3]
+    [[1, 1, 0, 1, 1], [1, 1, 1, 1, 1], [0, 1, 0, 1, 0]]
+    """
+    middle, door = size // 2, size // 4
+    free = np.ones((size, size), bool)
+    free[middle, :] = free[:, middle] = False
+    for way in (door, size - 1 - door):
+        free[middle, way] = free[way, middle] = True
+    return free
+
+
 def four_rooms(size: int = 9, goal: Any = None, max_steps: int = 100) -> Environment:
     """Walk on a grid of four rooms from a cell that is drawn to a goal, which pays 1 and ends the episode.
 
@@ -178,11 +192,7 @@ def four_rooms(size: int = 9, goal: Any = None, max_steps: int = 100) -> Environ
     """
     require_whole(5, size=size)
     require(size % 2 == 1, f"size is {size}, and must be odd, so that there is a middle.")
-    middle, door = size // 2, size // 4
-    free = np.ones((size, size), bool)
-    free[middle, :] = free[:, middle] = False
-    for way in (door, size - 1 - door):
-        free[middle, way] = free[way, middle] = True
+    free = rooms(size)
     aim = (size - 1, size - 1) if goal is None else goal
     cells = np.argwhere(free).astype(np.int32)
     if not isinstance(aim, Tracer):
