@@ -24,6 +24,7 @@ from goal_agent.agent import Program, build
 from goal_agent.parts import Agent
 from goal_agent.settings import Settings
 from jaxga import report
+from jaxga.signals import Interrupt, pass_on
 
 SUITED: dict[str, dict[str, Any]] = {
     "four-rooms": {
@@ -82,6 +83,13 @@ class Look(NamedTuple):
     goals_reached: jax.Array  # [] share of the goals that can be reached, from random starts
     returned: jax.Array  # [] of an episode without chance, with goals of its own
     proposed: jax.Array  # [SHOWN, d]
+
+
+class Stopped(NamedTuple):
+    """What is said of a run that was interrupted."""
+
+    stopped_because: str
+    generations: int  # rounds
 
 
 def suited(argv: list[str]) -> type[Args]:
@@ -146,24 +154,30 @@ def learn(args: Args, out: Path) -> None:
     run.start(done + 1, args.rounds)
     progress.start(done, args.rounds)
     begun = saved = time.monotonic()
-    for rounds in range(done + args.every, args.rounds + 1, args.every):
-        agents, look = step(agents)
-        look = jax.tree.map(np.asarray, look)
-        new = {"goals_reached": look.goals_reached, "return": look.returned, "proposed": look.proposed[0]}
-        kept = {
-            name: np.concatenate([kept[name], value[None]]) if name in kept else value[None]
-            for name, value in new.items()
-        }
-        record = {"generation": rounds, "steps": rounds * program.steps, "seconds": time.monotonic() - begun}
-        record |= {"goals_reached": look.goals_reached.mean(), "test_return": look.returned.mean()}
-        run.write([record | {name: value.mean() for name, value in look.told.items()}])
-        progress.show(rounds, f"goals reached {look.goals_reached.mean():.0%}  return {look.returned.mean():.3g}")
-        if rounds == args.rounds or time.monotonic() - saved > SECONDS:
-            np.savez(file, allow_pickle=False, **kept)
-            checkpoints.save(run.checkpoints, rounds, agents)
-            saved = time.monotonic()
+    rounds = done
+    with Interrupt() as interrupt:
+        for rounds in range(done + args.every, args.rounds + 1, args.every):
+            agents, look = step(agents)
+            look = jax.tree.map(np.asarray, look)
+            new = {"goals_reached": look.goals_reached, "return": look.returned, "proposed": look.proposed[0]}
+            kept = {
+                name: np.concatenate([kept[name], value[None]]) if name in kept else value[None]
+                for name, value in new.items()
+            }
+            record = {"generation": rounds, "steps": rounds * program.steps, "seconds": time.monotonic() - begun}
+            record |= {"goals_reached": look.goals_reached.mean(), "test_return": look.returned.mean()}
+            run.write([record | {name: value.mean() for name, value in look.told.items()}])
+            progress.show(rounds, f"goals reached {look.goals_reached.mean():.0%}  return {look.returned.mean():.3g}")
+            if interrupt.signal or rounds == args.rounds or time.monotonic() - saved > SECONDS:
+                np.savez(file, allow_pickle=False, **kept)
+                checkpoints.save(run.checkpoints, rounds, agents)
+                saved = time.monotonic()
+            if interrupt.signal:
+                break
     progress.close()
     run.close()
+    if interrupt.signal:
+        pass_on(interrupt.signal, Stopped(f"interrupted by {interrupt.signal.name}", rounds), out)
     conclude(args, problem, program, out, agents, kept)
 
 

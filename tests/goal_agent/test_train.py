@@ -3,8 +3,10 @@
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
+import time
 import warnings
 
 import jax
@@ -61,6 +63,26 @@ def test_a_run_that_goes_on_is_the_one_that_never_stopped(whole, tmp_path):
     ]
     untimed = [[{name: x for name, x in line.items() if name != "seconds"} for line in some] for some in lines]
     assert untimed[0] == untimed[1]
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_has_saved(tmp_path):
+    out = tmp_path / "run"
+    small = "--size 5 --seeds 1 --hidden 8 --batch 8 --updates 1 --environments 2 --episodes 8 --states 16 --stages 1"
+    command = [sys.executable, SCRIPT, *small.split(), "--rounds", "1000000", "--every", "2", "--out", str(out)]
+    plain = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"} | {"JAX_PLATFORMS": "cpu"}
+    process = subprocess.Popen(command, env=plain, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    end = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < end:
+        if (out / "metrics.jsonl").exists() and (out / "metrics.jsonl").read_text():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    shown, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert f"--resume --out {out}" in shown
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert checkpoints.latest(out / "checkpoints") == last["generation"]
 
 
 @pytest.mark.slow
