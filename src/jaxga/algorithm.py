@@ -106,8 +106,8 @@ def ga(
     Args:
       init: ``(key) -> params``, usually ``task.init``.
       variation: how a child differs from its parent.
-      parents: T.
-      children: N, a multiple of P: every pair has N / P children, its brood.
+      parents: T, the number of individuals that are held.
+      children: N of a generation, a multiple of P: every pair has N / P children, its brood.
       selection: who is held next, and who breeds: a `Selection`, or a choice such as `jaxga.selection.tournament`,
         of which `jaxga.selection.ranked` makes one.
       pairs: P, the pairs that breed. By default T: every parent once, with mates that are drawn. Fewer or more need a

@@ -159,17 +159,47 @@ def _check(memory: Memory, devices: int) -> None:
     )
 
 
+def loop(function: Callable[[Any], Any], elements: jax.Array, unknown: jax.Array) -> Any:
+    """Like ``jax.lax.map``, by the same program for each element, however many there are.
+
+    XLA takes a single turn out of its loop and fuses it with what is around it; it also treats a loop of a few turns
+    otherwise than one of many. Sums are then rounded otherwise, and a score would depend on how the work was shared. So
+    XLA must not know how many turns there are: ``unknown`` is an integer, 0 or more, that the program cannot foresee.
+    """
+    call = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
+    several = jnp.concatenate([elements, elements]) if len(elements) == 1 else elements
+    shapes = jax.eval_shape(call, several[0])
+    start = jnp.int32(0), jax.tree.map(lambda shape: _zeros(shape.update(shape=(len(several), *shape.shape))), shapes)
+    turns = len(elements) * _anyone(unknown >= 0)
+
+    def turn(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
+        number, found = carry
+        one = call(jax.lax.dynamic_index_in_dim(several, number, keepdims=False))
+        return number + 1, jax.tree.map(lambda leaf, new: leaf.at[number].set(new), found, one)
+
+    found = jax.lax.while_loop(lambda carry: carry[0] < turns, turn, start)[1]
+    return jax.tree.map(lambda leaf: leaf[: len(elements)], found)
+
+
 def apart(function: Callable[[], Any], unknown: jax.Array) -> Any:
-    """What ``function`` returns, computed by a program part of its own: a loop of one turn.
+    """What ``function`` returns, computed by a program part of its own: a `loop` of one turn.
 
     XLA on a CPU fuses what is computed into everything that uses it, and computes it again for each: an expensive step
-    of an environment five times. It also takes a single turn out of its loop, if it knows that there is one, so it must
-    not know: ``unknown`` is an integer, 0 or more.
+    of an environment five times.
     """
-    once = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
-    start = jnp.int32(0), jax.tree.map(_zeros, jax.eval_shape(once))
-    turns = (unknown >= 0).astype(jnp.int32)
-    return jax.lax.while_loop(lambda carry: carry[0] < turns, lambda carry: (carry[0] + 1, once()), start)[1]
+    return jax.tree.map(lambda leaf: leaf[0], loop(lambda _: function(), jnp.zeros(1, jnp.int32), unknown))
+
+
+@jax.custom_batching.custom_vmap
+def _anyone(condition: jax.Array) -> jax.Array:
+    """1 or 0; under ``vmap`` the same for all, so that a loop of many runs need not choose whose results are kept."""
+    return condition.any().astype(jnp.int32)
+
+
+@_anyone.def_vmap
+def _anyone_of_all(axis_size: int, in_batched: list[bool], condition: jax.Array) -> tuple[jax.Array, bool]:
+    del axis_size, in_batched
+    return _anyone(condition), False
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:

@@ -51,8 +51,8 @@ class PrototypeMemory(linen.Module):
     """The label of the most similar prototype; or, with a ``temperature``, the mean of all, weighted by similarity.
 
     Args:
-      outputs: C.
-      heads: H.
+      outputs: C, the number of labels.
+      heads: H, their number.
       dimension: D; points go through a fixed random projection to it. By default they stay as they are.
       similarity: ``"dot"`` or ``"cosine"``.
       temperature: of a softmax over heads; by default the most similar one wins, the first of equals.

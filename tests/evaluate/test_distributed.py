@@ -118,6 +118,18 @@ def test_populations_and_lives_are_the_same_everywhere(made):
     assert {answer["digest"] for answer in (four, *two, workers)} == {one["digest"]}
 
 
+@pytest.mark.parametrize("which", ["few", pytest.param("many", marks=pytest.mark.slow)])
+def test_a_score_is_the_same_whoever_shares_the_work(which):
+    """Whole, in slices of every size and on two or three devices, where XLA optimises."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": "--xla_force_host_platform_device_count=3"}
+    command = [sys.executable, str(PROGRAMS / "shares.py"), which]
+    ended = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=LONG)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert min(map(len, found)) >= 3
+    assert [{name: count for name, count in case.items() if count} for case in found] == [{}] * len(found)
+
+
 @pytest.fixture(scope="module")
 def parental():
     """One process on one device, where scores come from the parent."""

@@ -129,9 +129,9 @@ def best_of(
       full: the same on all data.
       params: where the gradients are taken.
       key: or seed.
-      children: k.
+      children: k, the number of steps that are tried.
       average: numbers j; the mean of the j best steps is looked at as well.
-      repeats: R.
+      repeats: R, of the whole.
     """
     if minibatch.loss is None or full.loss is None:
         raise InputError("best_of needs gradients: pass tasks with a loss.")

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxga.base import Algorithm, Evaluation, Source, Task
 from jaxga.devices import AXIS, Devices, mesh
 from jaxga.evaluate.contract import Evaluator, Part
-from jaxga.evaluate.vmapped import Vmapped, merge
+from jaxga.evaluate.vmapped import Vmapped, enough, merge
 from jaxga.tree import iota
 
 
@@ -72,7 +72,8 @@ class Together(Evaluator):
         """All children ``[N]``."""
         del number, slices
         groups, chunks = self.evaluator.grid
-        some_groups, some_chunks = (-(-count // self.devices) for count in (groups, chunks))
+        some_groups = -(-groups // self.devices)
+        some_chunks = enough(self.evaluator.shares, -(-chunks // self.devices))
         # A device has some of the pairs, or a part of each brood: whichever leaves it less to do. What a brood shares
         # is computed by everyone who has some of it, so of equals it is the pairs.
         axis, share = (0, some_groups) if some_groups * chunks <= groups * some_chunks else (1, some_chunks)

@@ -28,7 +28,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
-from jaxga.compilation import apart
+from jaxga.compilation import loop
 from jaxga.evaluate.contract import Evaluator
 from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
@@ -37,7 +37,7 @@ from jaxga.tree import iota, running_statistics, size, take
 CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
 LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
 CHUNK_NUMBERS = 1_000_000, 32_000_000  # the numbers of a chunk's children, on a CPU and elsewhere, are no more,
-AHEAD_NUMBERS = 200_000  # and so many are drawn together on a CPU, for several chunks
+AHEAD, AHEAD_NUMBERS = 8, 200_000  # chunks whose children are built together on a CPU, and their numbers, at most
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Vmapped(Evaluator):
     task: Task = field()
     pairs: int  # pairs whose children are scored at once
     members: int  # children of one pair scored at once
-    ahead: int = 1  # chunks whose children are drawn together
+    ahead: int = 1  # chunks whose children are built together, a block; it divides the chunks of a brood
 
     @property
     def chunk(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -91,31 +91,40 @@ class Vmapped(Evaluator):
     def slices(self, about: int) -> int:
         """Of whole groups of pairs, or of whole chunks of one."""
         groups, chunks = self.grid
-        return enough([*divisors(groups), *(groups * parts for parts in divisors(chunks))], about)
+        parts = [chunks // count for count in self.shares if chunks % count == 0]
+        return enough([*divisors(groups), *(groups * count for count in parts)], about)
+
+    @property
+    def shares(self) -> list[int]:
+        """So many chunks of a brood can be scored by themselves: an equal part of a block, or whole blocks."""
+        return [*divisors(self.ahead)[:-1], *range(self.ahead, self.grid[1] + 1, self.ahead)]
 
     def score_chunks(self, source: Source, groups: jax.Array, chunks: jax.Array) -> Evaluation:
         """Score these chunks ``[K]`` of the broods of these groups of pairs ``[S]``: Evaluation ``[S, K, chunk]``.
 
-        Loops within loops, so that what depends on the parent alone is computed once a brood, and many small children
-        are drawn together.
+        The chunks are a share, one after another (see `shares`). Loops within loops, so that what depends on the parent
+        alone is computed once a brood.
         """
-        together = largest_divisor(len(chunks), self.ahead)
 
-        def score_several(group: jax.Array, chunks: jax.Array) -> Evaluation:
-            members = chunks[:, None] * self.members + iota(self.members)
+        def score_block(group: jax.Array, chunks: jax.Array) -> Evaluation:
             if self.pairs == 1:
-                return self.score_brood(source, group, members)
+                return self.score_brood(source, group, chunks)
             pairs = group * self.pairs + iota(self.pairs)
-            scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(source, pairs, members)
+            scores = jax.vmap(self.score_brood, in_axes=(None, 0, None), out_axes=1)(source, pairs, chunks)
             return jax.tree.map(lambda leaf: leaf.reshape(len(chunks), -1, *leaf.shape[3:]), scores)
 
         def score_group(group: jax.Array) -> Evaluation:
-            return merge(jax.lax.map(partial(score_several, group), chunks.reshape(-1, together)), 2)
+            blocks = chunks.reshape(-1, min(self.ahead, len(chunks)))
+            return merge(loop(partial(score_block, group), blocks, source.generation), 2)
 
-        return jax.lax.map(score_group, groups)
+        return loop(score_group, groups, source.generation)
 
-    def score_brood(self, source: Source, pair: jax.Array, members: jax.Array) -> Evaluation:
-        """Build these children ``[K, chunk]`` of one pair together, and score them a chunk at a time."""
+    def score_brood(self, source: Source, pair: jax.Array, chunks: jax.Array) -> Evaluation:
+        """Score these chunks ``[K]`` of one block of a pair's brood: Evaluation ``[K, chunk]``.
+
+        The block is built as a whole whoever scores which part of it. An array of another size may be rounded
+        otherwise: its last elements, for instance, which fill no register of the processor.
+        """
 
         def build(member: jax.Array) -> Individual:
             return self.algorithm.offspring(source, pair, member)
@@ -124,24 +133,22 @@ class Vmapped(Evaluator):
             return self.score(source, self.algorithm.place_of(source, pair, member), child, parent)
 
         parent = take(source.parents, source.pairs[pair, 0])
-        # One chunk alone is there twice where others are drawn several together: it must be cut out of something, as
-        # they are, or XLA makes another program of it, which rounds otherwise.
-        chunks = jnp.tile(members, (2, 1)) if len(members) == 1 < self.ahead else members
-        everyone = chunks.reshape(-1)
+        first = chunks[0] // self.ahead * self.ahead * self.members
+        everyone = first + iota(self.ahead * self.members)
         axes = _axes(build, everyone)
         children = jax.vmap(build, out_axes=axes)(everyone)
 
         def score_chunk(number: jax.Array) -> Evaluation:
-            chunk = members.shape[1]
-            part = partial(jax.lax.dynamic_slice_in_dim, start_index=number * chunk, slice_size=chunk)
+            part = partial(jax.lax.dynamic_slice_in_dim, start_index=number * self.members, slice_size=self.members)
+            chunk = part(everyone)
             some = map_axes(lambda axis, leaf: leaf if axis is None else part(leaf), axes, children)
             score_all = jax.vmap(score, in_axes=(0, axes))
             if self.algorithm.viable is None:
-                return score_all(chunks[number], some)
+                return score_all(chunk, some)
             alive = jax.vmap(by_parts(self.algorithm.viable), in_axes=(axes,))(some)
-            return _of_viable(alive, score_all, chunks[number], some)
+            return _of_viable(alive, score_all, chunk, some)
 
-        return _loop(score_chunk, len(members), source.generation)
+        return loop(score_chunk, chunks % self.ahead, source.generation)
 
     def varying(self, source: Source) -> Evaluation:
         """For each array of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
@@ -203,7 +210,8 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
     if chunk > algorithm.brood:
         return Vmapped(algorithm, task, largest_divisor(algorithm.pairs, chunk // algorithm.brood), algorithm.brood)
     members = largest_divisor(algorithm.brood, chunk)
-    return Vmapped(algorithm, task, 1, members, max(AHEAD_NUMBERS // (own * members), 1) if cpu else 1)
+    ahead = min(max(AHEAD_NUMBERS // (own * members), 1), AHEAD) if cpu else 1
+    return Vmapped(algorithm, task, 1, members, largest_divisor(algorithm.brood // members, ahead))
 
 
 def require_comparable(algorithm: Algorithm, problem: Task | Game) -> None:
@@ -298,17 +306,6 @@ def _of_viable(alive: jax.Array, score: Callable[..., Evaluation], *children: An
     nothing = lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)  # noqa: E731
     scores = jax.lax.cond(alive.any(), score, nothing, *children)
     return scores._replace(fitness=jnp.where(alive, scores.fitness, -jnp.inf))
-
-
-def _loop(function: Callable[[jax.Array], Any], count: int, unknown: jax.Array) -> Any:
-    """``function`` of 0, 1, ... in a loop, also of 0 alone.
-
-    Who has one chunk to score would otherwise differ from who has several: XLA fuses a single turn with what is around
-    it, and then rounds otherwise. See `apart` for ``unknown``.
-    """
-    if count > 1:
-        return jax.lax.map(function, iota(count))
-    return jax.tree.map(lambda leaf: leaf[None], apart(partial(function, jnp.int32(0)), unknown))
 
 
 def merge(tree: Evaluation, axes: int) -> Evaluation:

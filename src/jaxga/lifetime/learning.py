@@ -44,7 +44,7 @@ def learn(
     Args:
       lives: ``(key) -> Task``, a life; all of them have the same ``init``. Or a `Task`, the same in every life.
       optimiser: of optax. Its state begins anew in every life.
-      steps: K.
+      steps: K, of a life.
       rates: None takes the steps of the optimiser as they are. "leaf" evolves a factor for every leaf, "weight" one for
         every weight: parameters are then a `Learner`, whose factors begin with 1.
       fresh: draw new data for every step, such as another minibatch or episodes of the policy as it is by then. By

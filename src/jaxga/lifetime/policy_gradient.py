@@ -72,7 +72,7 @@ def gaussian_or_softmax(environment: Environment, deviation: float = 0.1) -> Dis
         return outputs + jnp.exp(own) * jax.random.normal(key, outputs.shape, jnp.float32)
 
     def density(own: Params, outputs: jax.Array, actions: jax.Array) -> jax.Array:
-        away = (actions - outputs) / jnp.exp(own)
+        away = (actions - outputs) * jnp.exp(-own)  # XLA may or may not make this of a division by the exponential
         return -jnp.sum(0.5 * away**2 + own, axis=-1)
 
     return Distribution(init, draw, density)

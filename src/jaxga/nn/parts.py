@@ -70,7 +70,7 @@ class Ensemble(linen.Module):
 
     Args:
       member: a network ``[B, ...] -> [B, C]`` that has "params" and no other variables.
-      members: M.
+      members: M, their number.
       combine: `mean`, `total`, `largest_logit`, `importance`, `attention`, or ``(outputs [M, B, C]) -> [B, D]`` of
         your own, a flax module too. `importance` and `attention` take the last of the C outputs for themselves.
       head: a network ``[B, S] -> [B, D]``; without one, what is combined is the output.

@@ -34,15 +34,24 @@ def along_gradient(task: Task) -> Compare:
     def compare(key: Key, child: Params, parent: Params) -> Evaluation:
         down = jax.tree.map(jnp.negative, jax.grad(lambda params: loss(key, params))(parent))
         step = jax.tree.map(jnp.subtract, child, parent)
-        lengths = jnp.sqrt(_dot(down, down) * _dot(step, step))
-        cosine = _dot(down, step) / jnp.where(lengths > 0, lengths, 1)
+        (square, inner), (_, other) = _products(down, step)
+        lengths = jnp.sqrt(square * other)
+        cosine = inner / jnp.where(lengths > 0, lengths, 1)
         return Evaluation(cosine, metrics={"score": task.score(key, child).fitness})
 
     return compare
 
 
-def _dot(one: Params, other: Params) -> jax.Array:
-    return sum(map(jnp.vdot, jax.tree.leaves(one), jax.tree.leaves(other)), jnp.float32(0))
+def _products(one: Params, other: Params) -> jax.Array:
+    """The inner products of two trees with themselves and each other, ``[2, 2]``: one matrix product a leaf.
+
+    Three sums would be fused with what they add up, on many devices otherwise than on one, and so rounded otherwise.
+    """
+    found = jnp.zeros((2, 2), jnp.float32)
+    for leaves in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        both = jnp.stack([jnp.ravel(leaf).astype(jnp.float32) for leaf in leaves])
+        found = found + both @ both.T
+    return found
 
 
 def change_of(outputs: Callable[[Params], jax.Array]) -> Compare:

@@ -77,7 +77,7 @@ def bit_flip(bits: int = 13, max_steps: int | None = None) -> Environment:
     has seen nothing but -1 when n is large. Andrychowicz et al. (2017).
 
     Args:
-      bits: n.
+      bits: n, their number.
       max_steps: of an episode; n by default.
 
     Observations ``[2 n]``: the bits, and the target.

@@ -39,9 +39,9 @@ def memorization(
 
     Args:
       network: a flax module from ``[P, *shape]`` to logits ``[P, classes]``.
-      points: P.
+      points: P, their number.
       shape: of one point.
-      classes: C.
+      classes: C, the number of labels.
       loss: `cross_entropy`, `errors`, `till_death`, `till_death_shuffled`, `sampled`, or any other `Loss`; those that
         count, count points of P. With `sampled` every child draws for itself.
       seed: of the data, apart from the seed of a run.
