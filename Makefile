@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
-.PHONY: run test test-all versions check bench notebooks clean
+.PHONY: run test test-all versions check bench notebooks docs clean
 
 run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on two cores
 	@echo "Evolving networks that memorize 64 images of noise (about a minute on two cores) ..."
@@ -34,6 +34,11 @@ bench: $(VENV)/installed ## The measurements that the docs quote
 
 notebooks: $(VENV)/installed ## Execute the notebooks again, outputs included
 	$(BIN)/python notebooks/execute.py
+
+docs: $(VENV)/installed ## The site, in docs/_build/html; a warning is an error
+	@$(BIN)/python -m pip install --quiet --group docs
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
 
 $(VENV)/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "jaxga needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
