@@ -100,8 +100,9 @@ class Args(experiment.Series, experiment.Scoring, experiment.Pictures):
     """A small one on the digits that takes seconds."""
 
 
-def make(args: Args, images: data.Images) -> tuple[jaxga.Task, jaxga.Algorithm]:
+def make(args: Args, images: data.Images | None = None) -> tuple[jaxga.Task, jaxga.Algorithm]:
     """The task and the algorithm that the arguments describe."""
+    images = images or experiment.pictures(args)
     key = jaxga.common if args.pairing == "common" else jaxga.independent
     batch = None if args.batch == "all" else args.batch
     task = tasks.classification(

@@ -20,11 +20,11 @@ FLOORS = [
     {"pedigree", "evaluate", "baselines", "lifetime"},
     {"checkpoint", "doubts", "genome"},
     {"run"},
-    {"many", "analysis", "planning", "backend", "explain", "growth"},
+    {"many", "analysis", "planning", "backend", "explain", "growth", "cli"},
 ]
 HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",
-         "rich": ("report/", "data.py"), "tyro": "report/command.py",
+         "rich": ("report/", "data.py"), "tyro": ("report/command.py", "cli/"), "safetensors": "cli/",
          "scipy": ("report/statistics.py", "analysis/", "selection/slots.py"),
          "sklearn": "data.py", "gymnax": "tasks/environments.py", "envpool": "tasks/games.py",
          "mujoco": "tasks/ant.py", "ray": "evaluate/cluster.py"}  # fmt: skip

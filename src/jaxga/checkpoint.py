@@ -75,6 +75,14 @@ def opened(directory: Path) -> "Iterator[CheckpointManager]":
         yield manager
 
 
+def save_params(path: str | os.PathLike[str], params: Any) -> None:
+    """Write a tree of arrays alone, for whoever reads it with orbax: ``StandardCheckpointer().restore(path)``."""
+    import orbax.checkpoint as ocp
+
+    with _quiet(), ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(Path(path).absolute(), params)
+
+
 def save(directory: Path, checkpoint: Checkpoint) -> None:
     """Write one, named by its generation. It appears under its final name only when it is complete."""
     import orbax.checkpoint as ocp

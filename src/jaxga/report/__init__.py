@@ -1,7 +1,7 @@
 """What a run leaves behind for a person: files, TensorBoard events, a progress bar, tables and plots."""
 
 from jaxga.report.command import exit_code, run_command
-from jaxga.report.files import BUDGET, RunDirectory, find_run, make_directory, write_json
+from jaxga.report.files import BUDGET, RunDirectory, describe_machine, find_run, make_directory, write_json
 from jaxga.report.plots import Curve, Histogram, draw_curves, plot_cells, plot_curves, plot_places
 from jaxga.report.progress import Progress, Silence
 from jaxga.report.statistics import Interval, mean_interval, median_interval
@@ -16,6 +16,7 @@ __all__ = [
     "Progress",
     "RunDirectory",
     "Silence",
+    "describe_machine",
     "draw_curves",
     "exit_code",
     "find_run",

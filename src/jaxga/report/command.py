@@ -45,7 +45,7 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
             distributed.initialize()
         if getattr(values, "resume", False):
             saved = json.loads(distributed.from_first(lambda: _saved(values.out)))
-            values = _parsed(arguments, argv, default=_as_arguments(arguments, saved, values.out))
+            values = _parsed(arguments, argv, default=as_arguments(arguments, saved, values.out))
         if getattr(values, "quick", False):  # which mostly waits for the compiler
             jax.config.update("jax_disable_most_optimizations", True)
         sys.exit(main(values) or 0)
@@ -113,7 +113,8 @@ def _saved(out: Path | None) -> bytes:
     return json.dumps(saved["arguments"]).encode()
 
 
-def _as_arguments(arguments: type[Any], saved: dict[str, Any], out: Path) -> Any:
+def as_arguments(arguments: type[Any], saved: dict[str, Any], out: Path) -> Any:
+    """The dataclass of a script's arguments, from those that config.json has kept."""
     names = {field.name for field in dataclasses.fields(arguments)}
     return arguments(**{key: _tuple(value) for key, value in saved.items() if key in names} | {"out": out})
 
