@@ -10,7 +10,7 @@ import pytest
 
 import jaxga
 from jaxga import cli, genome, report
-from jaxga.cli.reading import read
+from jaxga.report.reading import read
 
 SCRIPT = '''
 """Three weights on a sphere."""

@@ -20,9 +20,10 @@ FLOORS = [
     {"pedigree", "evaluate", "baselines", "lifetime"},
     {"checkpoint", "doubts", "genome"},
     {"run"},
-    {"many", "analysis", "planning", "backend", "explain", "growth", "cli"},
+    {"many", "analysis", "planning", "backend", "explain", "growth", "dashboard"},
+    {"cli"},
 ]
-HEAVY = {"matplotlib": "report/plots.py", "PIL": "report/video.py", "tensorboardX": "report/files.py",
+HEAVY = {"matplotlib": ("report/plots.py", "dashboard.py"), "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",
          "rich": ("report/", "data.py"), "tyro": ("report/command.py", "cli/"), "safetensors": "cli/",
          "scipy": ("report/statistics.py", "analysis/", "selection/slots.py"),

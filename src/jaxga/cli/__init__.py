@@ -15,12 +15,13 @@ import numpy as np
 import tyro
 
 from jaxga import checkpoint, genome, pedigree
+from jaxga import dashboard as pages
 from jaxga.base import Individual, InputError, State, require
-from jaxga.cli.reading import Found, read
 from jaxga.devices import free_memory
 from jaxga.pedigree import Pedigree
 from jaxga.report import Curve, describe_machine, median_interval, plot_curves, print_table
 from jaxga.report.command import as_arguments
+from jaxga.report.reading import Found, read
 from jaxga.tree import named_leaves, take
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -30,7 +31,8 @@ Run = Annotated[Path, tyro.conf.Positional]
 
 def main(argv: list[str] | None = None) -> None:
     """Run one of the subcommands. Bad input is one sentence on stderr, and exit code 2."""
-    commands = {"inspect": inspect, "compare": compare, "export": export, "replay": replay, "doctor": doctor}
+    known = inspect, compare, dashboard, export, replay, doctor
+    commands = {command.__name__: command for command in known}
     try:
         tyro.extras.subcommand_cli_from_dict(commands, prog="jaxga", description=__doc__, args=argv)
     except InputError as error:
@@ -96,6 +98,17 @@ def compare(
     print_table(rows)
     plot_curves([({"xlabel": "generation", "ylabel": metric.replace("_", " ")}, curves)], out)
     print(f"picture: {out}")
+
+
+def dashboard(run: Run, out: Path | None = None, live: bool = False) -> None:
+    """Write one page about a run: curves, step sizes, family tree, diversity, speed.
+
+    Args:
+      run: directory of a run, or of a series of seeds.
+      out: the page; by default dashboard.html in that directory.
+      live: write it again every ten seconds until the run has ended. A browser that shows it loads it again.
+    """
+    print(f"page: {pages.follow(run, out) if live else pages.write(run, out)}")
 
 
 def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path | None = None) -> None:
