@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS ?= 0.1
 
-.PHONY: run test test-all versions check bench notebooks docs clean
+.PHONY: run test test-fast test-all wheel versions check bench notebooks docs clean
 
 run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on two cores
 	@echo "Evolving networks that memorize 64 images of noise (about a minute on two cores) ..."
@@ -14,6 +14,13 @@ run: $(VENV)/installed ## Evolve networks that memorize noise: about a minute on
 
 test: check ## The default suite
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+test-fast: $(VENV)/installed ## The core of the suite, in under two minutes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/test_algorithm.py tests/test_run.py \
+		tests/test_pedigree.py tests/test_tree.py tests/test_imports.py tests/variation tests/selection
+
+wheel: $(VENV)/installed ## A wheel that was installed in an empty environment and ran the README
+	@$(BIN)/python scripts/check_wheel.py
 
 test-all: check ## All tests, the slow ones too; fused loops are compiled as users compile them
 	XLA_FLAGS="--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0" \
