@@ -39,7 +39,12 @@ ROOT, HERE = Path(__file__).parent.parent, Path(__file__).parent
 # Notebooks lie beside docs/ in the repository; Sphinx wants them below it.
 shutil.copytree(ROOT / "notebooks", HERE / "tutorials", ignore=shutil.ignore_patterns("*.py"), dirs_exist_ok=True)
 
-MOVED = {"](../notebooks/": "](tutorials/", "](../docs/": "](../", "](docs/": "](", "](SECURITY.md": "](security.md"}  # links of the repository
+MOVED = {
+    "](../notebooks/": "](tutorials/",
+    "](../docs/": "](../",
+    "](docs/": "](",
+    "](SECURITY.md": "](security.md",
+}  # links of the repository
 
 
 def said_of_field(name):
