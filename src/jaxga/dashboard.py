@@ -63,8 +63,9 @@ def follow(run: str | Path, path: str | Path | None = None, seconds: float = REF
     """`write` every so many seconds, until the run has ended."""
     require_at_least(1, seconds=seconds)
     while True:
+        over = all(one.over for one in read(Path(run)).runs)
         written = write(run, path)
-        if all(one.over for one in read(Path(run)).runs):
+        if over:
             return written
         time.sleep(seconds)
 

@@ -110,7 +110,7 @@ def compiled(children, parents=1, chunk=16, mutation=None):
 
 def test_memory_does_not_grow_with_the_children():
     few, many = (compiled(children).memory_analysis().temp_size_in_bytes for children in (1024, 65_536))
-    assert many - few < 20 * 65_536  # a few scalars a child, while a child has 8,906 weights
+    assert many - few < 40 * 65_536  # a few scalars a child, while a child has 8,906 weights
 
 
 def test_a_brood_shares_the_products_of_its_parent():

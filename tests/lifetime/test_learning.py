@@ -118,6 +118,21 @@ def test_memory_does_not_grow_with_the_steps():
     assert needs(50) < 1.1 * needs(2)
 
 
+@pytest.mark.slow
+def test_a_plan_counts_what_is_needed_within_a_life():
+    """Adam remembers two numbers a weight in each life; the fitness is not computed by it, so nothing else differs."""
+    lives = lifetime.sinusoids(nn.MLP((200, 200, 1)))
+    weights = sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(lives(KEY).init, KEY)))
+
+    def needs(optimiser):
+        task = lifetime.learn(lives, optimiser, 3)
+        algorithm = jaxga.ga(task.init, variation.gaussian(variation.absolute(0.1)), parents=1, children=8)
+        return jaxga.plan(algorithm, task, chunk=8, devices=1).working
+
+    extra = needs(optax.adam(0.01)) - needs(optax.sgd(0.01))
+    assert 8 * 2 * 4 * weights * 0.8 < extra < 8 * 2 * 4 * weights * 3
+
+
 def test_a_life_that_ends_in_nan_ranks_last_and_is_counted():
     def evaluate(key, w):
         del key
