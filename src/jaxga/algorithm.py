@@ -1,4 +1,4 @@
-"""The genetic algorithm: founders, offspring, what a selection decides, and the next source."""
+"""The genetic algorithm: founders, offspring, selection, and the step to the next generation."""
 
 from collections.abc import Callable
 from functools import partial
@@ -48,19 +48,23 @@ Mates = Callable[[Key, Source, jax.Array], jax.Array]  # (key, source, slot of t
 
 
 def common_founder(key: Key, init: Callable[[Key], Params], parents: int) -> Params:
-    """One initialisation, shared by all first parents: the first children are its mutations (the default)."""
+    """All first parents are the same initialisation (the default). Children of generation 0 are its mutations."""
     return replicate(init(key), parents)
 
 
 def random_founders(key: Key, init: Callable[[Key], Params], parents: int) -> None:
-    """Every child of generation 0 is an initialisation of its own (Such et al. 2017)."""
+    """Every child of generation 0 is a separate initialisation, without a parent (Such et al. 2017)."""
     del key, init, parents
 
 
 def trained_founders(trained: Params | Individual) -> Founders:
-    """A warm start: all first parents are this network, trained before by whatever means.
+    """A warm start: all first parents are a network that was trained before, by any method.
 
-    Of an `Individual`, as ``result.best`` is one, the step sizes and whatever else it inherited are kept, too.
+    Args:
+      trained: params; or an `Individual` such as ``result.best``, whose strategy (such as step sizes) is kept, too.
+
+    Returns:
+      Founders for ``ga(founders=...)``.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> trained = jnp.array([1.0, 2.0, 3.0])
@@ -78,7 +82,7 @@ def trained_founders(trained: Params | Individual) -> Founders:
 
 
 def uniform_mate(key: Key, source: Source, slot: jax.Array) -> jax.Array:
-    """Any other parent, each as likely; the parent itself where there is no other (the default)."""
+    """A mate drawn uniformly from all other parents (the default); the parent itself if there is no other."""
     parents = len(jax.tree.leaves(source.parents.params)[0])
     return (slot + jax.random.randint(key, (), 1, max(parents, 2), jnp.int32)) % parents
 
@@ -101,33 +105,38 @@ def ga(
     viable: Callable[[Individual], Any] | None = None,
     score_founders: bool = False,
 ) -> Algorithm:
-    """A generational genetic algorithm: T parents are held, P pairs of them have N children, a selection decides.
+    """A generational genetic algorithm: P pairs of T parents have N children, and a selection chooses the next parents.
 
     Args:
       init: ``(key) -> params``, usually ``task.init``.
-      variation: how a child differs from its parent.
-      parents: T, the number of individuals that are held.
-      children: N of a generation, a multiple of P: every pair has N / P children, its brood.
-      selection: who is held next, and who breeds: a `Selection`, or a choice such as `jaxga.selection.tournament`,
-        of which `jaxga.selection.ranked` makes one.
-      pairs: P, the pairs that breed. By default T: every parent once, with mates that are drawn. Fewer or more need a
-        selection that names them.
-      founders: `common_founder`, `random_founders` or ``trained_founders(...)``.
-      mates: ``(key, source, slot) -> slot``: with whom a parent has a child, where the selection does not say.
-      elites: this many of the best parents compete with the children, and as many of the best of all always survive.
-        0 is comma selection (mu, lambda), ``elites=parents`` is plus selection (mu + lambda).
-      reevaluate: score elites again every generation (for noisy fitness), or keep their old score.
-      champion: who is put first whatever its fitness, and so is the elite: `jaxga.best_validated`.
+      variation: how a child differs from its parent, a `jaxga.Variation`.
+      parents: T, the number of parents in each generation.
+      children: N, the number of children in each generation, a multiple of P. Every pair has N / P children, its brood.
+      selection: which individuals are the next parents, and which of these breed. Either a `Selection`, or a choice
+        such as `jaxga.selection.tournament`, which `jaxga.selection.ranked` turns into a selection. By default the
+        best children survive.
+      pairs: P, the number of pairs that breed. By default T: every parent breeds, with mates that are drawn. Other
+        numbers need a selection that names the pairs, such as `jaxga.selection.breeding`.
+      founders: the parents of generation 0: `common_founder`, `random_founders` or ``trained_founders(...)``.
+      mates: ``(key, source, slot) -> slot`` draws the mate of a parent, unless the selection names it.
+      elites: number of best parents that compete with the children. As many of the best of both always survive. With 0
+        this is comma selection (mu, lambda), with ``elites=parents`` plus selection (mu + lambda).
+      reevaluate: score elites again in every generation, for noisy fitness. By default they keep their score.
+      champion: chooses the individual that is ranked first regardless of its fitness, and hence survives, such as
+        `jaxga.best_validated`.
       recombination: average several children into each next parent, see `jaxga.variation.average`.
-      warmup: so many generations in which only what is inherited beside the weights evolves, such as step sizes:
-        children are scored as ever, and survivors pass on their strategy with their parent's weights.
-      viable: ``(individual) -> bool []``: a child for whom it does not hold is lethal. It costs no evaluation, its
-        fitness is -inf, and it survives nowhere: where there are not enough others, its parent stays.
-      score_founders: score the founders before generation 0, so that a trained network is held until a child is better.
-        Otherwise nobody knows how good they are, and any child takes the place of an elite among them.
+      warmup: number of first generations in which only strategies evolve, such as step sizes. Children are scored as
+        usual, but survivors pass on their strategy together with their parent's weights.
+      viable: ``(individual) -> bool []``. Children for which it is False are lethal: they are not scored, have a
+        fitness of -inf, and never become parents. If there are too few other children, the lethal child's parent stays.
+      score_founders: score the founders before generation 0, so that a trained network stays until a child is better.
+        By default founders have no score, and any child replaces them, even as elites.
+
+    Returns:
+      An `Algorithm`, for `jaxga.run`.
 
     Raises:
-      InputError: where the sizes do not fit, or params hold anything but floats.
+      InputError: if the sizes do not fit together, or params hold anything but floats.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> algorithm = ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8)
@@ -181,7 +190,7 @@ def ga(
 
     def brood_key(source: Source, pair: Any) -> Key:
         place = algorithm.place_of(source, pair, jnp.int32(0))
-        number = children + place.number // algorithm.brood  # that of no child
+        number = children + place.number // algorithm.brood  # a number that no child has
         return jax.random.fold_in(algorithm.key(source, Purpose.OFFSPRING, place.group), number)
 
     def child_key(source: Source, pair: Any, member: Any) -> Key:
@@ -244,9 +253,14 @@ def ga(
 
 
 def population(algorithm: Algorithm, state: State | Source) -> Individual:
-    """All children of a generation ``[N, ...]``, built, as plain arrays: to be scored in a loop of one's own.
+    """All children of a generation ``[N, ...]`` as plain arrays, for a loop that scores them itself (ask and tell).
 
-    `run` never builds them all at once. A child stands at its index, so that ``algorithm.update`` takes their scores.
+    Children are in the order of their indices, so their scores ``[N]`` can be passed to ``algorithm.update``. `run`
+    does not need this function, and never builds all children at once.
+
+    Args:
+      algorithm: from `ga`.
+      state: from ``algorithm.init`` or ``algorithm.update``.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> algorithm = ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8)
@@ -266,18 +280,18 @@ def _population(algorithm: Algorithm, source: Source) -> Individual:
 
 
 def source_of(state: State | Source) -> Source:
-    """What makes the children of a state, whatever else it has."""
+    """The `Source` of a state; a source is returned as it is."""
     return Source(state.key, state.generation, state.parents, state.pairs, state.founding)
 
 
 def shape_of_source(algorithm: Algorithm) -> Source:
-    """Shapes and node types of a source whose children come from parents."""
+    """Shapes and pytree structure of a source whose children have parents."""
     shapes = algorithm.remembered(shape_of_source, lambda: jax.eval_shape(algorithm.begin, as_key(0)))
     return shapes._replace(founding=False)
 
 
 def shape_of_state(algorithm: Algorithm, like: Evaluation | None = None) -> State:
-    """Shapes of a state whose children come from parents; ``like`` has the shapes of the scores."""
+    """Shapes of a state whose children have parents; ``like`` has the shapes of the scores."""
     return jax.eval_shape(partial(algorithm.init, like=like), as_key(0))._replace(source=shape_of_source(algorithm))
 
 
@@ -311,7 +325,7 @@ def _first_source(
     groups: int,
     key: Key,
 ) -> Source:
-    """The source of generation 0. Where founders are drawn afresh, the parents are networks that nobody comes from."""
+    """The source of generation 0. With `random_founders`, its parents are placeholders that have no children."""
     founding, each = False, parents // groups
 
     def first_of(key: Key) -> Params | Individual:
@@ -340,13 +354,13 @@ def _first_source(
 
 
 def everybody(parents: int, pairs: int, groups: int = 1) -> jax.Array:
-    """Pairs ``[P, 2]`` of the first slots of each group, with mates that are drawn."""
+    """Pairs ``[P, 2]`` in which the slots of each group breed in order, from the first on, with drawn mates."""
     slots = iota(groups)[:, None] * (parents // groups) + iota(pairs // groups) % (parents // groups)
     return jnp.stack([slots.reshape(-1), jnp.full(pairs, -1, jnp.int32)], axis=1)
 
 
 def _check_recipe(recipe: Recipe, parents: int, pairs: int) -> None:
-    """Refuse what is not of the shapes that the algorithm has."""
+    """Refuse a recipe whose shapes do not fit the algorithm."""
     found = jnp.shape(recipe.indices)
     require(
         len(found) == 2 and found[0] == parents and jnp.issubdtype(recipe.indices.dtype, jnp.integer),
@@ -377,12 +391,12 @@ def _verdict(recipe: Recipe, parents: int, children: int, nan: jax.Array) -> jax
 
 
 def _best(state: State, scored: Scored) -> Best:
-    """The best so far, this generation included."""
+    """The best individual so far, this generation included."""
     first = scored.order[0]
     now = Best(scored.evaluation.fitness[first], state.generation, scored.index[first])
     return where(now.fitness > state.best.fitness, now, state.best)
 
 
 def nobody() -> Best:
-    """The best so far, before the first generation."""
+    """A placeholder for the best individual, before the first generation."""
     return Best(jnp.float32(-jnp.inf), jnp.int32(-1), jnp.int32(-1))

@@ -1,10 +1,10 @@
-"""The types that every other module speaks. Nothing here computes.
+"""The types that all other modules share.
 
-Letters for shapes, used everywhere: T parents, N children, P pairs that breed (every parent, if nothing else is said),
+Letters for shapes, used everywhere: T parents, N children, P pairs that breed (by default every parent with a mate),
 B = N / P children of one pair (a brood), k children averaged into one parent, G generations. ``[]`` is a scalar.
 
-The one idea: **a child is a pure function of (key of the generation, parents, index of the child)**. These make up a
-`Source`; whoever needs child ``i`` builds it from the source and ``i``.
+The central idea: **a child is a pure function of (key of the generation, parents, index of the child)**. A `Source`
+holds the key and the parents. Any device or process that needs child ``i`` builds it from the source and ``i``.
 """
 
 import functools
@@ -27,15 +27,15 @@ Key = jax.Array
 Params = Any
 Strategy = Any
 
-THREEFRY = "threefry2x32"  # the kind of keys whose numbers are the same one by one and under vmap
+THREEFRY = "threefry2x32"  # the kind of keys that give the same numbers one by one and under vmap
 
 
 class InputError(ValueError):
-    """A request that cannot work. Its message is one sentence that names the argument and the way out."""
+    """Raised for arguments that cannot work. The message is one sentence that names the argument and a remedy."""
 
 
 def configured(name: str) -> Any:
-    """What JAX is configured to: ``configured("debug_nans")``."""
+    """The value of a JAX configuration option, such as ``configured("debug_nans")``; None for an unknown one."""
     return getattr(jax.config, f"jax_{name}", None)
 
 
@@ -46,7 +46,13 @@ def require(condition: bool, message: str) -> None:
 
 
 def require_at_least(least: float, **numbers: Any) -> None:
-    """Refuse a number below ``least``, named as its keyword. A traced one passes, so that a sweep may be a vmap."""
+    """Refuse numbers below ``least``. The keyword is the name in the message. Traced numbers pass unchecked.
+
+    Traced numbers occur when `jaxga.run_many` runs a sweep under ``vmap``.
+
+    Raises:
+      InputError: for a value that is not a number, or is below ``least``.
+    """
     for name, value in numbers.items():
         if not isinstance(value, Tracer):
             require(_is_number(value), f"{name} is {value!r}, and must be a number.")
@@ -54,7 +60,10 @@ def require_at_least(least: float, **numbers: Any) -> None:
 
 
 def require_whole(least: int, **counts: Any) -> None:
-    """Refuse a count that is not a whole number, or that is below ``least``, named as its keyword.
+    """Refuse counts that are not whole numbers, or are below ``least``. The keyword is the name in the message.
+
+    Raises:
+      InputError: for a value that is traced, is not a whole number, or is below ``least``.
 
     >>> require_whole(1, generations=1000 / 400)
     Traceback (most recent call last):
@@ -69,9 +78,9 @@ def require_whole(least: int, **counts: Any) -> None:
 
 
 def name_of(function: Any) -> str:
-    """How a message calls a user's function: by its qualified name; a lambda by its file and line.
+    """The name of a user's function in messages: its qualified name, or file and line of a lambda.
 
-    Of a `functools.partial` it is the function inside, of any other callable object its class.
+    For a `functools.partial` it is the name of the inner function, for any other callable object that of its class.
 
     >>> name_of(jax.random.normal), name_of(functools.partial(operator.index, 1))
     ('normal', 'index')
@@ -87,11 +96,11 @@ def name_of(function: Any) -> str:
 
 
 def as_key(key: Any) -> Key:
-    """A typed key as it is; the key of a seed, or of the two numbers of ``jax.random.PRNGKey``, of kind threefry.
+    """A typed threefry key, from a typed key, an integer seed, or the two numbers of ``jax.random.PRNGKey``.
 
     Raises:
-      InputError: for anything else, keys of other kinds among them: with ``rbg`` a child's random numbers depend on
-        which other children are drawn in the same batch.
+      InputError: for anything else. Keys of other kinds are refused, too: with ``rbg`` the random numbers of a child
+        would depend on which other children are drawn in the same batch.
     """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     if typed:
@@ -113,7 +122,7 @@ def as_key(key: Any) -> Key:
 
 
 class Purpose(IntEnum):
-    """What a key of one generation is for: ``fold_in(fold_in(root, generation), purpose)``."""
+    """The purposes for which a generation needs random keys: ``fold_in(fold_in(root, generation), purpose)``."""
 
     OFFSPRING = 0
     EVALUATION = 1
@@ -123,46 +132,49 @@ class Purpose(IntEnum):
 
 
 class Individual(NamedTuple):
-    """One candidate: its parameters (any pytree of floats) and what it inherits beside them (step sizes, ...)."""
+    """One candidate solution: its parameters, and what it inherits in addition to them, such as step sizes."""
 
-    params: Params
-    strategy: Strategy = ()
+    params: Params  # any pytree of float arrays
+    strategy: Strategy = ()  # any pytree, as `Variation.init` makes it
 
 
 class Context(NamedTuple):
-    """What a variation may know beside the individual. Never a fitness."""
+    """What a variation may know in addition to the individual that it varies. A fitness is never part of it."""
 
-    generation: jax.Array  # [] int32
-    mate: Individual  # another parent, drawn uniformly; the parent itself where there is no other
-    brood: Key | None = None  # [] the same for all children of a pair; None outside of an algorithm
+    generation: jax.Array  # [] int32, the number of the generation
+    mate: Individual  # a second parent, named by the selection or drawn; the parent itself if there is no other
+    brood: Key | None = None  # [] one key for all children of a pair; None if no algorithm calls the variation
 
 
 class Variation(NamedTuple):
     """Mutation or crossover, written for ONE individual.
 
-    ``init: (params) -> strategy`` makes what an individual inherits beside its weights;
-    ``apply: (key, individual, context) -> individual`` makes a child. It sees arrays, also where the individual is a
-    `low_rank` child of another variation, unless it takes such leaves ``in_parts`` (`jaxga.lowrank`).
+    ``init: (params) -> strategy`` makes what an individual inherits in addition to its weights.
+    ``apply: (key, individual, context) -> individual`` makes a child of the individual.
+
+    In a chain, an earlier variation such as `low_rank` may leave weights in parts, as a base and factors
+    (`jaxga.lowrank`). ``apply`` sees such weights as ordinary arrays, unless ``in_parts`` is set.
     """
 
-    init: Callable[[Params], Strategy]
-    apply: Callable[[Key, Individual, Context], Individual]
-    in_parts: bool = False
+    init: Callable[[Params], Strategy]  # (params) -> strategy
+    apply: Callable[[Key, Individual, Context], Individual]  # (key, parent, context) -> child
+    in_parts: bool = False  # can apply work on low-rank leaves themselves?
 
 
 class Evaluation(NamedTuple):
-    """The score of one individual ``[]`` or of all children ``[N]``. Higher fitness is better, NaN is worst.
+    """The score of one individual ``[]``, or the scores of all children ``[N]``.
 
-    ``tiebreak`` orders equal fitness; ``metrics`` is a dict of arrays to be logged. A metric whose name begins with an
-    underscore is not logged: it is for selections.
+    Fitness is maximised, and NaN is worse than any number. Where two fitness values are equal, the higher ``tiebreak``
+    is better. ``metrics`` is a dict of arrays that are logged. Metrics whose names begin with an underscore are not
+    logged; they are for selections only.
     """
 
-    fitness: Any
-    tiebreak: Any = 0.0
-    metrics: Any = ()  # or a dict of arrays
+    fitness: Any  # [] or [N], higher is better
+    tiebreak: Any = 0.0  # [] or [N], orders equal fitness
+    metrics: Any = ()  # a dict of arrays [...] or [N, ...]; () if there are none
 
     def ranking(self, key: Key) -> jax.Array:
-        """Positions from best to worst, int32 ``[N]``: by fitness, then tiebreak, then a fair draw."""
+        """Positions from best to worst, int32 ``[N]``: by fitness, then by tiebreak, then at random."""
         fitness, tiebreak, _ = as_fitness(self)
         lot = jax.random.uniform(key, fitness.shape, jnp.float32)
         valid = ~jnp.isnan(fitness)
@@ -172,53 +184,61 @@ class Evaluation(NamedTuple):
 
 
 def common(key: Key, index: jax.Array) -> Key:
-    """Everyone of a generation is scored on the same draw: common random numbers."""
+    """All individuals of a generation are scored with the same key: common random numbers."""
     del index
     return key
 
 
 def independent(key: Key, index: jax.Array) -> Key:
-    """Every individual is scored on a draw of its own."""
+    """Every individual is scored with its own key."""
     return jax.random.fold_in(key, index)
 
 
 class Trial(NamedTuple):
-    """Under what circumstances one individual is scored: for tasks that ask for more than a key."""
+    """The circumstances under which one individual is scored, for tasks that need more than a key."""
 
-    key: Key  # [] of the draw, as `Task.key` chose it
-    generation: Any = 0  # [] int32
-    index: Any = 0  # [] int32, of the individual
-    parent: Params | None = None  # None of a founder that was drawn afresh, and outside of a run
+    key: Key  # [] the key that `Task.key` chose for this individual
+    generation: Any = 0  # [] int32, the number of the generation
+    index: Any = 0  # [] int32, the index of the individual in its generation
+    parent: Params | None = None  # its parent's weights; None outside a run, and for children drawn without parents
 
 
 class Task(NamedTuple):
-    """What is to be solved.
+    """A problem to be solved: how to initialise a network, and how to score it.
 
-    ``init: (key) -> params`` makes a fresh network. ``evaluate: (key, params) -> Evaluation`` scores ONE individual
-    and is pure; with ``with_trial`` it is ``(trial, params) -> Evaluation``, where a `Trial` knows the generation, the
-    index and the parent, too. ``key: (key of the generation, index of the child) -> key`` is `common` or `independent`.
-    ``loss: (key, params) -> []`` is what gradient descent would minimise, where there is such a thing.
-    ``validate: (params) -> Evaluation`` tells whether anything general was learned; it is logged and never selected by,
-    but a run may stop at it, and settings are tuned by it. ``test: (params) -> Evaluation`` is the same on data that
-    nothing of this has seen. No run calls it: ask it once, about the network that comes out,
-    ``task.test(result.best.params)``.
+    ``init: (key) -> params`` initialises a network.
+
+    ``evaluate: (key, params) -> Evaluation`` scores ONE individual and is a pure function. It may also return a plain
+    number, which is then the fitness. Fitness is maximised. If ``with_trial`` is set, the signature is ``(trial,
+    params) -> Evaluation``; a `Trial` also holds the generation, the index and the parent's weights.
+
+    ``key: (key of the generation, index of the child) -> key`` chooses the key for ``evaluate``: `common` gives all
+    children of a generation the same key, `independent` gives each child its own.
+
+    ``loss: (key, params) -> []`` is the loss that gradient descent would minimise, if the task has one.
+
+    ``validate: (params) -> Evaluation`` measures generalisation. Its results are logged, and never used for selection.
+    They may be used by a stop rule, and to tune settings.
+
+    ``test: (params) -> Evaluation`` measures the same on data that neither training, nor stop rules, nor tuning used.
+    A run never calls it. Call it once, for the final network: ``task.test(result.best.params)``.
     """
 
-    init: Callable[[Key], Params]
-    evaluate: Callable[[Any, Params], Evaluation]
-    key: Callable[[Key, jax.Array], Key] = common
-    loss: Callable[[Key, Params], jax.Array] | None = None
-    validate: Callable[[Params], Evaluation] | None = None
-    chunk: int | None = None  # children at once that suit it on a CPU, where it knows better than `vmapped`
-    test: Callable[[Params], Evaluation] | None = None
+    init: Callable[[Key], Params]  # (key) -> params
+    evaluate: Callable[[Any, Params], Evaluation]  # (key or trial, params) -> Evaluation, or a number
+    key: Callable[[Key, jax.Array], Key] = common  # (key of the generation, index of the child) -> key of evaluate
+    loss: Callable[[Key, Params], jax.Array] | None = None  # (key, params) -> [], for gradient descent
+    validate: Callable[[Params], Evaluation] | None = None  # (params) -> Evaluation, logged and never selected by
+    chunk: int | None = None  # preferred number of children scored at once on a CPU; None: `vmapped` decides
+    test: Callable[[Params], Evaluation] | None = None  # (params) -> Evaluation on unseen data; no run calls it
     with_trial: bool = False  # does evaluate take a Trial instead of a key?
-    comparable: bool = True  # do scores of two generations mean the same, so that an elite may keep its own?
+    comparable: bool = True  # can scores of two generations be compared, so that an elite may keep its score?
 
     def score(self, draw: Key | Trial, params: Params) -> Evaluation:
-        """What ``evaluate`` says of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.
+        """The score of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.
 
         Raises:
-          InputError: where it returned anything but an `Evaluation` of one individual or a number.
+          InputError: if ``evaluate`` returned neither an `Evaluation` of one individual nor a number.
         """
         trial = draw if isinstance(draw, Trial) else Trial(draw)
         score = self.evaluate(trial if self.with_trial else trial.key, params)
@@ -252,58 +272,59 @@ class Task(NamedTuple):
             loss=None if loss is None else lambda key, genes: loss(key, decode(genes)),
             validate=of_genes(self.validate),
             test=of_genes(self.test),
-            chunk=None,  # it suits children who share what their parent makes of the data
+            chunk=None,  # the preferred chunk holds only where children share their parent's matrix products
         )
 
 
 def as_they_are(params: Params) -> Params:
-    """Parameters that are weights already."""
+    """The identity, for parameters that need no decoding."""
     return params
 
 
 class Step(NamedTuple):
     """What happened in one step of one episode."""
 
-    observation: Any  # after it
-    action: Any
-    reward: Any  # []; NaN where the episode is lost
-    state: Any  # of the environment, after it; of a game on the host what it tells beside the observation: ["ram"]
+    observation: Any  # the observation after the step
+    action: Any  # the action that was taken
+    reward: Any  # [] the reward of the step; NaN where the episode is lost
+    state: Any  # the environment's state after the step; for games on the host a dict of other outputs, such as "ram"
 
 
 class Observer(NamedTuple):
-    """Turns what happens in an episode into a metric of any shape: a descriptor of behaviour, for instance.
+    """Computes a metric of any shape from the steps of an episode, such as a descriptor of behaviour.
 
-    ``start: (state, observation) -> seen``; ``add: (seen, Step) -> seen``; ``end: (seen) -> value``. For `control`
-    these are pure functions of JAX. For games on the host they are functions of NumPy, and ``shape`` is that of the
-    value.
+    ``start`` makes an accumulator ``seen`` at the start of the episode, ``add`` updates it after each step, and ``end``
+    computes the metric from it. For `control` these are pure JAX functions. For games on the host they are NumPy
+    functions, and ``shape`` must be the shape of the metric.
     """
 
-    start: Callable[[Any, Any], Any]
-    add: Callable[[Any, Step], Any]
-    end: Callable[[Any], Any]
-    shape: tuple[int, ...] = ()
+    start: Callable[[Any, Any], Any]  # (state, observation) -> seen
+    add: Callable[[Any, Step], Any]  # (seen, Step) -> seen
+    end: Callable[[Any], Any]  # (seen) -> value
+    shape: tuple[int, ...] = ()  # of the value; needed for games on the host only
 
 
 class Game(NamedTuple):
-    """What is to be played outside of JAX, in environments on the host.
+    """A problem whose episodes are played outside of JAX, in environments on the host.
 
-    An episode is a pure function of a network and of its start, an int32: frames that pass before it, or a seed.
+    An episode is a pure function of the network and of the episode's start. A start is an int32: the number of frames
+    that pass before the network acts, or a seed of the environment.
     """
 
-    init: Callable[[Key], Params]
+    init: Callable[[Key], Params]  # (key) -> params
     act: Callable[[Params, jax.Array], jax.Array]  # (params, observations [B, ...]) -> actions [B, ...]
     make: Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> a pool of environments, see `jaxga.arena`
-    actions: Any  # their space, of gymnasium
-    draw: Callable[[Key], jax.Array]  # the start of an episode, int32 []
-    starts: Mapping[bytes, int] | None  # those that can be recognised; None where each needs an environment of its own
-    max_steps: int  # of the agent, after which an episode of training is over
-    frames: int = 1  # of the game, in a step of the agent
-    unseen: int = 0  # frames of the stack that are black at the start
-    key: Callable[[Key, jax.Array], Key] = independent
-    observation: jax.ShapeDtypeStruct | None = None  # what one environment shows, where it is known
-    paired: bool = False  # are returns less those of the parent? See `paired`
-    observe: Mapping[str, Observer] = MappingProxyType({})  # metrics, of functions of NumPy
-    decode: Callable[[Params], Params] = as_they_are  # what `act` takes, made when a network is built and at no step
+    actions: Any  # the action space, a gymnasium space
+    draw: Callable[[Key], jax.Array]  # (key) -> the start of an episode, int32 []
+    starts: Mapping[bytes, int] | None  # starts that can be recognised; None: each start needs its own environment
+    max_steps: int  # the agent's steps after which a training episode is cut off
+    frames: int = 1  # frames of the game in one step of the agent
+    unseen: int = 0  # frames of the frame stack that are black at the start
+    key: Callable[[Key, jax.Array], Key] = independent  # (key of the generation, index of the child) -> key of draw
+    observation: jax.ShapeDtypeStruct | None = None  # shape and dtype of one environment's observation, if known
+    paired: bool = False  # is the parent's return subtracted from the child's? See `paired`
+    observe: Mapping[str, Observer] = MappingProxyType({})  # metrics by name, computed by NumPy functions
+    decode: Callable[[Params], Params] = as_they_are  # params -> what `act` takes; called once for each network
 
     def against_parent(self) -> "Game":
         """See `paired`."""
@@ -316,17 +337,20 @@ class Game(NamedTuple):
 
     @property
     def comparable(self) -> bool:
-        """Do scores of two generations mean the same, so that an elite may keep its own?"""
+        """Can scores of two generations be compared, so that an elite may keep its score?"""
         return not self.paired
 
 
 def against(task: Task, compare: Callable[[Key, Params, Params], Any]) -> Task:
     """The same task, with a fitness that compares a child with its parent: ``(key, child, parent) -> Evaluation``.
 
-    The key is that of the draw, as `Task.key` chose it. What depends on the parent alone, such as its gradient, is
-    computed once a chunk of its children. Founders that are drawn afresh have no parent, and keep their score. `paired`
-    is the case of the improvement on the same draw; `jaxga.tasks.along_gradient` and `jaxga.tasks.change_of` are
-    others.
+    ``key`` is the key that `Task.key` chose for the child. What depends on the parent alone, such as its gradient, is
+    computed once for each chunk of its children. Children of generation 0 that are drawn without parents
+    (`jaxga.random_founders`) keep the score of the task. `paired`, `jaxga.tasks.along_gradient` and
+    `jaxga.tasks.change_of` are special cases.
+
+    Raises:
+      InputError: if ``compare`` is not a function.
 
     >>> task = Task(lambda key: jnp.zeros(2), lambda key, w: Evaluation(-jnp.sum(w**2)))
     >>> far = against(task, lambda key, child, parent: jnp.sum((child - parent) ** 2))
@@ -347,11 +371,12 @@ def _against(task: Task, compare: Callable[[Trial, Params, Params], Any], name: 
 
 
 def paired(problem: Any) -> Any:
-    """Fitness is the improvement of a child over its own parent on the same draw, of a `Task` or a `Game`.
+    """The same `Task` or `Game`, with the child's improvement over its own parent as fitness.
 
-    A child that met easy data is then not taken for a good one. With ``key=common`` a parent is scored once a chunk of
-    its children (a game is played once a start), with ``key=independent`` once a child. Founders that are drawn afresh
-    have no parent, and keep their score.
+    Child and parent are scored with the same key, hence on the same data or episodes. A child that was scored on easy
+    data is then not mistaken for a good one. With ``key=common`` a parent of a `Task` is scored once for each chunk of
+    its children, and a parent of a `Game` plays each start once. With ``key=independent`` the parent is scored once for
+    each child. Children of generation 0 that are drawn without parents keep their score.
     """
     return problem.against_parent()
 
@@ -359,51 +384,53 @@ def paired(problem: Any) -> Any:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Source:
-    """What makes the children of a generation, and all that another machine needs to make them.
+    """All that is needed to build the children of a generation, on this machine or on another one.
 
-    Child ``i`` is a function of the source and ``i``. T slots hold the parents; P pairs of slots breed, and each pair
-    has B = N / P children.
+    Child ``i`` is a function of the source and of ``i``. T slots hold the parents. P pairs of slots breed, and each
+    pair has B = N / P children, its brood.
     """
 
     key: Key  # [] the root key of the run, never changed
-    generation: jax.Array  # [] int32
+    generation: jax.Array  # [] int32, the number of the generation
     parents: Individual  # [T], one in each slot
-    pairs: jax.Array  # [P, 2] int32: the slot that breeds, and the slot of its mate; -1: drawn for every child
-    founding: bool = field(default=False, metadata={"static": True})  # children are drawn afresh, not from parents
+    pairs: jax.Array  # [P, 2] int32: the slot that breeds, and its mate's slot; -1: a mate is drawn for every child
+    founding: bool = field(default=False, metadata={"static": True})  # are children initialised without parents?
 
     def _replace(self, **changes: Any) -> "Source":
         return replace(self, **changes)
 
 
 class Recipe(NamedTuple):
-    """All that fitness decided about the next generation: it leads from one source to the next, without a fitness.
+    """The decisions of a selection: how the next parents are made of this generation's children.
 
-    The next parent in slot t is ``sum_j share[t, j] * (parent of child j) + step[t, j] * (child j - its parent)`` over
-    the children ``indices[t]``. Where ``step`` is None it is the child ``indices[t, 0]`` itself. An index ``N + s`` is
-    whoever is in slot s now, kept as it is. A pedigree is the list of recipes.
+    A recipe and a source determine the next source; no fitness is needed. A pedigree is the list of all recipes.
+
+    Without ``step``, the next parent in slot t is child ``indices[t, 0]``. An index ``N + s`` stands for the parent
+    that is in slot s now. With ``share`` and ``step``, the next parent in slot t is ``sum_j share[t, j] * (parent of
+    child j) + step[t, j] * (child j - its parent)``, over the children ``indices[t]``.
     """
 
-    indices: jax.Array  # [T, k] int32
-    share: jax.Array | None = None  # [T, k] sums to 1 along k
-    step: jax.Array | None = None  # [T, k]; 0 keeps the weights of the parents, and takes what children inherit beside
-    pairs: jax.Array | None = None  # [P, 2] who breeds next, see `Source`; None: every slot, with mates that are drawn
+    indices: jax.Array  # [T, k] int32: child i, or N + s for the parent in slot s
+    share: jax.Array | None = None  # [T, k] weights of the children's parents, sum 1 along k
+    step: jax.Array | None = None  # [T, k] weights of the children's steps; 0: strategies are inherited, weights stay
+    pairs: jax.Array | None = None  # [P, 2] the slots that breed next, see `Source`; None: every slot, with drawn mates
 
 
 class Best(NamedTuple):
-    """The best child so far."""
+    """The individual with the best fitness so far."""
 
-    fitness: jax.Array  # []
-    generation: jax.Array  # [] int32; -1 before the first
-    index: jax.Array  # [] int32, of the child in that generation
+    fitness: jax.Array  # [] its fitness; -inf before the first generation
+    generation: jax.Array  # [] int32, the generation in which it was scored; -1 before the first
+    index: jax.Array  # [] int32, its index in that generation: a child, or a parent from N on
 
 
 class State(NamedTuple):
     """What a run carries from one generation to the next."""
 
-    source: Source  # what makes children
-    scores: Evaluation  # [T] of the parents; NaN where nobody scored that individual, such as a mean of children
-    remembered: Any  # by the selection, beside the scores
-    best: Best  # what is logged
+    source: Source  # all that is needed to build the children
+    scores: Evaluation  # [T] of the parents; NaN for one that was never scored, such as a mean of children
+    remembered: Any  # the selection's own memory, such as an archive
+    best: Best  # the best individual so far, for the log
 
     def with_source(self, **changes: Any) -> "State":
         """The same state with another key, generation, parents or pairs: ``state.with_source(parents=...)``."""
@@ -421,81 +448,84 @@ class State(NamedTuple):
 
     @property
     def parents(self) -> Individual:
-        """The individuals ``[T]`` that are held, one in each slot."""
+        """The parents ``[T]``, one in each slot."""
         return self.source.parents
 
     @property
     def pairs(self) -> jax.Array:
-        """Which slots breed, ``[P, 2]``, see `Source`."""
+        """The slots that breed, and their mates, ``[P, 2]``, see `Source`."""
         return self.source.pairs
 
     @property
     def founding(self) -> bool:
-        """Are the children of this generation drawn afresh?"""
+        """Are the children of this generation initialised afresh, without parents?"""
         return self.source.founding
 
     @property
     def fitness(self) -> jax.Array:
-        """Of the parents ``[T]``."""
+        """Fitness of the parents ``[T]``; NaN for one that was never scored."""
         return self.scores.fitness
 
     @property
     def best_fitness(self) -> jax.Array:
-        """Of the best child so far, ``[]``."""
+        """The best fitness so far, ``[]``."""
         return self.best.fitness
 
 
 class Verdict(IntEnum):
-    """Can a generation count?"""
+    """Whether a generation is valid, and if not, why."""
 
     FINE = 0
     NO_FITNESS = 1  # every child scored NaN
-    OUT_OF_RANGE = 2  # the selection chose an index that nobody has
+    OUT_OF_RANGE = 2  # the selection chose an index that does not exist
 
 
 class Info(NamedTuple):
-    """What one generation leaves behind."""
+    """The record of one generation."""
 
-    recipe: Recipe
-    fitness: jax.Array  # [T] of the next parents; NaN where nobody scored that individual
-    best_index: jax.Array  # [] int32: the best of this generation, a child or (from N on) a parent
-    metrics: dict[str, jax.Array]  # to be logged
+    recipe: Recipe  # how the next parents are made
+    fitness: jax.Array  # [T] of the next parents; NaN for one that was never scored
+    best_index: jax.Array  # [] int32, the best individual of this generation: a child, or a parent from N on
+    metrics: dict[str, jax.Array]  # what is logged
     verdict: jax.Array  # [] int32, a `Verdict`
 
 
 class Scored(NamedTuple):
-    """What a selection sees of a generation: C = N + E candidates, the children and then the elites."""
+    """What a selection sees of a generation: C = N + E candidates, first N children, then E elites."""
 
-    evaluation: Evaluation  # [C]; elites that are not scored again have the scores that they were chosen with
-    index: jax.Array  # [C] int32: child i, or N + s for whoever is in slot s
-    slot: jax.Array  # [C] int32: of the parent; of an elite its own
-    order: jax.Array  # [C] int32: positions among the candidates, best first; ties are broken by a fair draw
-    parents: Evaluation  # [T]: the scores of all that are held
-    generation: jax.Array  # [] int32
-    born: jax.Array  # [C] bool: is it a child?
-    held: jax.Array  # [T] int32: the index that keeps whoever is in slot s there, N + s
+    evaluation: Evaluation  # [C] scores; elites that are not scored again have their earlier scores
+    index: jax.Array  # [C] int32: child i, or N + s for the elite in slot s
+    slot: jax.Array  # [C] int32: the slot of a child's parent; an elite's own slot
+    order: jax.Array  # [C] int32: positions of the candidates, best first; ties are broken at random
+    parents: Evaluation  # [T] scores of all parents
+    generation: jax.Array  # [] int32, the number of the generation
+    born: jax.Array  # [C] bool: is the candidate a child?
+    held: jax.Array  # [T] int32: N + s for slot s, the index by which a recipe keeps the parent that is there
 
 
 class Selection(NamedTuple):
-    """Who is held next and who breeds: ``init`` makes what it remembers, ``apply`` decides.
+    """Decides which individuals are the next parents, and which of these breed.
 
-    ``init: (T, like) -> remembered``, where ``like`` has the shapes of the scores of one generation, metrics too.
-    ``apply: (key, Scored, remembered) -> (Recipe, remembered, metrics to be logged)``. Each slot gets one index (or k
-    that are averaged). A slot keeps its meaning: nothing sorts them.
+    ``init: (T, like) -> remembered`` makes the selection's memory. ``like`` has the shapes of the scores of one
+    generation, including metrics.
+
+    ``apply: (key, Scored, remembered) -> (Recipe, remembered, metrics to be logged)`` decides. The recipe has one index
+    for each slot, or k indices of children that are averaged. Slots are not sorted afterwards, so a selection may give
+    each slot a meaning of its own, such as a cell of `jaxga.selection.map_elites`.
     """
 
-    init: Callable[[int, Evaluation], Any]
-    apply: Callable[[Key, Scored, Any], tuple[Recipe, Any, dict[str, jax.Array]]]
-    elites: tuple[int, ...] = ()  # the slots that compete with the children, of each group
+    init: Callable[[int, Evaluation], Any]  # (T, like) -> remembered
+    apply: Callable[[Key, Scored, Any], tuple[Recipe, Any, dict[str, jax.Array]]]  # decides, see above
+    elites: tuple[int, ...] = ()  # slots of each group whose parents compete with the children
     reevaluate: bool = False  # are elites scored again every generation?
-    ordered: bool = False  # does slot 0 hold the best? Else it is found by its score
-    incumbents: bool = False  # are children compared with scores that the others keep?
-    in_place: bool = False  # does whoever is kept stay in its slot, and is a child in one slot at most? Less is moved
-    groups: int = 1  # of slots, pairs and children with keys of their own, see `jaxga.selection.islands`
+    ordered: bool = False  # does slot 0 hold the best parent? If not, the best is found by its score
+    incumbents: bool = False  # are children compared with earlier scores that parents keep?
+    in_place: bool = False  # do kept parents stay in their slots, each child in at most one? Less data is moved then
+    groups: int = 1  # groups of slots, pairs and children, each with its own keys, see `jaxga.selection.islands`
 
 
 class Kept:
-    """The latest programs that were made for an algorithm. They and their data live as long as it does."""
+    """A cache of the latest programs made for an algorithm. Programs and their data live as long as the algorithm."""
 
     MOST = 8
 
@@ -503,7 +533,7 @@ class Kept:
         self.found: OrderedDict[Any, Any] = OrderedDict()
 
     def get(self, name: Any, make: Callable[[], Any]) -> Any:
-        """What ``make`` made for this name before, or makes now."""
+        """The cached value for this name; ``make`` is called if there is none."""
         if name not in self.found:
             self.found[name] = make()
         self.found.move_to_end(name)
@@ -515,40 +545,40 @@ class Kept:
 class Algorithm(NamedTuple):
     """An evolutionary algorithm: five pure functions, a selection and three sizes."""
 
-    begin: Callable[[Key], Source]  # of generation 0
-    init: Callable[..., State]  # (key, like=None): of the scores of a generation, if a selection is to know metrics
-    offspring: Callable[[Any, Any, Any], Individual]  # (Source, pair [], member []): child pair * brood + member
-    select: Callable[[State, Evaluation], tuple[State, Info]]  # all of the next state but its source
-    advance: Callable[[Any, Recipe], Source]
-    selection: Selection
-    parents: int  # T
-    children: int  # N
-    pairs: int  # P
-    viable: Callable[[Individual], Any] | None = None  # who is scored at all
-    score_founders: bool = False  # are they scored before generation 0?
-    kept: Kept = Kept()
+    begin: Callable[[Key], Source]  # (root key) -> the source of generation 0
+    init: Callable[..., State]  # (root key, like=None) -> State; like: an Evaluation [N], for selections by metrics
+    offspring: Callable[[Any, Any, Any], Individual]  # (Source, pair [], member []) -> child pair * B + member
+    select: Callable[[State, Evaluation], tuple[State, Info]]  # the next state, still with the source of this one
+    advance: Callable[[Any, Recipe], Source]  # (Source, Recipe) -> the next source
+    selection: Selection  # decides about the next parents
+    parents: int  # T, the number of parents
+    children: int  # N, the number of children in a generation
+    pairs: int  # P, the number of pairs that breed
+    viable: Callable[[Individual], Any] | None = None  # (individual) -> bool []; where False, a child is not scored
+    score_founders: bool = False  # are founders scored before generation 0?
+    kept: Kept = Kept()  # a cache of compiled programs
 
     def remembered(self, name: Any, make: Callable[[], Any]) -> Any:
-        """What ``make`` made of this algorithm under this name before, or makes now."""
+        """The value cached for this algorithm under this name; ``make`` is called if there is none."""
         return self.kept.get((name, self), make)
 
     @property
     def brood(self) -> int:
-        """B, the children of one pair."""
+        """B = N / P, the number of children of one pair."""
         return self.children // self.pairs
 
     @property
     def elites(self) -> tuple[int, ...]:
-        """The slots that compete with the children, of all groups."""
+        """The slots, of all groups, whose parents compete with the children."""
         slots = self.parents // self.selection.groups
         return tuple(group * slots + slot for group in range(self.selection.groups) for slot in self.selection.elites)
 
     def rescored(self, source: Any) -> tuple[int, ...]:
-        """The slots whose individuals are scored in this generation, behind the children."""
+        """The slots whose parents are scored again in this generation; their scores follow those of the children."""
         return self.elites if self.selection.reevaluate and not source.founding else ()
 
     def place(self, source: Any, index: Any) -> "Place":
-        """Where an index points to: the one place that knows. Index ``N + s`` is whoever is in slot s."""
+        """The pair, member and slot that an index stands for. Index ``N + s`` is the parent in slot s."""
         index = jnp.asarray(index, jnp.int32)
         kept = index >= self.children
         pair, member = jnp.divmod(index % self.children, self.brood)
@@ -560,7 +590,7 @@ class Algorithm(NamedTuple):
         return jax.tree.map(functools.partial(jnp.where, kept), stays, child._replace(kept=kept))
 
     def place_of(self, source: Any, pair: Any, member: Any) -> "Place":
-        """The place of a child of this pair."""
+        """The place of child ``member`` of a pair."""
         index, kept = pair * self.brood + member, jnp.zeros(jnp.shape(pair), bool)
         if self.selection.groups == 1:
             return Place(pair, member, source.pairs[pair, 0], kept, jnp.zeros_like(pair), index)
@@ -569,14 +599,14 @@ class Algorithm(NamedTuple):
         return Place(pair, member, source.pairs[pair, 0], kept, group, number)
 
     def key(self, source: Any, purpose: Purpose, group: Any) -> Key:
-        """The key of this generation for one purpose; each of several groups has a root key of its own."""
+        """The key of this generation for one purpose. If there are several groups, each has its own root key."""
         if self.selection.groups == 1:
             return generation_key(source, purpose)
         root = jax.random.fold_in(source.key, group)
         return jax.random.fold_in(jax.random.fold_in(root, source.generation), purpose)
 
     def group(self, source: Any, group: Any) -> Source:
-        """The source of one group, as if it were alone: its root key is ``fold_in(key, group)``."""
+        """The source of one group as if there were no other groups. Its root key is ``fold_in(key, group)``."""
         slots, pairs = self.parents // self.selection.groups, self.pairs // self.selection.groups
 
         def own(leaf: jax.Array, size: int) -> jax.Array:
@@ -592,20 +622,23 @@ class Algorithm(NamedTuple):
         )
 
     def update(self, state: State, evaluation: Evaluation) -> tuple[State, Info]:
-        """A generation's scores ``[N]`` (and those of elites that are scored again) to the next state."""
+        """The next state, from the scores ``[N]`` of this generation's children.
+
+        If elites are scored again, their scores follow those of the children: ``[N + E]``.
+        """
         state, info = self.select(state, evaluation)
         return state._replace(source=self.advance(state.source, info.recipe)), info
 
 
 class Place(NamedTuple):
-    """An index, taken apart."""
+    """What an index stands for: a child, or a parent that is kept."""
 
-    pair: jax.Array  # [] int32
-    member: jax.Array  # [] int32, of the brood of that pair
-    slot: jax.Array  # [] int32: the parent's, or its own
+    pair: jax.Array  # [] int32, the pair that has the child
+    member: jax.Array  # [] int32, the child's number in the brood of that pair
+    slot: jax.Array  # [] int32, the slot of the child's parent; of a kept parent its own slot
     kept: jax.Array  # [] bool: is it a parent that is kept?
-    group: jax.Array  # [] int32: of the selection, 0 where it has one
-    number: jax.Array  # [] int32: the index within the group
+    group: jax.Array  # [] int32, the selection's group, such as an island; 0 if there is only one
+    number: jax.Array  # [] int32, the index within the group
 
 
 Choice = Callable[[Key, Any, int], jax.Array]  # (key, Evaluation or Candidates [C], num) -> positions int32 [num]
@@ -618,7 +651,7 @@ def generation_key(source: Any, purpose: Purpose) -> Key:
 
 
 def as_fitness(evaluation: Evaluation) -> Evaluation:
-    """Give every field its full shape: ``tiebreak`` like ``fitness``, both float32."""
+    """The same evaluation, with float32 fitness, and a float32 tiebreak of the same shape."""
     fitness = jnp.asarray(evaluation.fitness, jnp.float32)
     return evaluation._replace(
         fitness=fitness, tiebreak=jnp.broadcast_to(jnp.asarray(evaluation.tiebreak, jnp.float32), fitness.shape)
@@ -626,9 +659,10 @@ def as_fitness(evaluation: Evaluation) -> Evaluation:
 
 
 def as_evaluation(score: Any, who: str) -> Evaluation:
-    """The score of ONE individual as a user's function returned it: an `Evaluation`, or a number, which is a fitness.
+    """The score of ONE individual that a user's function returned: an `Evaluation`, or a number, which is a fitness.
 
-    ``who`` names that function in the error.
+    Raises:
+      InputError: for anything else. ``who`` names the function in the message.
     """
     due = "return jaxga.Evaluation(fitness, metrics={...}) of ONE individual, or its fitness alone, a number"
     if not isinstance(score, Evaluation):

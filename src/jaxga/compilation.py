@@ -1,8 +1,8 @@
-"""``jit`` for functions that close over data, and programs that are compiled once whoever asks for them.
+"""A ``jit`` for functions that close over data, with a cache in which equal programs are compiled once.
 
-A task closes over its images. ``jax.jit`` would write them into every program that it compiles: 188 MB of MNIST take
-seven seconds and three copies of themselves. Here they are arguments of the program. So the program holds no data, and
-equal ones, known by their text, are one: a second `jaxga.ga` with the same arguments compiles nothing.
+A task closes over its data, such as images. ``jax.jit`` would copy the data into every program that it compiles: with
+188 MB of MNIST this takes seven seconds and three copies. Here data are arguments of the program. Programs then contain
+no data, and equal programs are recognised by their text. A second `jaxga.ga` with the same arguments compiles nothing.
 """
 
 import hashlib
@@ -21,8 +21,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxga.base import THREEFRY, configured, require
 from jaxga.devices import everywhere, free_memory
 
-HOISTED_BYTES = 4096  # what is smaller may well be part of the program
-SHARED = 64  # compiled programs that are remembered, without any data
+HOISTED_BYTES = 4096  # smaller arrays may be part of the program
+SHARED = 64  # number of compiled programs that are kept, without data
 
 _shared: OrderedDict[str, Any] = OrderedDict()
 
@@ -30,29 +30,32 @@ _shared: OrderedDict[str, Any] = OrderedDict()
 class Memory(NamedTuple):
     """Bytes that a program needs on each device."""
 
-    data: int  # closed over
-    arguments: int
-    results: int
-    working: int  # while it runs
+    data: int  # for arrays that the function closes over
+    arguments: int  # for its arguments
+    results: int  # for its results
+    working: int  # for temporary arrays while it runs
 
 
 class Prepared(NamedTuple):
-    """A program, compiled for arguments of one kind."""
+    """A program that is compiled for arguments of given shapes and dtypes."""
 
-    compiled: Any  # called with data and arguments, two lists; it has cost_analysis() and as_text(), too
-    data: list[Any]
-    out: Any  # structure of its result
-    memory: Memory
+    compiled: Any  # JAX's compiled program, called with two lists: data and arguments
+    data: list[Any]  # large arrays that the function closes over
+    out: Any  # pytree structure of the result
+    memory: Memory  # what it needs
 
 
 def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[..., Any]:
-    """Like ``jax.jit``, but large arrays that ``function`` closes over are handed to the program, not copied into it.
+    """Like ``jax.jit``, but large arrays that ``function`` closes over are passed to the program, not copied into it.
 
-    With a ``mesh`` they and the arguments are put on all of its devices, once. Under ``jax.disable_jit()`` the function
-    is called as it is.
+    Under ``jax.disable_jit()`` the function is called without compilation.
+
+    Args:
+      function: of pytrees of arrays.
+      mesh: if given, arguments and closed-over arrays are copied to all its devices.
 
     Raises:
-      InputError: when it is called, where the program needs more memory than there is.
+      InputError: when the returned function is called, if the program needs more memory than is free.
 
     >>> import jax.numpy as jnp
     >>> data = jnp.ones((1000, 100))
@@ -67,20 +70,20 @@ def jit(function: Callable[..., Any], mesh: Mesh | None = None) -> Callable[...,
             return function(*arguments)  # already part of a program
         if configured("disable_jit"):
             return function(*arguments)
-        leaves = everywhere(leaves, mesh)  # before they are looked at: an array's type says where it is
+        leaves = everywhere(leaves, mesh)  # before the signature is taken: an array's type includes its devices
         signature = treedef, tuple(jax.typeof(leaf) for leaf in leaves)
         if signature not in programs:
             programs[signature] = prepare(function, treedef.unflatten(leaves), mesh)
             _check(programs[signature].memory, mesh.size if mesh else 1)
         found = programs[signature]
-        with jax.debug_nans(False):  # a fitness may be NaN: `jaxga.doubts` hunts those
+        with jax.debug_nans(False):  # a fitness may be NaN: `jaxga.doubts` looks for other NaNs
             return found.out.unflatten(found.compiled(found.data, leaves))
 
     return call
 
 
 def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh | None = None) -> Prepared:
-    """Compile ``function`` for these arguments, or for their shapes; then its data stays where it is."""
+    """Compile ``function`` for these arguments, or for their shapes. With shapes, its data are not moved."""
     closed, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
     jaxpr, large = closed.jaxpr, [getattr(const, "nbytes", 0) >= HOISTED_BYTES for const in closed.consts]
     data = [const for hoist, const in zip(large, closed.consts, strict=True) if hoist]
@@ -106,9 +109,9 @@ def prepare(function: Callable[..., Any], arguments: tuple[Any, ...], mesh: Mesh
 
 
 def _compile_once(lowered: Any, inputs: Any) -> Any:
-    """The program of this text for these kinds of arguments; compiled, if it is not among the latest ones.
+    """The compiled program, from the cache if a program with the same text and types of arguments is there.
 
-    The text of a program that calls back into Python does not say which function, so that one is never shared.
+    Programs that call back into Python are never shared, because their text does not say which function they call.
     """
     text = lowered.as_text()
     if "callback" in text:
@@ -124,13 +127,14 @@ def _compile_once(lowered: Any, inputs: Any) -> Any:
 
 
 def keep_programs(folder: str | os.PathLike[str] | None = None) -> None:
-    """Keep compiled programs in files, so that a later process with the same program need not compile it again.
+    """Keep compiled programs in files, so that later processes with the same program need not compile it again.
 
-    The experiments call it. It is JAX's own persistent cache, ``jax_compilation_cache_dir``; where that is set already,
-    by the environment for instance, nothing changes.
+    It turns on JAX's persistent cache, ``jax_compilation_cache_dir``. If that is already set, for instance by the
+    environment, nothing changes. All experiments call this function.
 
     Args:
-      folder: by default ``$XDG_CACHE_HOME/jaxga/programs`` (``~/.cache`` by default). It grows; delete it at will.
+      folder: by default ``$XDG_CACHE_HOME/jaxga/programs`` (``~/.cache`` by default). It grows without limit, and can
+        be deleted at any time.
     """
     if configured("compilation_cache_dir"):
         return
@@ -140,7 +144,7 @@ def keep_programs(folder: str | os.PathLike[str] | None = None) -> None:
 
 
 def wording(*programs: Any) -> str:
-    """Jaxprs as text, without the addresses that objects have in this process."""
+    """The text of jaxprs, without the memory addresses of objects."""
     return re.sub(r"0x[0-9a-f]+", "", " ".join(map(str, programs)))
 
 
@@ -160,11 +164,16 @@ def _check(memory: Memory, devices: int) -> None:
 
 
 def loop(function: Callable[[Any], Any], elements: jax.Array, unknown: jax.Array) -> Any:
-    """Like ``jax.lax.map``, by the same program for each element, however many there are.
+    """Like ``jax.lax.map``, but the same program computes each element, for any number of elements.
 
-    XLA takes a single turn out of its loop and fuses it with what is around it; it also treats a loop of a few turns
-    otherwise than one of many. Sums are then rounded otherwise, and a score would depend on how the work was shared. So
-    XLA must not know how many turns there are: ``unknown`` is an integer, 0 or more, that the program cannot foresee.
+    XLA compiles loops differently if it knows the number of turns: it merges a single turn with its surroundings, and
+    treats a few turns differently from many. Sums are then rounded differently, and a score would depend on how the
+    work was shared. So the number of turns is hidden from XLA.
+
+    Args:
+      function: of one element.
+      elements: ``[n, ...]``.
+      unknown: an integer array, 0 or more, whose value XLA cannot know at compile time.
     """
     call = jax.jit(function, inline=True)  # traced once, for its shapes and for the loop
     several = jnp.concatenate([elements, elements]) if len(elements) == 1 else elements
@@ -182,17 +191,17 @@ def loop(function: Callable[[Any], Any], elements: jax.Array, unknown: jax.Array
 
 
 def apart(function: Callable[[], Any], unknown: jax.Array) -> Any:
-    """What ``function`` returns, computed by a program part of its own: a `loop` of one turn.
+    """What ``function`` returns, computed in a separate part of the program: a `loop` of one turn.
 
-    XLA on a CPU fuses what is computed into everything that uses it, and computes it again for each: an expensive step
-    of an environment five times.
+    Otherwise XLA may, on a CPU, fuse a computation into all its users and repeat it for each of them. An expensive step
+    of an environment was computed five times in this way.
     """
     return jax.tree.map(lambda leaf: leaf[0], loop(lambda _: function(), jnp.zeros(1, jnp.int32), unknown))
 
 
 @jax.custom_batching.custom_vmap
 def _anyone(condition: jax.Array) -> jax.Array:
-    """1 or 0; under ``vmap`` the same for all, so that a loop of many runs need not choose whose results are kept."""
+    """1 or 0. Under ``vmap`` it is the same for all runs, so that a loop need not select results for each run."""
     return condition.any().astype(jnp.int32)
 
 

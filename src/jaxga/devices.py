@@ -1,4 +1,4 @@
-"""Devices, and CPU cores as devices."""
+"""Devices that share the work, and CPU cores as devices."""
 
 import os
 from collections.abc import Sequence
@@ -11,25 +11,28 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxga.base import InputError, require, require_whole
 
 AXIS, RUNS = "pop", "run"
-Devices = Sequence[Any] | int  # of jax.Device, or the first so many of those that there are
+Devices = Sequence[Any] | int  # a sequence of jax.Device, or a number n: the first n devices
 
 
 def cores() -> int:
-    """How many this process may use: ``NPROC``, which XLA heeds too, or all that the system leaves to it."""
+    """The number of cores that this process may use: ``NPROC``, which XLA also follows, or what the system allows."""
     if os.environ.get("NPROC", "").isdecimal():
         return max(int(os.environ["NPROC"]), 1)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_cores(count: int | None = None) -> None:
-    """Make every CPU core a device of its own, ``count`` of them. To be called before anything else of JAX.
+    """Make every CPU core a JAX device, so that they share the children. Call it before anything else of JAX.
 
-    A population of small networks is many small operations, which do not fill two cores one after the other; its
-    halves, side by side, do. By default as many as this process may use. Where ``XLA_FLAGS`` already says how many
-    devices there are, that is left as it is.
+    Scoring small networks consists of many small operations, each of which is too small for several cores. With cores
+    as devices, each core scores its own share of the children. If ``XLA_FLAGS`` already sets the number of devices, it
+    is not changed.
+
+    Args:
+      count: number of devices, by default the number of cores that this process may use.
 
     Raises:
-      InputError: where JAX has been used already, and so has its devices.
+      InputError: if ``count`` is below 1, or JAX has already been used and therefore has its devices.
     """
     count = cores() if count is None else count
     require_whole(1, count=count)
@@ -42,12 +45,16 @@ def use_cores(count: int | None = None) -> None:
 
 
 def default() -> Sequence[Any]:
-    """The devices that a run takes where none are named: all of this process, and of those that joined it."""
+    """The default devices of a run: all of this process, and of the processes that joined it."""
     return jax.devices() if jax.process_count() > 1 else jax.local_devices()
 
 
 def chosen(devices: Devices | None) -> Sequence[Any]:
-    """These devices, or the first so many; by default all, see `default`."""
+    """These devices, or the first n for a number n; by default all, see `default`.
+
+    Raises:
+      InputError: if there are not that many devices, or the sequence is empty.
+    """
     if devices is None:
         return default()
     here = jax.devices()
@@ -59,14 +66,14 @@ def chosen(devices: Devices | None) -> Sequence[Any]:
 
 
 def mesh(devices: Devices | None = None, runs: int | None = None) -> Mesh:
-    """A mesh with one axis, "pop", over these devices, by default all; or with two, "run" and "pop"."""
+    """A mesh over these devices, by default all: with one axis "pop", or with ``runs`` along a second axis "run"."""
     devices = chosen(devices)
     shape, names = ((len(devices),), (AXIS,)) if runs is None else ((runs, len(devices) // runs), (RUNS, AXIS))
     return jax.make_mesh(shape, names, axis_types=(AxisType.Auto,) * len(shape), devices=tuple(devices))
 
 
 def free_memory(devices: int = 1) -> int:
-    """Bytes that are free for each of so many devices: an accelerator's own, an equal share of the host's for CPUs."""
+    """Bytes that are free on each device: the memory of an accelerator, or an equal share of the host's for CPUs."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats.get("bytes_in_use", 0)
@@ -74,7 +81,7 @@ def free_memory(devices: int = 1) -> int:
 
 
 def _meminfo() -> int:
-    """What the system has to give, on Linux; elsewhere all of it."""
+    """Bytes of memory that the system has available, on Linux; elsewhere all its memory."""
     try:
         lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
         return int(lines["MemAvailable"].split()[0]) * 1024
@@ -83,7 +90,7 @@ def _meminfo() -> int:
 
 
 def _control_group() -> float:
-    """What a container or a batch job leaves to this process; without such a limit, anything."""
+    """Bytes that the limit of a container or batch job leaves to this process; infinite without such a limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
@@ -93,9 +100,9 @@ def _control_group() -> float:
 
 
 def everywhere(tree: Any, mesh: Mesh | None) -> Any:
-    """The same arrays on every device of the mesh; without one, as they are.
+    """Copy arrays to every device of the mesh; without a mesh, return them as they are.
 
-    Where the mesh has devices of other processes, each puts on its own what it has itself: nothing is sent.
+    If the mesh has devices of other processes, each process copies its own arrays to its own devices. Nothing is sent.
     """
     if mesh is None:
         return tree
@@ -105,7 +112,7 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
     def put(leaf: Any) -> jax.Array:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
-            return leaf  # there already
+            return leaf  # already on all devices
         here = [jax.device_put(leaf, device) for device in mesh.local_devices]
         return jax.make_array_from_single_device_arrays(here[0].shape, place, here)
 
@@ -113,5 +120,5 @@ def everywhere(tree: Any, mesh: Mesh | None) -> Any:
 
 
 def on_one(tree: Any) -> Any:
-    """What is on every device, on the first one alone: so that it goes on on any other number of them."""
+    """Take replicated arrays from the first device only, so that a run can continue on any number of devices."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0) if len(leaf.sharding.device_set) > 1 else leaf, tree)

@@ -1,4 +1,4 @@
-"""Which weights of a child stay in parts while it is scored, which are built, and for which operation."""
+"""Which low-rank weights of a child are built as dense arrays while it is scored, and for which operation."""
 
 from typing import NamedTuple
 
@@ -14,27 +14,27 @@ from jaxga.lowrank import InParts, is_low_rank
 from jaxga.report.tables import text_table
 from jaxga.tree import named_leaves
 
-CHILD = "child/"  # before the names of leaves that a task is given, see `jaxga.evaluate.vmapped.Family`
+CHILD = "child/"  # the prefix of leaf names in the arguments of a task, see `jaxga.evaluate.vmapped.Family`
 
 
 class Leaf(NamedTuple):
-    """One leaf of a child, and what becomes of it."""
+    """One leaf of a child, and how it is scored."""
 
-    name: str
-    shape: tuple[int, ...]
-    rank: int | None  # of the child's step; None where the variation makes an array of it
-    built: tuple[Built, ...]  # the operations that need the array
+    name: str  # its path, such as "params/Dense_0/kernel"
+    shape: tuple[int, ...]  # of the dense array
+    rank: int | None  # rank of the child's step; None if the variation makes a dense array
+    built: tuple[Built, ...]  # the operations for which the dense array is built
 
     @property
     def in_parts(self) -> bool:
-        """Is it never built?"""
+        """Is the leaf low-rank, and never built as a dense array?"""
         return self.rank is not None and not self.built
 
 
 class Explanation(NamedTuple):
-    """See `explain`; ``print(explanation)`` shows a table."""
+    """The result of `explain`; ``print(explanation)`` shows a table."""
 
-    leaves: tuple[Leaf, ...]
+    leaves: tuple[Leaf, ...]  # all leaves of a child
 
     def __str__(self) -> str:
         rows = []
@@ -49,7 +49,7 @@ class Explanation(NamedTuple):
 
 
 def _ask(algorithm: Algorithm, game: Game, source: Source) -> None:
-    """Trace how children are asked for their actions."""
+    """Trace the program that computes the children's actions."""
     if game.observation is None:
         raise InputError("the game does not say what it shows: give Game(observation=...).")
     programs = programs_of(algorithm, game.act, game.draw, game.key, game.decode)
@@ -66,20 +66,21 @@ def _said(leaf: Leaf, built: Built | None) -> str:
 
 
 def explain(algorithm: Algorithm, task: Task | Game) -> Explanation:
-    """Which weights of a child stay in parts while it is scored, and which are built as arrays, and why.
+    """Explain which weights of a low-rank child stay in parts while it is scored, which are built, and why.
 
-    A weight that is built costs each child as much as the whole product would. Nothing is computed: the program of the
-    task is read, as it is when children are scored.
+    Weights that stay in parts are cheap, since children share the matrix products of their parent. A weight that is
+    built as a dense array costs each child as much as the full matrix product. Nothing is computed: the task is traced
+    in the same way as when children are scored.
 
     Args:
-      algorithm: for its offspring.
-      task: a `Task`, or a `Game` that says what it shows (`Game.observation`).
+      algorithm: from `jaxga.ga`.
+      task: a `Task`, or a `Game` with a known `Game.observation`.
 
     Returns:
-      An `Explanation`; print it.
+      An `Explanation`, to be printed.
 
     Raises:
-      InputError: for a game that does not say what it shows.
+      InputError: for a game whose ``observation`` is None.
 
     >>> import jax.numpy as jnp
     >>> import jaxga

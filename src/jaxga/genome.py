@@ -1,8 +1,8 @@
-"""The genome of one individual: the mutations that made it of a first parent, in a few bytes each.
+"""The genome of one individual: the list of mutations that lead to it from a first parent, in a few bytes each.
 
-A mutation is a function of the key of the run, a generation and the index of a child, so these two numbers stand for
-it. (The compact encoding of Such et al. 2017 has a seed for each.) A genome is decoded from its beginning, one mutation
-after another, in a process that knows nothing of the run but its algorithm.
+A mutation is a function of the root key of the run, the generation and the index of the child. So a genome stores
+generation and index for each mutation. (The compact encoding of Such et al. 2017 stores a seed for each.) Decoding
+repeats one mutation after another. It needs the algorithm, but no other data of the run.
 """
 
 import base64
@@ -28,21 +28,28 @@ FORMAT = "jaxga genome 1"
 
 
 class Genome(NamedTuple):
-    """Mutations that make an individual of a first parent, oldest first."""
+    """The mutations that lead from a first parent to an individual, oldest first."""
 
-    key: jax.Array  # of the run
-    founder: int  # which of the first parents
-    genes: np.ndarray  # [L, 2] int32: child ``index`` of ``generation``, the generation first
-    steps: np.ndarray | None = None  # [L] float32: how much of each was taken; None: all of it
-    dead: int = 0  # how many `jaxga.analysis.prune` left out
+    key: jax.Array  # the root key of the run
+    founder: int  # the slot of the first parent
+    genes: np.ndarray  # [L, 2] int32: generation and index of the child that each mutation made
+    steps: np.ndarray | None = None  # [L] float32: the factor of each mutation's step; None: all are 1
+    dead: int = 0  # the number of mutations that `jaxga.analysis.prune` left out
 
 
 def genome_of(algorithm: Algorithm, pedigree: Pedigree, generation: int, index: int) -> Genome:
-    """The genome of child ``index`` of ``generation``, whether it survived or not; ``N + t`` is parent t.
+    """The genome of any individual of a run, whether it survived or not.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      generation: of the individual.
+      index: of the individual in its generation; ``N + t`` is the parent in slot t.
 
     Raises:
-      InputError: where a lineage does not make the individual, because variations use mates or parents are averages;
-        where the run went on from the state of another one.
+      InputError: if an individual is not determined by its line of parents, because children depend on mates or
+        parents are averages of children; if the run continued from the state of another run; if there is no such
+        individual.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -75,7 +82,7 @@ def genome_of(algorithm: Algorithm, pedigree: Pedigree, generation: int, index: 
 
 
 def uses_mates(algorithm: Algorithm) -> bool:
-    """Does a child depend on its parent's mate? Seen from the variation by a rule for ``vmap``."""
+    """Does a child depend on its parent's mate? A batching rule for ``vmap`` finds it out from the variation."""
     source = shape_of_source(algorithm)
 
     def child_of(source: Source, mate: jax.Array) -> Individual:
@@ -91,7 +98,7 @@ def uses_mates(algorithm: Algorithm) -> bool:
 
 
 class _Pair(NamedTuple):
-    """Read as `Source.pairs`, but slot and mate are two values, of which one may vary."""
+    """In place of `Source.pairs`: one pair whose slot and mate are separate values, so that one of them can vary."""
 
     slot: jax.Array
     mate: jax.Array
@@ -101,9 +108,13 @@ class _Pair(NamedTuple):
 
 
 def decode(algorithm: Algorithm, genome: Genome) -> Individual:
-    """The individual that a genome makes, bit for bit; ``algorithm`` must be made as it was for the run.
+    """The individual with this genome, the same as in the run, bit for bit.
 
-    Of a pruned genome it is the same but for what dead genes did, and for rounding where mutations add up.
+    For a pruned genome the effect of dead genes is missing, and sums of mutations can differ by rounding.
+
+    Args:
+      algorithm: made as it was for the run.
+      genome: from `genome_of` or `load`.
     """
     start = first_source(algorithm, genome.key)
     parent = take(start.parents, genome.founder)
@@ -111,7 +122,7 @@ def decode(algorithm: Algorithm, genome: Genome) -> Individual:
     genes = np.asarray(genome.genes, np.int32)
 
     def born(source: Source, gene: Any) -> Individual:
-        """As in the run, but for the parents, who are all the same one."""
+        """The child as in the run; all parents are copies of its parent."""
         (generation, index), step = gene
         stay = algorithm.children + iota(algorithm.parents)
         indices = stay.at[0].set(index)[:, None]
@@ -132,7 +143,7 @@ def decode(algorithm: Algorithm, genome: Genome) -> Individual:
 
 
 def save(genome: Genome, path: str | os.PathLike[str]) -> Path:
-    """Write a genome to a JSON file: a header of some 200 bytes, and less than 4 bytes a gene."""
+    """Write a genome to a JSON file: a header of about 200 bytes, and less than 4 bytes for each gene."""
     gaps = np.diff(genome.genes[:, 0], prepend=0)
     numbers = np.stack([gaps, genome.genes[:, 1]]).astype("<i4")
     data = {
@@ -155,7 +166,7 @@ def load(path: str | os.PathLike[str]) -> Genome:
     """Read what `save` wrote.
 
     Raises:
-      InputError: where the file is missing or damaged.
+      InputError: if the file is missing or damaged.
     """
     try:
         data = json.loads(Path(path).read_text())
@@ -170,7 +181,7 @@ def load(path: str | os.PathLike[str]) -> Genome:
 
 
 def _as_text(numbers: np.ndarray) -> str:
-    """Of integers below 65,536 two bytes each, which are told apart, as they compress better so."""
+    """Compressed text of 4-byte numbers. Bytes of the same place are stored together, which compresses better."""
     planes = np.ascontiguousarray(numbers.reshape(-1)).view(np.uint8).reshape(-1, 4).T
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
 

@@ -1,7 +1,8 @@
 """Networks that grow while they evolve: a run in stages, each with a larger network than the one before.
 
-What is added begins without effect, so that a grown network does what it did: hidden units whose outgoing weights are
-zero, layers of `jaxga.nn.Residual`, members of an `jaxga.nn.Ensemble` with ``combine=total`` whose last layer is zero.
+New weights have no effect at first, so that a network computes the same before and after it grows. This holds for
+hidden units whose outgoing weights are zero, for layers of `jaxga.nn.Residual`, and for members of an
+`jaxga.nn.Ensemble` with ``combine=total`` whose last layer is zero.
 """
 
 import os
@@ -23,33 +24,33 @@ from jaxga.run import Result, run
 from jaxga.stop import Stop, never
 from jaxga.tree import named_leaves, paths
 
-STACKED = ("members", "layers")  # names of leaves [M, ...] that hold M parts, as those of jaxga.nn do
-ROUNDING = 1e-4  # a grown network may sum in another order
+STACKED = ("members", "layers")  # names in paths of leaves [M, ...] that hold M stacked parts, as in jaxga.nn
+ROUNDING = 1e-4  # relative tolerance for fitness: a grown network may sum in another order
 
 
 class Stage(NamedTuple):
     """One stage of `grow`."""
 
-    name: str
-    task: Task
-    algorithm: Callable[[Any], Algorithm]  # (free) -> Algorithm; free is `new_weights`, None in the first stage
-    generations: int  # at most
-    stop: Stop = never  # such as `jaxga.stop.plateau`
+    name: str  # also part of the name of its directory
+    task: Task  # whose ``init`` makes the network of this stage
+    algorithm: Callable[[Any], Algorithm]  # (free) -> Algorithm; free is the tree of `new_weights`, None in stage 0
+    generations: int  # the most generations in this stage
+    stop: Stop = never  # a rule that ends the stage earlier, such as `jaxga.stop.plateau`
 
 
 class Grown(NamedTuple):
     """What `grow` returns."""
 
-    results: tuple[Result, ...]  # of the stages
+    results: tuple[Result, ...]  # the results of the stages that were run
 
     @property
     def result(self) -> Result:
-        """That of the last stage."""
+        """The result of the last stage."""
         return self.results[-1]
 
     @property
     def history(self) -> dict[str, np.ndarray]:
-        """The columns that all stages logged, one after another, and ``stage``, the number of each row's stage."""
+        """The metrics that all stages logged, joined, and a column ``stage`` with the number of each row's stage."""
         names = set.intersection(*(set(result.history) for result in self.results))
         columns = {
             name: np.concatenate([result.history[name] for result in self.results])
@@ -61,9 +62,14 @@ class Grown(NamedTuple):
         }
 
     def individual(self, generation: int, index: int) -> Individual:
-        """Child ``index`` of ``generation``, of whichever stage it was born in; ``N + t`` is parent t.
+        """Any individual of any stage, whether it survived or not.
 
-        Generations are counted through all stages.
+        Args:
+          generation: its generation, counted through all stages.
+          index: its index in that generation; ``N + t`` is the parent in slot t.
+
+        Raises:
+          InputError: if there is no such individual.
         """
         ends = [result.pedigree.last for result in self.results]
         require(0 <= generation <= ends[-1], f"generation is {generation}, and the stages know 0 to {ends[-1]}.")
@@ -71,7 +77,7 @@ class Grown(NamedTuple):
         return pedigree.individual(found.algorithm, found.pedigree, generation, index)
 
     def ancestors(self, slot: int = 0) -> list[Ancestor]:
-        """The lineage of final parent ``slot`` through all stages, youngest first: see `jaxga.pedigree.ancestors`."""
+        """The lineage of the final parent in ``slot``, through all stages: see `jaxga.pedigree.ancestors`."""
         lineage: list[Ancestor] = []
         for result in reversed(self.results):
             lineage += pedigree.ancestors(result.algorithm, result.pedigree, slot)
@@ -88,23 +94,26 @@ def grow(
     same_fitness: bool = True,
     **options: Any,
 ) -> Grown:
-    """Run the stages one after another; each begins with the parents of the one before, in a larger network.
+    """Run stages one after another. Each stage begins with the parents of the stage before, in a larger network.
 
-    Weights that were there keep their values (`grown`), and so do step sizes and scores. Slots keep their meaning, so
-    all stages have as many parents. To change only what is new, freeze the rest: ``Stage(..., algorithm=lambda free:
-    jaxga.ga(task.init, frozen(mutation, free), ...))``.
+    Old weights keep their values (`grown`), and so do step sizes and scores. Every slot keeps its parent, so all stages
+    need the same number of parents. To mutate only the new weights of a stage, freeze the others: ``Stage(...,
+    algorithm=lambda free: jaxga.ga(task.init, frozen(mutation, free), ...))``.
 
     Args:
-      stages: in the order of their sizes.
-      key: root key or seed.
-      directory: each stage has a directory in it, ``0_name``, ``1_name``, ..., with a pedigree that names the one
-        before. Called again, it goes on in the stage that was not finished.
-      same_fitness: refuse a stage that changes what a network scores when it grows. Pass False where the task changes,
-        too.
-      options: of `jaxga.run`.
+      stages: from the smallest network to the largest.
+      key: root key or seed, by default 0.
+      directory: in it, each stage writes to a directory of its own: ``0_name``, ``1_name``, ... The pedigree of a stage
+        names the stage before. If the directory holds these stages already, the unfinished stage continues.
+      same_fitness: refuse a stage in which growing changes the fitness of a network, the default. Pass False if the
+        task changes, too.
+      options: of `jaxga.run`, for every stage.
+
+    Returns:
+      `Grown`. If a stage fails or is interrupted, it is the last one.
 
     Raises:
-      InputError: where a leaf becomes smaller, the number of parents changes, or growing changes a fitness.
+      InputError: if a leaf becomes smaller, the number of parents changes, or growing changes a fitness.
 
     >>> import jaxga
     >>> from jaxga import nn, tasks, variation
@@ -154,7 +163,7 @@ def grow(
 
 
 def _algorithms(stages: Sequence[Stage]) -> list[Algorithm]:
-    """Those of all stages, which hold as many parents."""
+    """The algorithms of all stages, which must have the same number of parents."""
     grows = [None, *(new_weights(one.task, other.task) for one, other in pairwise(stages))]
     algorithms = [stage.algorithm(free) for stage, free in zip(stages, grows, strict=True)]
     for stage, algorithm in zip(stages, algorithms, strict=True):
@@ -166,9 +175,16 @@ def _algorithms(stages: Sequence[Stage]) -> list[Algorithm]:
 
 
 def new_weights(before: Task, task: Task) -> Any:
-    """Which weights of a task's network that of the task before does not have: a tree for `jaxga.variation.frozen`.
+    """Which weights of a task's network are new compared with a smaller one: a tree for `jaxga.variation.frozen`.
 
-    One bool for each leaf that is new or old as a whole; an array of bools for one that grows.
+    Each leaf that is entirely new or old is one bool, and each leaf that grows is an array of bools.
+
+    Args:
+      before: the task with the smaller network.
+      task: the task with the larger network.
+
+    Raises:
+      InputError: if a leaf becomes smaller.
     """
     old = named_leaves(jax.eval_shape(before.init, as_key(0)))
     due = jax.eval_shape(task.init, as_key(0))
@@ -186,9 +202,9 @@ def new_weights(before: Task, task: Task) -> Any:
 
 
 def grown_state(state: State, algorithm: Algorithm) -> State:
-    """The state of a run, with its parents in the larger network of another algorithm: a start for `jaxga.run`.
+    """The state of a run with its parents in the larger network of another algorithm, for ``jaxga.run(state=...)``.
 
-    Weights and what is inherited beside them are kept (`grown`), and so are scores. The selection remembers nothing.
+    Weights and strategies are kept (`grown`), and so are scores. The memory of the selection is reset.
     """
     slots = state.parents
     fresh = algorithm.init(jax.random.fold_in(state.key, state.generation), state.scores)
@@ -199,16 +215,20 @@ def grown_state(state: State, algorithm: Algorithm) -> State:
 
 
 def grown(old: Params, fresh: Params, loose: bool = False) -> Params:
-    """A larger network that does what the old one did; what is new begins as ``fresh`` has it.
+    """A larger network that computes the same as a smaller one. New weights are those of ``fresh``.
 
-    A leaf that both have under one name keeps its old weights in its first places. Where a kernel ``[..., n, m]`` has
-    new inputs, their weights into old outputs are zero, so that new hidden units change nothing. A leaf of
-    `STACKED` parts may get more parts, which are fresh.
+    If both networks have a leaf of the same name, the old weights are in its first positions. If a kernel ``[..., n,
+    m]`` has new inputs, the weights from these to old outputs are zero, so that new hidden units have no effect. A leaf
+    of `STACKED` parts can get more parts, which are those of ``fresh``.
 
     Args:
-      old: params.
-      fresh: of the larger network.
-      loose: allow leaves that the larger one does not have; they are dropped.
+      old: params of the smaller network.
+      fresh: params of the larger network, newly initialised.
+      loose: for strategies instead of params: drop old leaves that do not fit, and set no weights to zero. By default
+        False.
+
+    Raises:
+      InputError: if a leaf becomes smaller, or, unless ``loose``, is missing in the larger network.
 
     >>> import jax.numpy as jnp
     >>> old, fresh = {"kernel": jnp.ones((1, 2))}, {"kernel": jnp.full((2, 3), 5.0)}
@@ -225,7 +245,7 @@ def grown(old: Params, fresh: Params, loose: bool = False) -> Params:
         if before is None or before.shape == new.shape:
             return new if before is None else before
         if loose and (before.ndim != new.ndim or any(a > b for a, b in zip(before.shape, new.shape, strict=True))):
-            return new  # of another mutation
+            return new  # the strategy of another mutation
         _check_larger(path, before, new)
         parts = 1 if set(STACKED) & set(path) else 0
         if new.ndim >= parts + 2 and not loose:
@@ -250,7 +270,7 @@ def _check_larger(path: Any, old: Any, new: Any) -> None:
 
 
 def _check_growth(before: Stage, stage: Stage, same_fitness: bool) -> None:
-    """Refuse a stage into which the network of the one before cannot grow, before anything is run."""
+    """Refuse, before anything is run, a stage into which the network of the stage before cannot grow."""
     draw, key = jax.random.split(as_key(0))
     old = before.task.init(draw)
     new = grown(old, stage.task.init(key))

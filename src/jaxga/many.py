@@ -40,32 +40,35 @@ from jaxga.signals import Interrupted
 from jaxga.stop import never
 from jaxga.tree import in_one, in_parts, iota
 
-VERDICT = "verdict"  # of a generation, while it is a column of metrics
+VERDICT = "verdict"  # the name of a generation's verdict while it is a column of metrics
 Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
 
 
 @dataclass(frozen=True)
 class Runs:
-    """R runs of G generations: what was set in each, and what was measured in each generation."""
+    """R runs of G generations: the settings of each run, and the metrics of each generation."""
 
-    settings: dict[str, np.ndarray]  # [R] each, seed among them
+    settings: dict[str, np.ndarray]  # [R] each, including the seed
     metrics: dict[str, np.ndarray]  # [R, G] each
-    seconds: float  # of wall-clock for all of them together, compilation included
-    pedigrees: tuple[Pedigree, ...] = ()  # [R], where `run_many` was asked to keep them; `save` leaves them out
+    seconds: float  # wall-clock time for all runs together, including compilation
+    pedigrees: tuple[Pedigree, ...] = ()  # [R], if `run_many` was asked to keep them; `save` does not write them
 
     def table(self, generation: int = -1) -> dict[str, np.ndarray]:
-        """One row a run, columns settings and metrics at ``generation``: ``pandas.DataFrame(runs.table())``."""
+        """A table with one row for each run: its settings, and its metrics at ``generation`` (by default the last).
+
+        ``pandas.DataFrame(runs.table())`` makes a data frame of it.
+        """
         return self.settings | {name: values[:, generation] for name, values in self.metrics.items()}
 
     def long_table(self) -> dict[str, np.ndarray]:
-        """One row a run and generation."""
+        """A table with one row for each generation of each run."""
         runs, generations = next(iter(self.metrics.values())).shape
         settings = {name: np.repeat(values, generations) for name, values in self.settings.items()}
         numbers = {"generation": np.tile(np.arange(generations), runs)}
         return settings | numbers | {name: values.ravel() for name, values in self.metrics.items()}
 
     def groups(self) -> list[tuple[dict[str, Any], np.ndarray]]:
-        """Every setting but the seed, in the order they were run, with the runs that had it (a mask ``[R]``)."""
+        """All combinations of settings except the seed, in the order of runs, each with a mask ``[R]`` of its runs."""
         names = [name for name in self.settings if name != "seed"]
         columns = [self.settings[name].tolist() for name in names]
         rows = [tuple(column[run] for column in columns) for run in range(len(self.settings["seed"]))]
@@ -73,7 +76,12 @@ class Runs:
         return [(dict(zip(names, row, strict=True)), np.array([other == row for other in rows])) for row in distinct]
 
     def summary(self, metric: str = "best_fitness", generation: int = -1) -> list[dict[str, Any]]:
-        """Median over seeds with its interval, a row a setting."""
+        """The median of a metric over seeds with its confidence interval, one row for each combination of settings.
+
+        Args:
+          metric: its name, by default the best fitness.
+          generation: by default the last.
+        """
         rows = []
         for setting, mask in self.groups():
             interval: Interval = median_interval(self.metrics[metric][mask, generation])
@@ -82,12 +90,18 @@ class Runs:
         return rows
 
     def save(self, path: str | Path) -> None:
-        """Write all of it to one ``.npz`` file; `load_runs` reads it."""
+        """Write settings, metrics and seconds to one ``.npz`` file, which `load_runs` reads."""
         arrays = in_one({"settings": self.settings, "metrics": self.metrics})
         np.savez_compressed(path, allow_pickle=False, seconds=self.seconds, **arrays)
 
     def plot(self, path: str | Path | None = None, metric: str = "best_fitness", **properties: Any) -> Any:
-        """Median over seeds within their range, a line a setting."""
+        """Plot the median over seeds and their range against generations, one line for each combination of settings.
+
+        Args:
+          path: where to save the figure; by default it is only returned.
+          metric: its name, by default the best fitness.
+          properties: of the axes, such as ``yscale="log"``.
+        """
         x = np.arange(1, self.metrics[metric].shape[1] + 1)
         curves = [
             Curve(
@@ -106,7 +120,10 @@ def load_runs(path: str | Path) -> Runs:
 
 
 def join_runs(parts: Sequence[Runs]) -> Runs:
-    """Runs of the same settings and generations as one; what only some of them measured is NaN in the others."""
+    """Join runs that have the same names of settings and the same number of generations.
+
+    Metrics that only some of them have are NaN for the others.
+    """
     measured = dict.fromkeys(name for part in parts for name in part.metrics)
     nothing = [np.full(next(iter(part.metrics.values())).shape, np.nan, np.float32) for part in parts]
     return Runs(
@@ -130,12 +147,21 @@ def run_seeds(
     resume: bool = False,
     **options: Any,
 ) -> list[Result]:
-    """`run` for each of ``arguments["seeds"]`` seeds, from ``arguments["seed"]`` on, with files and a progress bar.
+    """Call `run` for several seeds, one after another, with files and a progress bar.
 
-    One seed writes into ``out``, several into ``out/seed-N``. ``options`` are those of `run`.
+    Args:
+      algorithm: from `jaxga.ga`.
+      task: as for `run`.
+      name: of the experiment, for config.json.
+      arguments: of the experiment, for config.json. ``arguments["seed"]`` is the first seed, ``arguments["seeds"]``
+        the number of seeds.
+      out: the directory. A single seed writes into it, several seeds into ``seed-N`` below it.
+      resume: continue a series that was interrupted, by default False.
+      options: of `run`.
 
     Raises:
-      Interrupted: where Ctrl-C ended the series: ``resume`` goes on with the run that it ended.
+      InputError: as `run`.
+      Interrupted: when Ctrl-C ended the series; with ``resume`` the interrupted run continues.
     """
     first, count = arguments["seed"], arguments["seeds"]
     least = {
@@ -172,25 +198,38 @@ def run_many(
     devices: Devices | None = None,
     pedigrees: bool = False,
 ) -> Runs:
-    """Run ``make(**settings)`` for every combination of settings and seeds.
+    """Run an algorithm for every combination of settings and seeds, many runs in one program.
 
     Args:
-      make: ``(**settings) -> Algorithm``, or ``-> (Algorithm, Task)`` where settings change the task. With a
-        ``sweep`` it is called with tracers: make tasks outside of it then.
-      task: scored by `jaxga.evaluate.vmapped`; None where ``make`` gives it.
-      key: root key or seed; run r of a setting has the root key ``fold_in(key, r)``, the same for all settings.
-      generations: G of every run; there are no stop rules here.
-      seeds: runs of every setting.
-      sweep: numbers that may be traced, as ``{"sigma": [0.01, 0.02]}``: all combinations are one vmapped program.
-      grid: settings that change shapes or functions, as ``{"parents": [1, 8]}``: one program for each combination.
-      chunk: children of one run scored at once.
-      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between.
-      batch: runs at once on a device; default all of a program. 1 saves memory, and time where one run fills it.
-      devices: that share the runs, and the children of each where there are fewer runs than devices; by default all.
-        How many runs one of them has at once may change the last bit, so name ``batch`` where the result must be the
-        same on any number of them.
-      pedigrees: keep the pedigree of every run, for the questions of `jaxga.analysis`. Ask the algorithm that ``make``
-        returns for the settings of that run.
+      make: ``(**settings) -> Algorithm``, or ``-> (Algorithm, Task)`` if settings change the task. If there is a
+        ``sweep``, ``make`` is called with tracers for swept settings; create tasks outside of it then.
+      task: scored by `jaxga.evaluate.vmapped`; None if ``make`` returns the task.
+      key: root key or seed, by default 0. Run r of each combination has the root key ``fold_in(key, r)``.
+      generations: G, for every run. There are no stop rules here.
+      seeds: number of runs for each combination of settings, by default 5.
+      sweep: settings that are numbers and may be traced, such as ``{"sigma": [0.01, 0.02]}``. All combinations are
+        computed by one vmapped program.
+      grid: settings that change shapes or functions, such as ``{"parents": [1, 8]}``. Each combination is compiled to
+        a program of its own.
+      chunk: number of children of one run that are scored at once, see `jaxga.vmapped`.
+      validate_every: number of generations between two calls of `Task.validate` for the best parent; the metrics are
+        NaN in between. By default 1.
+      batch: number of runs at once on a device, by default all runs of a program. 1 saves memory, and also time if a
+        single run keeps the device busy.
+      devices: the devices, or their number; by default all. They share the runs, and if there are fewer runs than
+        devices, also the children of each run. The number of runs at once on a device may change the last bit of
+        results. Give ``batch`` if they must be the same on any number of devices.
+      pedigrees: keep the pedigree of every run, for `jaxga.analysis`, by default False. Analyse a run with the
+        algorithm that ``make`` returns for its settings.
+
+    Returns:
+      `Runs`, with settings and metrics, but without the final weights.
+
+    Raises:
+      InputError: for sizes that do not fit, a setting without values, or a missing task.
+
+    Warns:
+      RuntimeWarning: if every fitness of a generation is NaN or minus infinity in some run.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -214,7 +253,7 @@ def run_many(
     for values in itertools.product(*grid.values()):
         fixed = dict(zip(grid, values, strict=True))
 
-        # Out here where it can be: data that a task makes within a program would be part of the program.
+        # Outside the program if possible: data that a task creates within a program would be part of the program.
         whole = None if sweep else make(**fixed)
 
         def one(
@@ -242,9 +281,10 @@ def run_many(
 
 
 def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: Devices | None) -> Any:
-    """``one(lane, count)`` of every lane, by ``count`` devices together where there are more devices than lanes.
+    """``one(lane, count)`` for every lane (a run), computed by ``count`` devices together.
 
-    Otherwise each device has a part of the lanes, ``batch`` of them at once.
+    ``count`` is above 1 only if there are more devices than lanes. Otherwise each device computes a share of the lanes,
+    ``batch`` of them at once.
     """
     many = jax.tree.leaves(lanes)[0].shape[0]
     devices = chosen(devices)
@@ -255,7 +295,7 @@ def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: 
     share = -(-many // across.shape[RUNS])
 
     def part(lanes: Any) -> Any:
-        mine = (jax.lax.axis_index(RUNS) * share + iota(share)) % many  # some twice, where it is uneven
+        mine = (jax.lax.axis_index(RUNS) * share + iota(share)) % many  # if it is uneven, some are computed twice
         mine = jax.tree.map(lambda leaf: leaf[mine], lanes)
         done = jax.lax.map(partial(one, count=count), mine, batch_size=min(batch or share, share))
         return jax.tree.map(partial(jax.lax.all_gather, axis_name=RUNS, tiled=True), done)
@@ -265,7 +305,7 @@ def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: 
 
 
 def _curve(program: Program, key: Key, generations: int) -> tuple[dict[str, jax.Array], Any]:
-    """The metrics ``[G]`` of one run, and its recipes with the fitness of the parents that they made."""
+    """The metrics ``[G]`` of one run, its recipes, and the fitness of its parents."""
 
     def step(state: State, number: Any) -> tuple[State, Any]:
         state, info, verdict = generation(program, state, number)
@@ -282,7 +322,7 @@ def _curve(program: Program, key: Key, generations: int) -> tuple[dict[str, jax.
 
 
 def _pedigrees(keys: Key, records: Any, settings: Mapping[str, np.ndarray]) -> tuple[Pedigree, ...]:
-    """The pedigree of each run, of its recipes and fitness ``[R, G, ...]`` and the number of its children ``[R]``."""
+    """The pedigree of each run, from recipes and fitness ``[R, G, ...]`` and the numbers of children ``[R]``."""
 
     def of_run(run: int) -> Pedigree:
         recipes, fitness, children = jax.tree.map(lambda leaf: leaf[run], records)
@@ -292,7 +332,7 @@ def _pedigrees(keys: Key, records: Any, settings: Mapping[str, np.ndarray]) -> t
 
 
 def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:
-    """Say which generations of these runs cannot count; their verdicts ``[R, G]`` are taken out of the columns."""
+    """Warn of generations that are not valid, and remove the verdicts ``[R, G]`` from the columns."""
     verdicts, where = columns.pop(VERDICT), f" with {dict(fixed)}" if fixed else ""
     require(
         not (verdicts == Verdict.OUT_OF_RANGE).any(),
@@ -309,13 +349,13 @@ def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) ->
 
 
 def _as_single(values: np.ndarray) -> jax.Array:
-    """Numbers of a sweep in 32 bits, whether or not JAX computes in 64."""
+    """Numbers of a sweep in 32 bits, even if JAX computes in 64."""
     kinds = {np.floating: jnp.float32, np.integer: jnp.int32}
     return jnp.asarray(values, next((to for kind, to in kinds.items() if np.issubdtype(values.dtype, kind)), None))
 
 
 def _column(value: Any, rows: int) -> np.ndarray:
-    """The same value in every row; anything but numbers and strings as an object."""
+    """A column with the same value in every row; values other than numbers and strings are objects."""
     column = np.empty(rows, object)
     column[:] = [value] * rows
     return column if not isinstance(value, int | float | str) else np.array([value] * rows)

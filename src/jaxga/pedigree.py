@@ -1,9 +1,10 @@
 """The pedigree: a whole run in a few bytes a generation, and its exact replay.
 
-A run is its root key plus, for every generation, which children made the next parents (`Recipe`). No weight, no
-noise and no list of seeds is stored. Replay repeats `Algorithm.advance`, which never looks at a fitness, so it costs
-T children a generation instead of N and gives the live parents bit for bit. Compare the compact encoding of Such et
-al. 2017, whose decoding takes longer with every generation; here nothing is decoded while running.
+A run is determined by its root key and, for every generation, by the children that made the next parents (`Recipe`).
+No weights, noise or seeds are stored. Replay repeats `Algorithm.advance`, which needs no fitness. It builds T children
+for each generation instead of N, scores none of them, and gives the same parents as the run, bit for bit. In contrast
+to the compact encoding of Such et al. 2017, whose decoding takes longer with every generation, a run itself decodes
+nothing.
 """
 
 import json
@@ -24,24 +25,24 @@ from jaxga.heredity import candidate
 from jaxga.tree import in_one, in_order, in_parts, numbered, take
 
 Config = dict[str, Any]
-Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a source, its key as numbers
+Start = tuple[np.ndarray, ...]  # the generation, and the leaves of a source, with its key as numbers
 
-VERSION = 3  # of the file; older ones are read, too
+VERSION = 3  # of the file format; older versions can be read
 
 
 class Pedigree(NamedTuple):
-    """Root key, configuration and the recipes ``[G, ...]`` of a run."""
+    """Root key, configuration and recipes of a run: all that is needed to replay it."""
 
-    key: jax.Array
-    recipes: Recipe | None  # numpy, [G, T, k] and so on; None of a run that has not begun
-    fitness: np.ndarray | None  # [G, T] of the parents that each generation left
-    config: Config
-    children: int  # N
-    start: Start | None = None  # of a run that went on from the state of another one
+    key: jax.Array  # the root key
+    recipes: Recipe | None  # NumPy arrays [G, T, k] and so on; None for a run without generations
+    fitness: np.ndarray | None  # [G, T] fitness of the parents after each generation
+    config: Config  # what config.json holds
+    children: int  # N, the number of children in a generation
+    start: Start | None = None  # the source of another run from which this run continued; None if there is none
 
     @property
     def first(self) -> int:
-        """The number of the first generation: 0, or the one that the run went on from."""
+        """The number of the first generation: 0, or that of the state from which the run continued."""
         return 0 if self.start is None else int(self.start[0])
 
     @property
@@ -51,32 +52,36 @@ class Pedigree(NamedTuple):
 
     @property
     def generations(self) -> int:
-        """G."""
+        """G, the number of generations."""
         return len(self.recipes.indices) if self.recipes else 0
 
 
 class Ancestor(NamedTuple):
-    """One link of a lineage: child ``index`` of ``generation``, who became parent ``slot`` of the next one."""
+    """One link of a lineage: child ``index`` of ``generation``, which became the next parent in ``slot``."""
 
-    generation: int
-    index: int
-    slot: int
-    fitness: float
+    generation: int  # the generation in which it was scored or kept
+    index: int  # its index there: a child, or a parent that was kept from N on
+    slot: int  # its slot as a parent of the next generation
+    fitness: float  # its fitness as a parent
 
 
 def as_start(source: Source) -> Start:
-    """The source that a run goes on from, as arrays."""
+    """The source from which a run continues, as arrays."""
     plain = source._replace(key=jax.random.key_data(source.key))
     return np.asarray(source.generation), *map(np.asarray, jax.tree.leaves(plain))
 
 
 def first_source(algorithm: Algorithm, key: jax.Array) -> Source:
-    """The source of generation 0 of a run with this root key, by a program that is compiled once."""
+    """The source of generation 0 of a run with this root key."""
     return _compiled(_begin, algorithm)(key)
 
 
 def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
-    """The source that the run of a pedigree began with: of founders, or that which it went on from."""
+    """The first source of a run: that of generation 0, or the one from which the run continued.
+
+    Raises:
+      InputError: if the run continued from parents of other shapes than those of ``algorithm``.
+    """
     if pedigree.start is None:
         return first_source(algorithm, pedigree.key)
     kind = shape_of_source(algorithm)
@@ -90,15 +95,18 @@ def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
 
 
 def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
-    """Were the children of the first generation drawn afresh, so that they have no parents?"""
+    """Were the children of the first generation initialised without parents?"""
     return pedigree.start is None and jax.eval_shape(algorithm.begin, pedigree.key).founding
 
 
 def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
     """Write a pedigree to one ``.npz`` file, without pickle.
 
-    Slots that did not change are zeros in it, and take next to nothing: indices are less those that keep everybody, and
-    of a fitness there is the difference, as a 32-bit integer, from that of the generation before.
+    Slots that did not change are stored as zeros, which compress well. For this, indices are stored relative to those
+    that keep every parent, and fitness as the difference of its bits, as 32-bit integers, to the generation before.
+
+    Raises:
+      InputError: if the run has no generations.
     """
     path = Path(path)
     if pedigree.recipes is None or pedigree.fitness is None:
@@ -132,8 +140,7 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
     """Read what `save` wrote.
 
     Raises:
-      InputError: where the file is missing or damaged, was written by a later version, or has an index that no child
-        and no parent has.
+      InputError: if the file is missing or damaged, was written by a later version, or has an index that is too large.
     """
     try:
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -164,12 +171,12 @@ def load(path: str | os.PathLike[str]) -> Pedigree:
 
 
 def _staying(children: int, parents: int) -> np.ndarray:
-    """The indices ``[T, 1]`` with which everybody stays."""
+    """The indices ``[T, 1]`` that keep every parent."""
     return (children + np.arange(parents, dtype=np.int32))[:, None]
 
 
 def _start_of_version_1(start: Start, parents: int) -> Start:
-    """It held a whole state: key, generation, parents, and then five scores; who breeds was not said."""
+    """Version 1 held a whole state: key, generation, parents, and then five arrays of scores; no pairs."""
     return *start[:-5], np.asarray(everybody(parents, parents))
 
 
@@ -182,7 +189,7 @@ def _advance(algorithm: Algorithm, source: Source, recipe: Recipe) -> Source:
 
 
 def _advance_all(algorithm: Algorithm, source: Source, recipes: Recipe, start: jax.Array, end: jax.Array) -> Source:
-    """By the recipes ``start`` to ``end - 1``; one program, however many these are."""
+    """Advance by the recipes ``start`` to ``end - 1``, with one program for any number of them."""
     return jax.lax.fori_loop(start, end, lambda row, source: algorithm.advance(source, take(recipes, row)), source)
 
 
@@ -191,10 +198,17 @@ def _compiled(function: Callable[..., Any], algorithm: Algorithm) -> Callable[..
 
 
 def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None) -> Source:
-    """The source at the start of ``generation`` (default: after the last), bit for bit that of the live run.
+    """The source at the start of a generation, the same as in the run, bit for bit.
 
-    It holds the parents and makes the children. ``algorithm`` must be made as it was for the run; `Pedigree.config`
-    says how.
+    A source holds the parents of the generation, and builds its children.
+
+    Args:
+      algorithm: made as it was for the run; `Pedigree.config` holds the run's arguments if it had a `RunDirectory`.
+      pedigree: of the run.
+      generation: its number; by default the generation after the last, whose parents are the final ones.
+
+    Raises:
+      InputError: if the pedigree does not hold that generation, or ``algorithm`` has other sizes.
     """
     generation = pedigree.last if generation is None else generation
     require(
@@ -205,7 +219,19 @@ def replay(algorithm: Algorithm, pedigree: Pedigree, generation: int | None = No
 
 
 def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation: int) -> Source:
-    """The source at the start of ``generation``, from that of an earlier one: `replay` for those who ask for many."""
+    """The source at the start of ``generation``, from the source of an earlier generation.
+
+    Unlike `replay` it need not start at the beginning, so that many generations can be visited in turn.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      source: of an earlier generation.
+      generation: not before that of ``source``.
+
+    Raises:
+      InputError: if the pedigree does not lead to that generation, or ``algorithm`` has other sizes.
+    """
     start, end = int(source.generation) - pedigree.first, generation - pedigree.first
     require(
         start <= end <= pedigree.generations,
@@ -228,7 +254,7 @@ def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation
 
 
 def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
-    """The part of a pedigree that child ``index`` of ``generation`` needs, to `save` that individual alone."""
+    """The part of a pedigree that is needed for child ``index`` of ``generation``, to `save` that individual alone."""
     config = pedigree.config | {"individual": [generation, index]}
     count = slice(0, generation - pedigree.first)
     assert pedigree.fitness is not None
@@ -238,9 +264,17 @@ def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
 def individual(
     algorithm: Algorithm, pedigree: Pedigree, generation: int | None = None, index: int | None = None
 ) -> Individual:
-    """Child ``index`` of ``generation``, with dense parameters, whether it survived or not; ``N + t`` is parent t.
+    """Any individual of a run, with dense parameters, whether it survived or not.
 
-    Of a pedigree made by `of_individual` it is that individual, without being told.
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run, or of one individual (`of_individual`).
+      generation: its generation; not needed for the pedigree of one individual.
+      index: its index in that generation; ``N + t`` is the parent in slot t. Not needed for the pedigree of one
+        individual.
+
+    Raises:
+      InputError: if the pedigree does not hold that individual, or ``algorithm`` has other sizes.
     """
     if generation is None or index is None:
         whole = "individual" not in pedigree.config
@@ -254,15 +288,19 @@ def individual(
 
 
 def require_index(algorithm: Algorithm, generation: int, index: int) -> None:
-    """Refuse an index that nobody of this generation has; in generation 0 no parents are kept."""
+    """Refuse an index that does not exist in this generation. In generation 0 no parents can be kept."""
     last = algorithm.children + (algorithm.parents if generation else 0) - 1
     require(0 <= index <= last, f"index is {index}, and generation {generation} has 0 to {last}.")
 
 
 def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[Ancestor]:
-    """The lineage of final parent ``slot``, youngest first. Of averaged children the first, with the best fitness.
+    """The lineage of the final parent in ``slot``, youngest first.
 
-    An individual that was kept from one generation to the next appears once for each.
+    If children are averaged, the lineage follows the first of them, which has the best fitness. An individual that was
+    kept for several generations appears once for each of them.
+
+    Raises:
+      InputError: if there is no such slot.
     """
     require(0 <= slot < algorithm.parents, f"slot is {slot}, and parents have 0 to {algorithm.parents - 1}.")
     lineage: list[Ancestor] = []
@@ -277,9 +315,10 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
 
 
 def parents_of(algorithm: Algorithm, pedigree: Pedigree) -> np.ndarray:
-    """``[G, T, k]``: from which slot of the generation before each of the next parents comes.
+    """``[G, T, k]``: for each of the next parents, the slot of its parent.
 
-    Of a parent that was kept it is its own slot. Of a child of two parents it is that of the first.
+    For a parent that was kept it is its own slot. For a child of two parents it is the slot of the first parent, not
+    of the mate.
     """
     if not pedigree.generations:
         return np.zeros((0, algorithm.parents, 1), np.int32)
@@ -290,12 +329,12 @@ def parents_of(algorithm: Algorithm, pedigree: Pedigree) -> np.ndarray:
 
 
 def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> int:
-    """The parent of a child that was born in this row of a pedigree; of a parent that was kept it is itself."""
+    """The slot of the parent of a child of this row of a pedigree; for a parent that was kept, its own slot."""
     return int(algorithm.place(_Breeding(pairs_of(algorithm, pedigree, row)), index).slot)
 
 
 def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
-    """Who bred in this row of a pedigree, ``[P, 2]``: the row before says it, or the source that the run began with."""
+    """The pairs ``[P, 2]`` that bred in this row of a pedigree, from the row before or from the run's first source."""
     recipes: Any = pedigree.recipes
     if row and recipes.pairs is not None:
         return recipes.pairs[row - 1]

@@ -1,4 +1,4 @@
-"""Before a run: how much memory does it need, what would fit, and how many children at once are fastest?"""
+"""Before a run: how much memory does it need, what would fit, and which chunk of children is fastest?"""
 
 import hashlib
 import json
@@ -26,36 +26,36 @@ from jaxga.tree import iota
 
 
 class Plan(NamedTuple):
-    """What a run needs, in bytes on each device, and what would fit; ``print(plan)`` says it in words."""
+    """The memory that a run needs on each device, and what would fit; ``print(plan)`` shows it in words."""
 
-    parents: int  # the parents, the next ones beside them, and what is recorded until it is fetched
-    data: int  # that the task closes over
-    working: int  # while children are scored and the next parents are made
-    chunk: int  # children scored at once
-    children: int  # N
-    each_of_chunk: float  # of ``working``, for every child of a chunk
-    each: float  # of ``working``, for every child of the population
-    free: int
-    devices: int
+    parents: int  # bytes for the parents, the next parents, and the records of one dispatch
+    data: int  # bytes of the arrays that the task closes over
+    working: int  # bytes that are needed while children are scored and the next parents are made
+    chunk: int  # number of children scored at once
+    children: int  # N, the number of children in a generation
+    each_of_chunk: float  # bytes of ``working`` for each further child in a chunk
+    each: float  # bytes of ``working`` for each further child in a generation
+    free: int  # bytes that are free on each device
+    devices: int  # number of devices
 
     @property
     def total(self) -> int:
-        """Parents, data and working memory."""
+        """Bytes on each device: parents, data and working memory."""
         return self.parents + self.data + self.working
 
     @property
     def fits(self) -> bool:
-        """Is that free?"""
+        """Is the total free?"""
         return self.total <= self.free
 
     @property
     def largest_chunk(self) -> int:
-        """So many children could be scored at once, all of them at most; 0 where not even one could."""
+        """The largest number of children that could be scored at once, at most N; 0 if not even one could."""
         return min(max(int(self.chunk + (self.free - self.total) / self.each_of_chunk), 0), self.children)
 
     @property
     def largest_population(self) -> int:
-        """So many children a generation could have, with this chunk; 0 where none could."""
+        """The largest number of children in a generation that would fit with this chunk; 0 if none would."""
         return max(int(self.children + (self.free - self.total) / self.each), 0)
 
     def __str__(self) -> str:
@@ -74,10 +74,19 @@ class Plan(NamedTuple):
 
 
 def plan(algorithm: Algorithm, task: Task, *, chunk: int | None = None, devices: Devices | None = None) -> Plan:
-    """How much memory would ``run(algorithm, task, chunk=chunk, devices=devices)`` need, and what would fit?
+    """The memory that ``run(algorithm, task, chunk=chunk, devices=devices)`` would need, and what would fit.
 
-    The figures are those of the compiled program, and of others with another chunk and with twice the children, so it
-    takes as long as compiling it a few times. Nothing is run.
+    The figures are those of the compiled program. Two more programs are compiled for comparison: one with another
+    chunk, and one with twice the children. This takes as long as a few compilations. Nothing is run.
+
+    Args:
+      algorithm: from `jaxga.ga`.
+      task: scored by `jaxga.vmapped`.
+      chunk: number of children scored at once, by default as in `jaxga.vmapped`.
+      devices: the devices that share the children, or their number; by default all.
+
+    Raises:
+      InputError: for sizes that do not fit.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -109,7 +118,7 @@ def plan(algorithm: Algorithm, task: Task, *, chunk: int | None = None, devices:
 
 
 def _working(evaluator: Vmapped) -> int:
-    """Bytes in which children are scored and ranked."""
+    """Bytes of working memory in which children are scored and ranked."""
 
     def order(source: Source) -> tuple[Evaluation, jax.Array]:
         evaluation = evaluator(source)
@@ -123,27 +132,31 @@ def _words(size: float) -> str:
 
 
 CANDIDATES = tuple(2**power for power in range(14))
-MEASURED = 256  # children, at least a chunk
-WORSE = 1.2  # times as long as the best: not worth going on
+MEASURED = 256  # children that one measurement scores; if a chunk is larger, one chunk
+WORSE = 1.2  # if two chunks in a row take this many times as long as the best, the search ends
 
 
 def best_chunk(
     algorithm: Algorithm, task: Task, *, candidates: Sequence[int] = CANDIDATES, seconds: float = 0.5
 ) -> int:
-    """The chunk whose children are scored fastest, by a short measurement on one device.
+    """The chunk with which children are scored fastest, by a short measurement on one device.
 
-    From the smallest candidate up, each scores some hundred children for ``seconds``. The search ends where two in a
-    row take a fifth longer than the best, or where one does not fit into memory. What was found is remembered, by
-    program and machine, in ``$XDG_CACHE_HOME/jaxga/chunks.json`` (``~/.cache`` by default).
+    The candidates are measured from the smallest up. The search ends when two in a row take a fifth longer than the
+    best one, or when one does not fit into memory. The result is stored, by program and machine, in
+    ``$XDG_CACHE_HOME/jaxga/chunks.json`` (``~/.cache`` by default), and is not measured again.
 
-    The last bit of a result depends on the chunk. So this is not the default of `run`, and whoever uses it keeps the
-    number with the settings of the run, for wherever it goes on, as ``experiments/mnist.py --chunk measured`` does.
+    The last bit of a result depends on the chunk, so `run` does not call this function by itself. Store the chunk with
+    the settings of a run, to use the same one when the run is resumed or repeated on another machine;
+    ``experiments/mnist.py --chunk measured`` does so.
 
     Args:
-      algorithm: for its offspring.
-      task: for its evaluate.
-      candidates: chunks to try. One that does not divide the broods evenly is rounded down.
-      seconds: to measure each; three calls at least.
+      algorithm: from `jaxga.ga`.
+      task: scored by `jaxga.vmapped`.
+      candidates: chunks to try, by default powers of two. One that does not divide the broods evenly is rounded down.
+      seconds: duration of each measurement, by default 0.5; at least three calls are made.
+
+    Raises:
+      InputError: if there are no candidates, or the smallest does not fit into memory.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -178,7 +191,7 @@ def _fastest(evaluators: dict[int, Vmapped], source: Source, seconds: float) -> 
 
 
 def _seconds_a_child(evaluator: Vmapped, source: Source, seconds: float) -> float:
-    """Median, over calls."""
+    """The median time over calls, for one child."""
     groups, chunks = evaluator.grid
     some = min(groups if chunks == 1 else chunks, -(-MEASURED // evaluator.chunk))
     numbers = (iota(some), iota(1)) if chunks == 1 else (iota(1), iota(some))
@@ -193,7 +206,7 @@ def _seconds_a_child(evaluator: Vmapped, source: Source, seconds: float) -> floa
 
 
 def _fingerprint(evaluators: dict[int, Vmapped], source: Source) -> str:
-    """Of the program, the candidates and the machine."""
+    """A hash of the program, the candidates and the machine."""
     program = jax.make_jaxpr(next(iter(evaluators.values())))(source)
     device = jax.local_devices()[0]
     words = (

@@ -1,4 +1,4 @@
-"""Run an algorithm: compiled blocks of generations, stop rules, files, checkpoints, and a clean way out."""
+"""Run an algorithm: compiled blocks of generations, stop rules, files, checkpoints, and signals."""
 
 import contextlib
 import os
@@ -52,8 +52,8 @@ from jaxga.signals import Interrupt, pass_on
 from jaxga.stop import Stop, never
 from jaxga.tree import take, where
 
-BLOCK = 64  # generations that one dispatch can record
-DISPATCH_SECONDS = 1.0  # a dispatch is kept about this short, so that a signal is heard soon
+BLOCK = 64  # the most generations in one dispatch
+DISPATCH_SECONDS = 1.0  # the aimed duration of a dispatch: a signal is handled only between two dispatches
 
 
 class Ended(Enum):
@@ -68,35 +68,42 @@ class Ended(Enum):
 
 
 class Result(NamedTuple):
-    """What `run` returns."""
+    """What `run` returns. Where a run was resumed, all figures include what was done before."""
 
-    state: State
-    pedigree: Pedigree
-    history: dict[str, np.ndarray]  # [G] each: generation, fitness, best_fitness, seconds, ...
-    stopped_because: str
-    seconds: float  # of wall-clock, over all sittings
-    ended: Ended
-    algorithm: Algorithm
+    state: State  # after the last generation
+    pedigree: Pedigree  # which children became parents, for exact replay
+    history: dict[str, np.ndarray]  # [G] each: generation, fitness (of this generation), best_fitness (so far), ...
+    stopped_because: str  # in words
+    seconds: float  # wall-clock
+    ended: Ended  # the same as stopped_because, as an enumeration
+    algorithm: Algorithm  # that was run
 
     @property
     def generations(self) -> int:
-        """Generations of this run, over all sittings."""
+        """The number of generations, including those before the run was resumed."""
         return len(self.history.get("generation", ()))
 
     @property
     def best(self) -> Individual:
-        """The best parent of the last generation, dense. Where children are averaged it is their mean.
+        """The best parent after the last generation, with dense weights.
 
-        That mean has not been scored by the run; `best_ever` was.
+        If children are averaged (``ga(recombination=...)``), it is a mean of children, which the run has not scored.
+        `best_ever` is an individual that was scored.
+
+        Raises:
+          InputError: if no generation was completed.
         """
         require(self.generations > 0, "there is no best individual: no generation was completed.")
         return best_parent(self.algorithm, self.state)
 
     @property
     def best_ever(self) -> Individual:
-        """The individual with the best fitness of all generations, dense: ``best_fitness`` is its score.
+        """The individual with the best fitness of all generations, with dense weights. Its score is ``best_fitness``.
 
-        It is replayed from the pedigree, which takes T children a generation.
+        It is replayed from the pedigree. The replay builds T children for each generation, and scores none.
+
+        Raises:
+          InputError: if no child has had a fitness.
         """
         born, index = int(self.state.best.generation), int(self.state.best.index)
         require(born >= 0, "there is no best individual: no child has had a fitness.")
@@ -104,7 +111,7 @@ class Result(NamedTuple):
 
     @property
     def interrupted(self) -> bool:
-        """Was the run told to stop by a signal?"""
+        """Was the run stopped by a signal?"""
         return self.ended is Ended.SIGNAL
 
     @property
@@ -113,7 +120,7 @@ class Result(NamedTuple):
         return self.ended is Ended.NO_FITNESS
 
     def summary(self) -> dict[str, Any]:
-        """The figures of summary.json."""
+        """The figures that are written to summary.json."""
         evaluations = int(self.history["evaluations"][-1]) if self.history else 0
         return {
             "generations": self.generations,
@@ -130,7 +137,7 @@ Hook = Callable[[State, list[dict[str, Any]]], None]
 
 
 class Program(NamedTuple):
-    """All that is compiled into a run. A value, so that equal runs of an algorithm share one program."""
+    """All that is compiled into a run. It is hashable: equal runs of an algorithm share one compiled program."""
 
     algorithm: Algorithm
     evaluator: Evaluator
@@ -140,7 +147,7 @@ class Program(NamedTuple):
 
     @property
     def score(self) -> Callable[[Source], Evaluation]:
-        """The evaluator, traced once for whatever asks it; one on the host is called as it is."""
+        """The evaluator, traced only once. An evaluator on the host is called as it is."""
         if self.evaluator.on_host:
             return self.evaluator
         return self.algorithm.remembered(("score", self.evaluator), lambda: jax.jit(self.evaluator, inline=True))
@@ -156,35 +163,42 @@ class Program(NamedTuple):
         return state if self.evaluator.on_host else self.with_scored_founders(state)
 
     def with_scored_founders(self, state: State) -> State:
-        """The same state with the scores of its parents, where the algorithm asks for them."""
+        """The same state with the scores of its parents, if the algorithm has ``score_founders``."""
         if not self.algorithm.score_founders:
             return state
         slots = self.algorithm.children + np.arange(self.algorithm.parents, dtype=np.int32)
         return of_founders(state, self.evaluator.individuals(state.source, slots))
 
     def shape_of_state(self) -> State:
-        """Shapes and node types of a state whose children come from parents."""
+        """Shapes and pytree structure of a state whose children have parents."""
         return shape_of_state(self.algorithm, self.like())
 
 
 def best_parent(algorithm: Algorithm, state: State) -> Individual:
-    """The parent in the first slot, where the selection puts the best there; else the one with the best score."""
+    """The parent in the first slot if the selection puts the best there, else the parent with the best score."""
     if algorithm.selection.ordered:
         return take(state.parents, 0)
     return take(state.parents, jnp.argmax(jnp.where(jnp.isnan(state.fitness), -jnp.inf, state.fitness)))
 
 
 def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:
-    """Generation ``number``, and its `Verdict`. Where that is not FINE, the state stays as it is.
+    """Compute generation ``number``: next state, record, and `Verdict`. Unless it is FINE, the state does not change.
 
-    ``number`` equals ``state.generation``, but does not depend on what was scored: under vmap a validation that is
-    not due is then left out, instead of being computed and thrown away.
+    ``number`` equals ``state.generation``, but must not depend on scores. Under ``vmap`` it is then the same for all
+    runs, and a validation that is not due is skipped instead of computed and discarded.
     """
     return settle(program, state, program.score(state.source), number)
 
 
 def settle(program: Program, state: State, evaluation: Evaluation, number: Any) -> tuple[State, Info, jax.Array]:
-    """What a generation with these scores leads to."""
+    """The next state, the record and the verdict of a generation with these scores.
+
+    Args:
+      program: of the run.
+      state: of the generation.
+      evaluation: the scores of its children.
+      number: of the generation, see `generation`.
+    """
     algorithm = program.algorithm
     decided, info = algorithm.select(state, evaluation)
     if state.founding:
@@ -197,10 +211,10 @@ def settle(program: Program, state: State, evaluation: Evaluation, number: Any) 
 
 
 def _advanced(algorithm: Algorithm, source: Source, recipe: Recipe, fine: jax.Array) -> Source:
-    """The next source, or the same where a generation is not fine."""
+    """The next source, or the same one if a generation is not fine."""
     if recipe.step is not None:
         return where(fine, algorithm.advance(source, recipe), source)
-    # The recipe that everybody stays is a pass over the parents less than choosing between old and new ones.
+    # A recipe that keeps all parents needs one pass over the parents less than choosing between old and new ones.
     stay = algorithm.children + jnp.arange(algorithm.parents, dtype=jnp.int32)
     after = algorithm.advance(source, recipe._replace(indices=jnp.where(fine, recipe.indices, stay[:, None])))
     small = where(fine, after._replace(parents=()), source._replace(parents=()))
@@ -208,7 +222,7 @@ def _advanced(algorithm: Algorithm, source: Source, recipe: Recipe, fine: jax.Ar
 
 
 def _validation(program: Program, state: State, done: Any) -> dict[str, jax.Array]:
-    """How the best parent does on what it was never scored on; NaN in the generations between."""
+    """`Task.validate` of the best parent; NaN in generations in which no validation is due."""
     if program.validate is None:
         return {}
     measure = partial(_measure, program.validate)
@@ -224,7 +238,7 @@ def _measure(validate: Callable[[Params], Evaluation], params: Params) -> dict[s
 
 
 def _first(program: Program, state: State) -> tuple[State, Info, jax.Array]:
-    """Generation 0 of founders that are drawn afresh."""
+    """Generation 0 if its children are initialised without parents."""
     return _one(program, state, program.score(state.source))
 
 
@@ -234,7 +248,7 @@ def _one(program: Program, state: State, evaluation: Evaluation) -> tuple[State,
 
 
 def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info, jax.Array, jax.Array]:
-    """Up to ``limit`` generations in one program; its result does not depend on where blocks begin and end."""
+    """Up to ``limit`` generations in one program. The result does not depend on how generations are cut into blocks."""
     step = jax.jit(partial(generation, program), inline=True)  # traced once, for its shapes and for the loop
     _, info, _ = jax.eval_shape(step, state, state.generation)
     infos = jax.tree.map(lambda leaf: jnp.zeros((BLOCK, *leaf.shape), leaf.dtype), info)
@@ -255,7 +269,7 @@ def block(program: Program, state: State, limit: jax.Array) -> tuple[State, Info
 
 
 class _Sitting:
-    """One sitting of a run: the state, everything recorded so far, and the clock over all sittings."""
+    """One process's part of a run that may be resumed: the state, all records so far, and the clock over all parts."""
 
     def __init__(
         self, algorithm: Algorithm, root: Key, directory: RunDirectory | None, start: State | None, program: Program
@@ -290,26 +304,26 @@ class _Sitting:
 
     @property
     def config(self) -> dict[str, Any]:
-        """That of the directory, if there is one."""
+        """The configuration of the directory, if there is one."""
         return self.directory.config if self.directory else {}
 
     @property
     def seconds(self) -> float:
-        """Of wall-clock, over all sittings."""
+        """Wall-clock seconds, including those before the run was resumed."""
         return self.before + time.monotonic() - self.started
 
     @property
     def generations(self) -> int:
-        """G so far."""
+        """The number of generations so far."""
         return len(self.history.get("generation", ()))
 
     @property
     def whole(self) -> bool:
-        """Is the state that of the last generation on record? It is not while a generation is being added."""
+        """Does the state belong to the last recorded generation? It does not while a generation is being added."""
         return int(self.state.generation) == self.history.get("generation", np.array([-1]))[-1] + 1
 
     def add(self, infos: Info, count: int, begun: float) -> list[dict[str, Any]]:
-        """Append ``count`` generations that took from ``begun`` until now; returns their records."""
+        """Append ``count`` generations, which took from ``begun`` until now, and return their records."""
         infos = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], jax.device_get(infos))
         scored, taken, first = infos.metrics["evaluations"], self.seconds - begun, self.generations
         number = int(self.state.generation) - count
@@ -331,7 +345,7 @@ class _Sitting:
         return [{name: values[row].item() for name, values in columns.items()} for row in range(count)]
 
     def _best_validation(self, metrics: Mapping[str, Any], first: int) -> dict[str, np.ndarray]:
-        """The best so far of what every generation measured, if it did."""
+        """The best validation so far, for each new generation; nothing if the task has no validation."""
         if BEST_VALIDATION not in metrics:
             return {}
         before = self.history[BEST_VALIDATION][-1] if first else np.float32(np.nan)
@@ -350,7 +364,7 @@ class _Sitting:
         return {name: values[-1] for name, values in self.history.items()}
 
     def save(self) -> None:
-        """Write a checkpoint, if there is somewhere to write it and something to keep."""
+        """Write a checkpoint, if there is a directory and at least one complete generation."""
         self.saved = time.monotonic()
         if self.directory and self.generations and self.whole and is_first():
             kept = checkpoint.Checkpoint(
@@ -359,7 +373,7 @@ class _Sitting:
             checkpoint.save(self.directory.checkpoints, kept)
 
     def finish(self, why: "Why") -> Result:
-        """The result, with its files where there is a directory."""
+        """The result; if there is a directory, also write checkpoint, pedigree and summary."""
         record = Pedigree(self.root, *self.record, self.config, self.algorithm.children, self.start)
         state = on_one(self.state)
         result = Result(state, record, self.history, why.reason, self.seconds, why.ended, self.algorithm)
@@ -380,7 +394,7 @@ def _join(old: np.ndarray, new: np.ndarray) -> np.ndarray:
 
 
 def _append(history: dict[str, np.ndarray], columns: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Longer columns; one that begins late (step sizes of founders that had none) is NaN before."""
+    """Append to the columns. A column that begins late, such as step sizes after random founders, is NaN before."""
     rows = len(history.get("generation", ()))
     return {
         name: _join(history.get(name, np.full(rows, np.nan, np.float32)), values) if rows else values
@@ -394,7 +408,7 @@ def _compiled(function: Callable[..., Any], program: Program) -> Callable[..., A
 
 
 def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, int, Verdict]:
-    """Up to ``limit`` generations on the device: state, infos, how many count, and the verdict on the last one."""
+    """Up to ``limit`` generations on the device: the state, infos, the number of valid ones, and the last verdict."""
     if not state.founding and not program.evaluator.on_host:
         state, infos, count, verdict = _compiled(block, program)(state, np.int32(limit))
         return state, infos, int(count), Verdict(int(verdict))
@@ -412,14 +426,21 @@ def _dispatch(program: Program, state: State, limit: int) -> tuple[State, Info, 
 def evaluator_of(
     algorithm: Algorithm, task: Task, chunk: int | None = None, devices: Devices | None = None
 ) -> Evaluator:
-    """That of all devices, where there are several, and more than one chunk to be shared."""
+    """An evaluator on all these devices if there is more than one chunk to share, else on one device.
+
+    Args:
+      algorithm: from `jaxga.ga`.
+      task: that is scored.
+      chunk: number of children scored at once, see `vmapped`.
+      devices: the devices, or their number; by default all.
+    """
     evaluator, devices = vmapped(algorithm, task, chunk), chosen(devices)
     share = worth_sharing(evaluator, len(devices)) and not configured("disable_jit")
     return sharded(evaluator, devices) if share else evaluator
 
 
 def _next_limit(count: int, taken: float) -> int:
-    """So many generations as take about DISPATCH_SECONDS, at most 4 times as many as last time."""
+    """The number of generations that take about DISPATCH_SECONDS, at most 4 times the last number."""
     return int(np.clip(min(DISPATCH_SECONDS * count / max(taken, 1e-9), 4 * count), 1, BLOCK))
 
 
@@ -432,7 +453,7 @@ class Why(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a run may use, earlier sittings counted in."""
+    """The limits of a run. What was used before it was resumed counts."""
 
     stop: Stop
     generations: int
@@ -440,7 +461,7 @@ class Limits(NamedTuple):
     steps: float
 
     def reached(self, sitting: _Sitting, interrupt: Interrupt) -> Why | None:
-        """Why to stop now."""
+        """Why to stop now; None to go on."""
         if self.stop(sitting.state, sitting.last):
             return Why(Ended.RULE, self.stop.explain(sitting.state, sitting.last))
         if sitting.generations >= self.generations:
@@ -457,7 +478,7 @@ def _interrupted(number: int) -> Why:
 
 
 def _together(why: Why | None, limit: int, interrupt: Interrupt) -> tuple[Why | None, int]:
-    """The same for all processes: the first one's clock counts, and a signal to any of them."""
+    """The same decision for all processes: by the first process's clock, or by a signal to any process."""
     if jax.process_count() == 1:
         return why, limit
     votes = agreed(bool(why), interrupt.signal or 0, limit)
@@ -487,45 +508,52 @@ def run(
     progress: Silence | None = None,
     hooks: Sequence[Hook] = (),
 ) -> Result:
-    """Evolve until ``generations``, a stop rule, ``seconds`` of wall-clock, or a signal.
+    """Evolve until ``generations``, ``seconds`` or ``steps`` are used up, a stop rule is met, or a signal comes.
 
-    The result does not depend on where a run was interrupted, or on how generations were put together in a dispatch:
-    resumed equals never stopped, bit for bit. Of many processes (`jaxga.distributed`) all run the same, and the first
-    one writes; a signal to any of them stops all.
+    Generations are dispatched to the device in blocks. The result does not depend on the blocks, nor on interruptions:
+    a resumed run gives the same result as one that was never stopped, bit for bit.
 
-    A signal (SIGINT or SIGTERM) waits until the run has saved; then it does what it would have done without the run:
-    Ctrl-C raises `jaxga.Interrupted`, a KeyboardInterrupt that has the result, and SIGTERM ends the process, if no
-    handler was set that does otherwise.
+    If several processes take part (`jaxga.distributed`), all run the same generations, and the first process writes the
+    files. A signal to any process stops all of them.
+
+    On a signal (SIGINT or SIGTERM) the run first saves. Then the signal takes its usual effect: Ctrl-C raises
+    `jaxga.Interrupted`, a KeyboardInterrupt that holds the result, and SIGTERM ends the process, unless another handler
+    was set before.
 
     Args:
       algorithm: from `jaxga.ga`.
-      task: a `Task`, scored by `vmapped`, or an evaluator, as `jaxga.rollouts`.
-      key: root key or seed; everything random is derived from it. By default that of ``state``, or seed 0.
-      generations: the run ends after this many, earlier sittings counted in.
-      stop: `jaxga.stop.target`, `no_improvement`, `any_of`.
-      seconds: of wall-clock, earlier sittings counted in; one generation is always run.
-      steps: of agents, earlier sittings counted in; of an evaluator that counts ``agent_steps``, as `jaxga.rollouts`.
-      chunk: children scored at once, see `vmapped`.
-      devices: that share the children, see `jaxga.sharded`, or how many; by default all. The result is the same.
-      evaluator: scores the children of the task in another way, as `jaxga.pool` does.
-      validate_every: generations from one `Task.validate` of the best parent to the next; it is NaN between. By default
-        1, every generation.
-      state: of another run, ``result.state``, to go on from with this algorithm: another mutation, selection or task.
-        Parents, what they inherit, their scores and the generation count are kept. Step sizes are inherited, so the
-        ones of the new mutation are not used; to have those, begin anew with ``founders=jaxga.trained_founders(...)``.
-      directory: where metrics, checkpoints, pedigree and summary go. A path begins a run, or goes on with the same run;
-        a `jaxga.report.RunDirectory` also keeps the arguments of an experiment, and says whether to resume.
-      checkpoint_seconds: between checkpoints. One is always written at the end, and before an error leaves a run.
-      progress: `jaxga.report.Progress` shows a bar; the default shows nothing.
-      hooks: each is called with (state, records) after every dispatch.
+      task: a `Task`, which `vmapped` scores unless ``evaluator`` is given; or an evaluator, such as `jaxga.rollouts`.
+      key: root key or seed, from which all random numbers are derived. By default the key of ``state``, or seed 0.
+      generations: maximum number of generations. Those before the run was resumed count.
+      stop: a stop rule: `jaxga.stop.target`, `jaxga.stop.no_improvement`, `jaxga.stop.plateau`, `jaxga.stop.any_of`.
+      seconds: maximum wall-clock time. Time before the run was resumed counts. At least one generation is run.
+      steps: maximum number of agent steps, for evaluators that count ``agent_steps``, such as `jaxga.rollouts`. Steps
+        before the run was resumed count.
+      chunk: number of children scored at once, see `vmapped`.
+      devices: the devices that share the children, or their number; by default all. The result is the same for any
+        number of devices. See `jaxga.sharded`.
+      evaluator: scores the children of ``task``, in place of `vmapped`, for instance a `jaxga.pool`.
+      validate_every: number of generations between two calls of `Task.validate` for the best parent; the metrics are
+        NaN in between. By default 1.
+      state: the state of another run, ``result.state``, to continue with this algorithm, which may have another
+        mutation, selection or task. Parents, their strategies, their scores and the generation count are kept. Step
+        sizes belong to strategies, so those of a new mutation are not used. To use them, start a new run with
+        ``founders=jaxga.trained_founders(...)``.
+      directory: where metrics, checkpoints, pedigree and summary are written. With a path, a run is started there, or
+        resumed if the path holds this run. A `jaxga.report.RunDirectory` also stores the arguments of an experiment,
+        and says whether to resume.
+      checkpoint_seconds: seconds between checkpoints. One is always written at the end, and when an error ends the run.
+      progress: `jaxga.report.Progress` shows a bar; by default nothing is shown.
+      hooks: functions that are called with (state, records) after every dispatch; one record for each generation.
 
     Raises:
       InputError: for sizes that do not fit, a damaged checkpoint, or a directory that holds another run.
-      Interrupted: where Ctrl-C ended it.
+      Interrupted: when Ctrl-C ended the run.
 
     Warns:
-      RuntimeWarning: where all children of a generation score NaN (the run stops with the last good parents) or minus
-        infinity; where an elite's score looks like luck; where integer fitness is too large to be told apart.
+      RuntimeWarning: if all children of a generation score NaN (the run then stops, with the last valid parents) or
+        minus infinity; if an elite's score is probably due to luck; if integer fitness is too large for float32 to
+        tell values apart.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -550,7 +578,7 @@ def run(
     with contextlib.ExitStack() as stack:
         if directory:
             stack.enter_context(directory.held())
-        stack.enter_context(jax.debug_nans(False))  # parents without a score have NaN
+        stack.enter_context(jax.debug_nans(False))  # the fitness of parents without a score is NaN
         interrupt = stack.enter_context(Interrupt())
         sitting = _Sitting(algorithm, root, directory, state, program)
         limits = Limits(stop, generations, seconds, steps)
@@ -577,7 +605,7 @@ def _program(
     evaluator: Evaluator | None,
     validate_every: int | None,
 ) -> Program:
-    """What is to be compiled. Options that would have no effect are refused."""
+    """The program to be compiled. Options that would have no effect are refused."""
     if isinstance(task, Task):
         scored = as_evaluator(algorithm, evaluator or evaluator_of(algorithm, task, chunk, devices))
         return Program(algorithm, scored, stop, task.validate, validate_every or 1)
@@ -593,9 +621,9 @@ def _program(
 
 
 def _going_on(program: Program, state: State, key: Any) -> State:
-    """The state of another run as the start of this one. What was best in that run does not count here.
+    """The state of another run as the start of this one. The best fitness of the other run is forgotten.
 
-    What its selection remembered is kept where it fits to this one.
+    The memory of the other run's selection is kept if its shapes fit the selection of this run.
     """
     require(not state.founding, "state has no parents: it is that of a run before its first generation.")
     due = program.shape_of_state()
@@ -622,7 +650,7 @@ def _going_on(program: Program, state: State, key: Any) -> State:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Have these the same structure, shapes and kinds of numbers?"""
+    """Do both trees have the same structure, shapes and dtypes?"""
     one, other = (jax.eval_shape(lambda tree=tree: tree) for tree in (one, other))
     return jax.tree.structure(one) == jax.tree.structure(other) and all(
         a.shape == b.shape and a.dtype == b.dtype
@@ -651,7 +679,7 @@ def _go_on(
         played = None
         with interrupt.leaving(program.evaluator.on_host and jax.process_count() == 1):
             played = _dispatch(program, before, min(limit, limits.generations - sitting.generations))
-        if played is None:  # left in the middle of a generation, which a resumed run plays again
+        if played is None:  # interrupted within a generation, which a resumed run computes again
             continue
         after, infos, count, verdict = played
         require(

@@ -1,6 +1,6 @@
-"""When to stop: rules are pure functions of a state and of what the generation before it measured.
+"""Stop rules. A rule is a pure function of a state and of the metrics of the generation that led to it.
 
-So they hold within a compiled block of generations.
+Rules can therefore be evaluated after every generation within a compiled block of generations.
 """
 
 from collections.abc import Mapping
@@ -17,17 +17,17 @@ Metrics = Mapping[str, Any]  # of one generation; empty before the first
 
 @dataclass(frozen=True)
 class Stop:
-    """No rule at all; the base of the others. Values, so that equal rules share one compiled program."""
+    """The base class of all rules, which never stops. Rules are hashable: equal rules share one compiled program."""
 
     reason = "nothing"
 
     def __call__(self, state: State, metrics: Metrics) -> jax.Array:
-        """Has the rule been met by this state, and the metrics of the generation that led to it?"""
+        """Is the rule met by this state, and by the metrics of the generation that led to it?"""
         del metrics
         return jnp.zeros((), bool) & (state.generation < 0)
 
     def explain(self, state: State, metrics: Metrics) -> str:
-        """Why a run that ended in this state stopped, in words."""
+        """In words, why a run that ended in this state stopped."""
         del state, metrics
         return self.reason
 
@@ -93,27 +93,46 @@ class _AnyOf(Stop):
 
 
 def target(value: float, metric: str = "best_fitness") -> Stop:
-    """Stop after the first generation in which a metric reaches ``value``: the best fitness so far, or any other.
+    """Stop after the first generation in which a metric is at least ``value``.
 
     ``target(0.927, "validation_accuracy")`` stops at 92.7 % on images that were never trained on.
+
+    Args:
+      value: in units of the metric.
+      metric: name of a logged metric, by default the best fitness so far.
+
+    Raises:
+      InputError: within a run, if there is no such metric.
     """
     return _Target(float(value), metric)
 
 
 def no_improvement(generations: int) -> Stop:
-    """Stop once the best fitness so far is ``generations`` generations old."""
+    """Stop when the best fitness so far has not improved for ``generations`` generations.
+
+    Raises:
+      InputError: if ``generations`` is below 1.
+    """
     require_whole(1, generations=generations)
     return _NoImprovement(generations)
 
 
 def plateau(least: float, metric: str = "improvement") -> Stop:
-    """Stop once fitness improves by less than ``least`` from one stretch of generations to the next.
+    """Stop when the mean best fitness of recent generations exceeds the mean before by less than ``least``.
 
-    How long a stretch is says `jaxga.selection.watching`, which measures the ``improvement``.
+    The selection must measure this ``improvement``: ``ga(selection=watching(selection, generations))``, where
+    ``generations`` is the number of generations in each mean (`jaxga.selection.watching`).
+
+    Args:
+      least: the smallest improvement with which the run goes on, in units of fitness.
+      metric: name of the metric, by default ``improvement``.
+
+    Raises:
+      InputError: within a run, if there is no such metric.
     """
     return _Plateau(float(least), metric)
 
 
 def any_of(*rules: Stop) -> Stop:
-    """Stop as soon as one of the rules is met."""
+    """Stop as soon as one of several rules is met; without rules, never."""
     return _AnyOf(rules) if rules else never

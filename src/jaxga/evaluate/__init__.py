@@ -1,4 +1,4 @@
-"""How and where children are scored: every evaluator is ``(Source) -> Evaluation [N]``."""
+"""Evaluators, which score the children of a generation: ``(Source) -> Evaluation [N]``."""
 
 from jaxga.evaluate.contract import PLAYED, STEPS, Evaluator, as_evaluator
 from jaxga.evaluate.hosts import over_hosts

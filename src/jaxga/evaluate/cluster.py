@@ -1,4 +1,4 @@
-"""A Ray cluster: found, or started on this machine."""
+"""Connection to a Ray cluster, which is started on this machine if there is none."""
 
 import logging
 import os
@@ -9,11 +9,15 @@ from typing import Any
 from jaxga.base import InputError
 from jaxga.devices import cores
 
-LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # Ray's name for: this machine has an address for others
+LOOPBACK = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"  # "0": Ray stays on 127.0.0.1, so that no other machine reaches it
 
 
 def ray() -> Any:
-    """The library, or how to get it."""
+    """The Ray library.
+
+    Raises:
+      InputError: if it is not installed.
+    """
     try:
         import ray
     except ImportError as error:
@@ -22,9 +26,12 @@ def ray() -> Any:
 
 
 def connect(address: str | None = None) -> None:
-    """Join the cluster at this address, or at ``RAY_ADDRESS``; where neither is given, start one on this machine.
+    """Join the cluster at this address, or at ``RAY_ADDRESS``; if neither is given, start one on this machine.
 
-    That one listens on loopback alone.
+    A cluster that is started here listens on the loopback address only.
+
+    Raises:
+      InputError: if no cluster answers at the address, or it refuses the connection.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if not address:
@@ -54,7 +61,7 @@ def connect(address: str | None = None) -> None:
 
 
 def _knock(address: str) -> bool:
-    """Does anybody listen at ``host:port``? Ray itself tries for minutes. Words like ``auto`` it looks up quickly."""
+    """Does a server listen at ``host:port``? Ray itself would try for minutes. False for words such as ``auto``."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not (host and port.isdigit()):
         return False

@@ -1,4 +1,4 @@
-"""What every evaluator is: the contract between whoever scores children and whoever runs generations."""
+"""The interface of evaluators, which score the children of a generation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,43 +10,51 @@ import numpy as np
 
 from jaxga.base import Algorithm, Evaluation, InputError, Recipe, Source, Task, name_of, require
 
-STEPS, PLAYED = "agent_steps", "played_steps"  # metrics of a generation whose sum so far is in a history
+STEPS, PLAYED = "agent_steps", "played_steps"  # counters: an evaluator reports them per generation, a history sums them
 
 
 class Part(NamedTuple):
-    """Something to be hashed: a function, with the shapes of its arguments, and words beside it."""
+    """Something to be hashed: a function, the shapes of its arguments, and further values."""
 
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
-    words: Sequence[Any] = ()
+    function: Callable[..., Any]  # its traced program is hashed, with the data in it
+    arguments: tuple[Any, ...]  # arrays, or their shapes
+    words: Sequence[Any] = ()  # values whose text is hashed, too
 
 
 class Evaluator:
-    """Scores the children of a generation, which it builds from their `Source`. One of your own defines `children`.
+    """Base class of evaluators, which build the children of a generation from their `Source` and score them.
 
-    The score of a child depends on the source and on the child's index alone: whoever scores it, and whenever, gets the
-    same bits. An evaluator is a value: equal ones share one compiled program.
+    A subclass must define `children`. The score of a child must depend only on the source and on the child's index, so
+    that it is the same bits wherever and whenever it is computed. Evaluators are hashable: equal evaluators share one
+    compiled program.
     """
 
-    algorithm: Algorithm
-    task: Task | None = None  # that is scored, where there is one
-    chunk: int | None = None  # children scored at once, where that changes the last bit
-    on_host: bool = False  # is it called with arrays, a generation at a time, and never traced?
-    mesh: Any = None  # the devices that it shares the children among, where there are several
+    algorithm: Algorithm  # whose children are scored
+    task: Task | None = None  # the task, if there is one
+    chunk: int | None = None  # number of children scored at once, if it affects the last bit of scores
+    on_host: bool = False  # True: called with concrete arrays for each generation, and never traced
+    mesh: Any = None  # the devices that share the children, if there are several
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """The scores ``[N / slices]`` of a slice of the children: from ``number * N / slices`` on.
+        """The scores ``[N / slices]`` of one slice of the children.
 
-        ``slices`` is one of those that `slices` returns. ``number`` may be traced.
+        Args:
+          source: of the generation.
+          number: of the slice, which begins at child ``number * N / slices``; may be traced.
+          slices: the number of equal slices, one that the method `slices` returns.
         """
         del source, number, slices
         raise InputError(f"{type(self).__name__} cannot score slices of a generation: let it define children.")
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """The scores ``[c]`` of these individuals, parents from index N on.
+        """The scores ``[c]`` of single individuals.
 
-        They are scored as children are. With ``episodes`` each is scored on as many fresh draws, the same for all:
-        fitness is the mean, and the metric ``std_return`` says how they differ.
+        Args:
+          source: of the generation.
+          indices: ``[c]``, children, or parents from index N on.
+          episodes: by default None: individuals are scored in the same way as children. With a number, each is scored
+            on that many new draws, which are the same for all individuals. Fitness is then the mean, and the metric
+            ``std_return`` the standard deviation.
         """
         del source, indices, episodes
         raise InputError(f"{type(self).__name__} cannot score single individuals again: let it define individuals.")
@@ -57,22 +65,22 @@ class Evaluator:
         return 1
 
     def hear(self, generation: int, recipe: Recipe) -> None:
-        """Take note of what fitness decided about a generation: whoever is elsewhere makes the next parents by it."""
+        """Receive the recipe of a generation, with which workers on other machines make the next parents."""
 
     def like(self, source: Source) -> Evaluation:
-        """Shapes of what a call returns for this source, or for its shapes. Evaluators on the host say them."""
+        """Shapes of the scores for this source, or for its shapes. Evaluators on the host must define this method."""
         return jax.eval_shape(self, source)
 
     def node_seconds(self) -> float | None:
-        """For how long nodes of a cluster have scored, all together; None where there is no cluster."""
+        """Seconds for which nodes of a cluster had workers, summed over nodes; None if there is no cluster."""
         return None
 
     def parts(self, source: Source) -> list[Part]:
-        """What decides about a score, whoever shares the work: directories and workers compare hashes of it."""
+        """All that determines a score. Run directories and workers compare hashes of it."""
         return [Part(lambda source: self.children(source, jnp.int32(0), self.slices(1 << 30)), (source,))]
 
     def __call__(self, source: Source) -> Evaluation:
-        """The scores ``[N]`` of all children, and behind them those ``[E]`` of elites that are scored again."""
+        """The scores ``[N]`` of all children, followed by those ``[E]`` of elites that are scored again."""
         scores, slots = self.children(source), self.algorithm.rescored(source)
         if not slots:
             return scores
@@ -82,17 +90,17 @@ class Evaluator:
 
 @dataclass(frozen=True)
 class Function(Evaluator):
-    """A function of a source that JAX can trace, as an evaluator."""
+    """An evaluator made of a function of a source that JAX can trace."""
 
     algorithm: Algorithm
     function: Callable[[Source], Evaluation]
 
     def __call__(self, source: Source) -> Evaluation:
-        """What it says."""
+        """The scores that the function returns."""
         return self.function(source)
 
     def node_seconds(self) -> float | None:
-        """For how long nodes of a cluster have scored, all together; None where there is no cluster."""
+        """Seconds for which nodes of a cluster had workers; always None, as there is no cluster."""
         return None
 
     def parts(self, source: Source) -> list[Part]:
@@ -101,7 +109,11 @@ class Function(Evaluator):
 
 
 def as_evaluator(algorithm: Algorithm, evaluator: Any) -> Evaluator:
-    """An evaluator as it is; one of a function ``(Source) -> Evaluation [N]``."""
+    """An `Evaluator` as it is, or the evaluator that a function ``(Source) -> Evaluation [N]`` defines.
+
+    Raises:
+      InputError: for anything else.
+    """
     if isinstance(evaluator, Evaluator):
         return evaluator
     due = "a jaxga.Task, or an evaluator, as jaxga.rollouts(algorithm, game) is"
@@ -110,5 +122,5 @@ def as_evaluator(algorithm: Algorithm, evaluator: Any) -> Evaluator:
 
 
 def join(parts: Sequence[Evaluation]) -> Evaluation:
-    """Scores ``[a]``, ``[b]``, ... as one; metrics without an axis are counts, and add up."""
+    """Concatenate scores ``[a]``, ``[b]``, ...; metrics without an axis are counts, and are summed."""
     return jax.tree.map(lambda *leaves: sum(leaves) if jnp.ndim(leaves[0]) == 0 else jnp.concatenate(leaves), *parts)

@@ -1,7 +1,7 @@
-"""What a run is made of, in a few words: sizes, and hashes of its programs and of the data in them.
+"""The fingerprint of a run: its sizes, and hashes of its programs and of the data in them.
 
-A directory keeps them, and refuses to go on with another algorithm or task; a pool compares them with its workers'.
-They do not depend on how many devices, processes or workers share the work.
+A run directory stores it, and refuses to continue with another algorithm or task. A pool compares it with those of its
+workers. It does not depend on the number of devices, processes or workers that share the work.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from jaxga.evaluate.contract import Evaluator, Part
 def describe_run(
     algorithm: Algorithm, evaluator: Evaluator, start: Sequence[np.ndarray] | None = None
 ) -> dict[str, Any]:
-    """Sizes, versions and the `fingerprint`, as they stand in config.json; and a hash of the source it went on from."""
+    """Sizes, versions and the `fingerprint`, for config.json; and a hash of the source from which the run continued."""
     return {
         "parents": algorithm.parents,
         "children": algorithm.children,
@@ -36,7 +36,7 @@ def describe_run(
 
 
 def fingerprint(algorithm: Algorithm, evaluator: Evaluator) -> dict[str, str]:
-    """Hashes of what begins a run, scores a child, selects and advances: of programs as text, and of their data."""
+    """Hashes of the programs that begin a run, score children, select and advance: of their text and their data."""
     source = shape_of_source(algorithm)
     like = evaluator.like(source)
     state = shape_of_state(algorithm, like)
@@ -50,7 +50,7 @@ def fingerprint(algorithm: Algorithm, evaluator: Evaluator) -> dict[str, str]:
 
 
 def hashed(parts: Sequence[Part]) -> str:
-    """A hash of programs, of the data in them, and of words."""
+    """A hash of programs, of the data in them, and of the text of further values."""
     found = hashlib.sha256()
     for part in parts:
         closed = jax.make_jaxpr(part.function)(*part.arguments)

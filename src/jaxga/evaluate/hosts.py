@@ -1,4 +1,4 @@
-"""Games that are played by many processes: each plays some of the children, and hears the scores of all."""
+"""Games that several processes play: each process plays some of the children, and receives the scores of all."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,33 +26,36 @@ class OverHosts(Evaluator):
         return self.evaluator.algorithm
 
     def like(self, source: Source) -> Evaluation:
-        """As when a process is alone."""
+        """Shapes of the scores, which do not depend on the number of processes."""
         return self.evaluator.like(source)
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """All children ``[N]``, of whose groups a process plays every so manieth; there are no slices."""
+        """The scores ``[N]`` of all children. Process p of P plays every P-th group, from p on. Slices are ignored."""
         del number, slices
         indices = np.arange(self.algorithm.children)
         group = indices // self.evaluator.programs.rows
         return self._share(group, lambda mine: self.evaluator.score_children(source, indices[mine]))
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """A process plays every so manieth; elites, which are few, all of them."""
+        """The scores of these individuals. Process p of P plays every P-th, from number p on.
+
+        Without ``episodes``, as for elites, every process plays all of them, because they are few.
+        """
         if episodes is None:
             return self.evaluator.individuals(source, indices)
         indices, play = np.asarray(indices), self.evaluator.individuals
         return self._share(np.arange(len(indices)), lambda mine: play(source, indices[mine], episodes))
 
     def parts(self, source: Source) -> list[Part]:
-        """Those of what is shared."""
+        """The parts of the evaluator that is shared."""
         return self.evaluator.parts(source)
 
     @staticmethod
     def _share(numbers: np.ndarray, score: Callable[[np.ndarray], Evaluation]) -> Evaluation:
-        """Scores ``[n]`` of those who have these numbers ``[n]``, of which a process takes every so manieth."""
+        """Scores ``[n]`` of individuals with these numbers ``[n]``. Process p of P scores the numbers p modulo P."""
         owner, own = numbers % jax.process_count(), jax.process_index()
         mine = owner == own
-        idle = not mine.any()  # then it plays the first one, so as to have something to say, which nobody hears
+        idle = not mine.any()  # an idle process plays the first one to know the shapes; its scores are ignored
         scores = as_fitness(score(numbers == numbers[0] if idle else mine))
 
         def spread(leaf: Any) -> np.ndarray:
@@ -72,7 +75,7 @@ class OverHosts(Evaluator):
 def over_hosts(evaluator: Rollouts) -> Rollouts | OverHosts:
     """Share the children of a generation among the processes that `jaxga.distributed.initialize` joined.
 
-    Each plays its children without waiting for the others, and all have all scores in the end. Where a process is
-    alone, it plays all of them itself. The result is the same, bit for bit.
+    Each process plays its children without waiting for the others. In the end all processes have all scores. A single
+    process plays all children itself. The result does not depend on the number of processes, bit for bit.
     """
     return evaluator if jax.process_count() == 1 else OverHosts(evaluator)

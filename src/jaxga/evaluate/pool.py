@@ -1,8 +1,9 @@
-"""Score children on machines that come and go: slices of a generation are leased to workers of a Ray cluster.
+"""Score children on machines that can join and leave at any time: the workers of a Ray cluster.
 
-Every worker holds the parents. From one generation to the next it is told which children made the new ones, and builds
-them itself, so that a generation costs bytes and not parameters. What a slice is worth depends on the source and on its
-number alone: one whose worker is lost is leased again, whoever scores it, and a generation is complete or it waits.
+A generation is divided into slices, and each slice is leased to a worker. Every worker holds the parents. For the next
+generation it only receives the recipe, and builds the new parents itself, so a few bytes are sent instead of weights.
+The scores of a slice depend only on the source and on the number of the slice. If a worker is lost, its slices are
+leased to other workers. A generation ends when all its slices are scored.
 """
 
 import os
@@ -24,35 +25,35 @@ from jaxga.evaluate.contract import Evaluator, Part, join
 from jaxga.evaluate.wire import About, Job, Parcel, Scores, about
 from jaxga.evaluate.worker import Behind, Make, Worker
 
-PULSE = 5.0  # seconds between two questions whether a worker is alive
-AHEAD = 2  # slices that a worker has at once: the next one waits there while it scores
-MEMORY = 16  # generations that a worker may be behind, and still be told of instead of being sent the parents
+PULSE = 5.0  # seconds between two checks whether a worker is alive
+AHEAD = 2  # the most slices that a worker has at once: one that it scores, and one that waits
+MEMORY = 16  # a worker that is at most this many generations behind gets recipes instead of the parents
 
 
 @dataclass(eq=False)
 class Hired:
-    """What is known here of one worker."""
+    """What the pool knows about one worker."""
 
-    actor: Any
-    hello: Any  # a reference, until it is answered
-    node: str = ""
-    told: int = -1  # the generation that it has been brought to
+    actor: Any  # Ray's handle
+    hello: Any  # reference to its introduction, until it has arrived
+    node: str = ""  # the id of its node
+    told: int = -1  # the generation whose parents it has; -1: none
     leases: dict[Any, tuple[int, int]] = field(default_factory=dict)  # reference -> (round, number of the job)
-    pulse: Any = None  # a reference, until it is answered
-    asked: float = 0.0  # when, for the pulse
+    pulse: Any = None  # reference to a sign of life, until it has arrived
+    asked: float = 0.0  # time at which the sign of life was requested
 
 
 @dataclass
 class Tally:
     """What a pool has done so far."""
 
-    jobs: int = 0
-    lost: int = 0  # leases that ended with their worker
-    workers: int = 0  # that came, over time
-    silent: int = 0  # of these, that did not answer any more
-    sent: int = 0  # bytes of what workers were told, without the wrapping of Ray
-    received: int = 0
-    node_seconds: float = 0.0
+    jobs: int = 0  # jobs that were completed
+    lost: int = 0  # leases that were lost with their worker
+    workers: int = 0  # workers that joined over time
+    silent: int = 0  # workers among these that stopped answering
+    sent: int = 0  # bytes of the recipes that were sent, without Ray's overhead
+    received: int = 0  # bytes of the scores that were received
+    node_seconds: float = 0.0  # seconds for which nodes had workers, summed over nodes
 
 
 class Pool(Evaluator):
@@ -65,44 +66,44 @@ class Pool(Evaluator):
         self.algorithm = self.evaluator.algorithm
         self.about = about(self.evaluator)
         self.wanted, self.cpus, self.patience, self.few = workers, cpus, patience, slices
-        # It comes back nowhere by itself: whoever is lost is replaced here.
+        # Ray must not restart a lost worker: the pool starts a new one.
         remote = ray().remote(num_cpus=cpus, num_gpus=gpus, max_restarts=0, concurrency_groups={"pulse": 1})
         self.actor, self.make = remote(Worker), _put(make)
         self.coming: list[Hired] = []
         self.here: list[Hired] = []
-        self.parked: list[Hired] = []  # refused; they keep their place, so that no other one is started there
+        self.parked: list[Hired] = []  # refused workers; they keep their place, so that none is started there again
         self.refusal, self.wait_until = "", 0.0
         self.round, self.looked = 0, time.monotonic()
         self.key = b""
-        self.recipes: dict[int, Recipe] = {}  # of a generation: what led from it to the next
+        self.recipes: dict[int, Recipe] = {}  # generation -> the recipe that leads from it to the next
         self.parcel: tuple[int, Any] | None = None  # a generation, and a reference to its parents
         self.tally = Tally()
 
     def like(self, source: Source) -> Evaluation:
-        """That of what each worker has, and how many there are."""
+        """Shapes of the workers' scores, and of the metric ``workers``, their number."""
         found = self.evaluator.like(source)
         return found._replace(metrics=dict(found.metrics) | {"workers": jax.ShapeDtypeStruct((), np.int32)})
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """All children ``[N]``; the slices are its own."""
+        """The scores ``[N]`` of all children. The pool chooses the slices itself; the arguments are ignored."""
         del number, slices
         return self._score(source, self._slices())
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """Each a job of its own."""
+        """The scores of these individuals, each of which is a separate job."""
         return self._score(source, self._individuals(indices, episodes))
 
     def hear(self, generation: int, recipe: Recipe) -> None:
-        """Take note which children of a generation made the next parents: workers are told that alone."""
+        """Receive the recipe of a generation, which is sent to the workers instead of the next parents."""
         self.recipes[generation] = jax.device_get(recipe)
         self.recipes.pop(generation - MEMORY, None)
 
     def node_seconds(self) -> float:
-        """Of nodes that had a worker."""
+        """Seconds for which nodes had workers, summed over nodes."""
         return self.tally.node_seconds
 
     def parts(self, source: Source) -> list[Part]:
-        """Those of what each worker has."""
+        """The parts of each worker's evaluator."""
         return self.evaluator.parts(source)
 
     def __call__(self, source: Source) -> Evaluation:
@@ -111,13 +112,13 @@ class Pool(Evaluator):
         return self._score(source, [*self._slices(), *self._individuals(elites, None)])
 
     def close(self) -> None:
-        """Let all workers go."""
+        """End all workers."""
         for hired in [*self.coming, *self.here, *self.parked]:
             ray().kill(hired.actor)
         self.coming, self.here, self.parked = [], [], []
 
     def _slices(self) -> list[Job]:
-        if self.few is None:  # settled once, so that a worker compiles one program
+        if self.few is None:  # chosen once, so that a worker compiles one program
             self.few = 4 * max(self.wanted or self._room(), 1)
         count = self.evaluator.slices(self.few)
         return [("children", number, count) for number in range(count)]
@@ -126,7 +127,7 @@ class Pool(Evaluator):
         return [("individuals", np.asarray([index]), episodes) for index in np.asarray(indices)]
 
     def _score(self, source: Source, jobs: list[Job]) -> Evaluation:
-        """All of these jobs; their scores in this order."""
+        """Complete all of these jobs, and return their scores in this order."""
         generation = self._turn_to(source)
         self.round += 1
         waiting, done = deque(range(len(jobs))), dict[int, Scores]()
@@ -146,7 +147,7 @@ class Pool(Evaluator):
         return scores._replace(metrics=dict(scores.metrics) | {"workers": np.int32(len(self.here))})
 
     def _turn_to(self, source: Source) -> int:
-        """Be ready to tell of this source; what was known of another run is forgotten."""
+        """Prepare to send this source. If it belongs to another run, forget what was sent before."""
         key = np.asarray(jax.random.key_data(source.key)).tobytes()
         if key != self.key:
             self.key, self.recipes, self.parcel = key, {}, None
@@ -155,7 +156,7 @@ class Pool(Evaluator):
         return int(source.generation)
 
     def _send(self, hired: Hired, source: Source, generation: int, job: Job) -> Any:
-        """A reference to the scores of a job, which is on its way."""
+        """Send a job to a worker, with what it needs to make the parents; returns a reference to the scores."""
         due = range(hired.told, generation)
         parcel, recipes = None, list[Recipe]()
         if hired.told >= 0 and all(number in self.recipes for number in due):
@@ -169,12 +170,12 @@ class Pool(Evaluator):
         return hired.actor.score.remote(generation, parcel, recipes, job)
 
     def _answers(self, waiting: deque[int]) -> list[tuple[int, Scores]]:
-        """What workers have said; those who died are removed, and their jobs wait again."""
+        """The scores that have arrived. Workers that died are removed, and their jobs wait again."""
         library, found = ray(), list[tuple[int, Scores]]()
         everyone = [*self.coming, *self.here]
         asked = [ref for hired in everyone for ref in (*hired.leases, hired.hello, hired.pulse) if ref is not None]
         if not asked:
-            time.sleep(0 if self.here else 0.1)  # with nobody there, there is nothing to do yet
+            time.sleep(0 if self.here else 0.1)  # without workers there is nothing to do yet
             return found
         ready, _ = library.wait(asked, num_returns=1, timeout=0.1)
         if len(ready) < len(asked):
@@ -204,7 +205,7 @@ class Pool(Evaluator):
         return found
 
     def _greet(self, hired: Hired, found: About, node: str) -> None:
-        """Take in a worker that came, if it is one of us."""
+        """Accept a worker that has introduced itself, if its versions and programs are the same as here."""
         hired.hello, hired.node = None, node
         self.coming.remove(hired)
         if found == self.about:
@@ -220,14 +221,14 @@ class Pool(Evaluator):
         self._refuse(f"a worker on {self._name(node)} {differs}: it is left out; install there what is here.")
 
     def _refuse(self, why: str) -> None:
-        """Say it once; where nobody else is there, it ends the run."""
+        """Warn once that a worker is refused. If no other workers are there or coming, raise an error."""
         if why != self.refusal:
             warnings.warn(why, RuntimeWarning, stacklevel=2)
         self.refusal = why
         require(bool(self.here or self.coming), why)
 
     def _lose(self, hired: Hired, waiting: deque[int], error: Exception | None = None) -> None:
-        """A worker is gone, or not to be waited for: its jobs wait again, the first of all."""
+        """Remove a worker that has died or does not answer. Its jobs wait again, before all others."""
         began = hired in self.here
         (self.here if began else self.coming).remove(hired)
         ray().kill(hired.actor)
@@ -241,7 +242,7 @@ class Pool(Evaluator):
         waiting.extendleft(number for due, number in reversed(list(leases)) if due == self.round)
 
     def _look_after(self, waiting: deque[int]) -> None:
-        """Once a second: let those go who do not answer, and ask for as many as there is room for."""
+        """Once a second: remove workers that do not answer, and start as many as there is room for."""
         now = time.monotonic()
         if now - self.looked < 1 and (self.here or self.coming):
             return
@@ -261,7 +262,7 @@ class Pool(Evaluator):
             self.coming.append(Hired(actor, actor.introduce.remote()))
 
     def _room(self) -> int:
-        """So many workers could the cluster hold now."""
+        """The number of workers that the cluster has room for now."""
         nodes = [node["Resources"].get("CPU", 0) for node in ray().nodes() if node["Alive"]]
         return sum(int(cpus // self.cpus) for cpus in nodes)
 
@@ -271,7 +272,7 @@ class Pool(Evaluator):
 
 
 def _put(make: Make) -> Any:
-    """A reference to it. What is no part of an installed package goes along: workers need not have the script."""
+    """Send ``make`` to Ray, together with modules that are not installed; workers need not have the script."""
     library, function = ray(), make
     while isinstance(function, partial):
         function = function.func
@@ -286,7 +287,7 @@ def _put(make: Make) -> Any:
 
 
 def _own_modules(module: ModuleType) -> list[ModuleType]:
-    """A module and those in its folder; none where it is installed. `__main__` is left out: it always goes along."""
+    """A module and others from its folder; none if it is installed. Ray sends `__main__` anyway, so it is left out."""
     folder = _folder(module)
     if "site-packages" in folder or module.__name__.split(".")[0] == "jaxga":
         return []
@@ -313,24 +314,25 @@ def pool(
     patience: float = 30.0,
     address: str | None = None,
 ) -> Pool:
-    """Score children on the workers of a Ray cluster, which may come and go as they like.
+    """Score children on the workers of a Ray cluster, which can join and leave at any time.
 
-    The result is that of ``make()`` alone, bit for bit, whoever scored what: slices of a lost worker are scored again
-    by others, and none is dropped for being late. A worker that comes in the middle of a run is sent the parents once.
+    The result is the same as that of ``make()`` in one process, bit for bit. The slices of a lost worker are scored
+    again by others, and no slice is dropped for being late. A worker that joins during a run is sent the parents once.
 
     Args:
-      make: ``() -> vmapped(...)`` or ``() -> rollouts(...)``. It is called by every worker, and here.
-      workers: so many are kept, and asked of the autoscaler; by default as many as the cluster has room for, now and
-        later.
-      cpus: cores of each worker.
-      gpus: of each worker.
-      slices: of a generation, about; the more, the less is lost with a worker. By default four a worker.
-      patience: seconds after which a worker that does not answer is replaced.
-      address: of the cluster, by default ``RAY_ADDRESS``, or one that is started on this machine.
+      make: ``() -> vmapped(...)`` or ``() -> rollouts(...)``. It is called in every worker and in this process.
+      workers: number of workers, which the pool requests from the autoscaler and keeps up. By default as many as the
+        cluster has room for, also when it grows.
+      cpus: cores of each worker, by default 1.
+      gpus: GPUs of each worker, by default 0.
+      slices: approximate number of slices of a generation, by default four for each worker. With more slices, less work
+        is lost with a worker.
+      patience: seconds after which a worker that does not answer is replaced, by default 30.
+      address: of the cluster, by default ``RAY_ADDRESS``; without either, a cluster is started on this machine.
 
     Raises:
-      InputError: where Ray is missing or does not answer; and while it runs, where no worker has the same version of
-        jaxga and JAX, or the same configuration.
+      InputError: if Ray is missing or does not answer; later, if no worker has the same versions of jaxga and JAX, or
+        the same configuration.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian

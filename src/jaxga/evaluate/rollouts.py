@@ -1,7 +1,8 @@
-"""Score children by the games that they play on the host: each child its own network and episodes, none waits.
+"""Score children by games that are played in environments on the host.
 
-Children of one parent are built and asked together where most of each is its parent's (low-rank mutations), so that
-they share its matrix products. Where a child's weights are all its own, there is nothing to share: it is asked alone.
+If children share most of their weights with their parent, as with low-rank mutations, children of one parent are built
+together, and act together in one call. They then share their parent's matrix products. Children that do not share
+weights act separately.
 """
 
 from collections import OrderedDict
@@ -43,20 +44,20 @@ from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
 from jaxga.tree import expand, iota
 
-WIDTH = 32  # observations that are answered at once, at most
-FEW = 8  # of which half as many would cost nearly as much
-OWN_NUMBERS = 8_000_000  # of a group at most
+WIDTH = 32  # the most observations for which actions are computed in one call
+FEW = 8  # a call with half as many observations would take nearly as long
+OWN_NUMBERS = 8_000_000  # the most numbers that the children of a group own
 
 
 class Players:
-    """Groups of networks, built when they first have to act; the latest are kept."""
+    """A cache of groups of networks, which are built when they first have to act. The latest groups are kept."""
 
     def __init__(self, build: Callable[[int], Any], ask: Callable[..., jax.Array], width: int, keep: int):
         self.build, self.ask, self.width, self.keep = build, ask, width, keep
         self.built: OrderedDict[int, Any] = OrderedDict()
 
     def __call__(self, group: int, rows: np.ndarray, observations: np.ndarray) -> np.ndarray:
-        """Actions ``[k, ...]`` of these rows of a group, computed in one shape whatever k is."""
+        """Actions ``[k, ...]`` of these rows of a group, computed in the same shape for every k."""
         if group not in self.built:
             self.built[group] = self.build(group)
         self.built.move_to_end(group)
@@ -69,17 +70,17 @@ class Players:
 
 
 class Programs(NamedTuple):
-    """What is compiled: once for equal algorithms and games, whatever plays them."""
+    """The compiled functions; equal algorithms and games share them."""
 
     draw: Callable[[Key], jax.Array]  # keys [n] -> starts [n]
-    starts: Callable[..., jax.Array]  # (source, indices [c], episodes, purpose) -> [c, episodes]
-    individual: Callable[..., Individual]  # (source, index) -> dense
-    decode: Callable[[Params], Params]  # what an individual acts by, see `Game.decode`
+    starts: Callable[..., jax.Array]  # (source, indices [c], episodes, purpose) -> starts [c, episodes]
+    individual: Callable[..., Individual]  # (source, index) -> the individual, with dense weights
+    decode: Callable[[Params], Params]  # (params) -> what the individual acts by, see `Game.decode`
     ask: Callable[..., jax.Array]  # (params, _, observations [B, ...]) -> actions [B, ...]
     brood: Callable[..., Params]  # (source, group) -> params of ``rows`` children of one parent
     ask_brood: Callable[..., jax.Array]  # (brood, rows [B], observations [B, ...]) -> actions [B, ...]
     viable: Callable[..., jax.Array]  # (source, indices [c]) -> bool [c]
-    rows: int
+    rows: int  # the number of children in a group; 1 if children do not act together
 
 
 def compiled(algorithm: Algorithm, game: Game) -> Programs:
@@ -149,7 +150,7 @@ class Rollouts(Evaluator):
         self.programs = compiled(algorithm, game)
 
     def like(self, source: Source) -> Evaluation:
-        """As `play` makes it."""
+        """Shapes of the scores that `play` returns."""
         count = self.algorithm.children + len(self.algorithm.rescored(source))
         number, whole = jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((), jnp.int32)
         metrics = {"episode_steps": number} | ({"std_return": number} if self.episodes > 1 else {})
@@ -158,16 +159,16 @@ class Rollouts(Evaluator):
         return Evaluation(number, number, metrics | {STEPS: whole, PLAYED: whole})
 
     def slices(self, about: int) -> int:
-        """Of whole groups of children."""
+        """The possible number of slices next to ``about``; slices are whole groups of children."""
         return enough(divisors(self.algorithm.children // self.programs.rows), about)
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """All at once."""
+        """The scores of a slice of the children, which are all played at once."""
         some = self.algorithm.children // slices
         return self.score_children(source, number * some + np.arange(some))
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """Each asked alone; with ``episodes`` from as many fresh starts."""
+        """The scores of individuals, which act separately; with ``episodes``, from that many new starts."""
         purpose = Purpose.VALIDATION if episodes else Purpose.EVALUATION
         indices = np.asarray(indices)
         starts = self.starts(source, indices, episodes or self.episodes, purpose)
@@ -175,7 +176,7 @@ class Rollouts(Evaluator):
         return scores if episodes else self.less_parents(source, indices, starts, scores)
 
     def parts(self, source: Source) -> list[Part]:
-        """What makes a child, the rules of the game, and how a network acts on what is shown."""
+        """The program that makes a child, the rules of the game, and the program by which a network acts."""
         game = self.game
         rules = [
             game.paired,
@@ -193,7 +194,7 @@ class Rollouts(Evaluator):
         return [child, Part(act, (jax.eval_shape(game.init, as_key(0)), shown))]
 
     def score_children(self, source: Source, indices: np.ndarray) -> Evaluation:
-        """These children ``[c]``, whole groups of them. Lethal ones do not play."""
+        """The scores of these children ``[c]``, which must be whole groups. Lethal children do not play."""
         starts = self.starts(source, indices, self.episodes, Purpose.EVALUATION)
         alive = slice(None)
         if self.algorithm.viable is not None:
@@ -203,7 +204,7 @@ class Rollouts(Evaluator):
         return scores if self.algorithm.viable is None else _among(np.asarray(alive), scores)
 
     def less_parents(self, source: Source, indices: np.ndarray, starts: np.ndarray, scores: Evaluation) -> Evaluation:
-        """Scores ``[c]`` from these starts, less those of the parents where the game is `paired`."""
+        """Scores ``[c]`` from these starts; if the game is `paired`, minus those of the parents."""
         if not self.game.paired or source.founding or not len(indices):
             return scores
         slots = np.asarray(jax.vmap(partial(self.algorithm.place, source))(jnp.asarray(indices)).slot)
@@ -212,7 +213,7 @@ class Rollouts(Evaluator):
         return scores._replace(fitness=scores.fitness - parents.fitness, metrics=scores.metrics | counts)
 
     def play_children(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
-        """Children ``[c]`` from starts ``[c, episodes]``."""
+        """The scores of children ``[c]`` from starts ``[c, episodes]``."""
         if source.founding or self.programs.rows == 1:
             return self.score(source, indices, starts)
         width = _width(self.programs.rows * self.episodes)
@@ -221,17 +222,24 @@ class Rollouts(Evaluator):
         return self.play(starts, players, [divmod(child, self.programs.rows) for child in indices.tolist()])
 
     def test(self, params: Params, key: Key, episodes: int, max_steps: int | None = None) -> Evaluation:
-        """Episodes of one network ``[episodes]``, beside any generation."""
+        """The scores ``[episodes]`` of single episodes of one network, outside of any generation.
+
+        Args:
+          params: of the network.
+          key: from which the starts are drawn.
+          episodes: their number.
+          max_steps: the agent's steps after which an episode is cut off, by default `Game.max_steps`.
+        """
         starts = np.asarray(self.programs.draw(jax.random.split(key, episodes)))
         return self.test_from(params, starts, max_steps)
 
     def test_from(self, params: Params, starts: np.ndarray, max_steps: int | None = None) -> Evaluation:
-        """Episodes of one network, from these starts ``[episodes]``."""
+        """The scores of single episodes of one network, from these starts ``[episodes]``."""
         players = Players(lambda _: self.programs.decode(params), self.programs.ask, WIDTH, keep=1)
         return self.play(starts[:, None], players, [(0, 0)] * len(starts), max_steps)
 
     def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
-        """The return of one episode, and all that was done in it."""
+        """The return of one episode of a network, and the actions in it."""
         build, actions = lambda _: self.programs.decode(params), []
         players = Players(build, self.programs.ask, WIDTH, keep=1)
 
@@ -244,7 +252,7 @@ class Rollouts(Evaluator):
         return float(outcome.returns[0]), actions
 
     def score(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
-        """Individuals ``[c]``, each asked alone, from starts ``[c, episodes]``."""
+        """The scores of individuals ``[c]``, which act separately, from starts ``[c, episodes]``."""
 
         def build(index: int) -> Params:
             return self.programs.decode(self.programs.individual(source, np.int32(index)).params)
@@ -255,9 +263,15 @@ class Rollouts(Evaluator):
     def play(
         self, starts: np.ndarray, players: Players, places: Sequence[tuple[int, int]], max_steps: int | None = None
     ) -> Evaluation:
-        """Episodes from starts ``[c, episodes]``, individual c being a (group, row) of the players.
+        """Play episodes from starts ``[c, episodes]``, and return the scores ``[c]``.
 
-        A start that an individual has twice is played once: it would be the same episode.
+        If an individual has the same start twice, it is played once, because the episodes would be equal.
+
+        Args:
+          starts: of each individual.
+          players: the networks.
+          places: group and row of each individual among the players.
+          max_steps: the agent's steps after which an episode is cut off, by default `Game.max_steps`.
         """
         due = [(*place, start) for place, line in zip(places, starts.tolist(), strict=True) for start in line]
         numbers = {episode: number for number, episode in enumerate(dict.fromkeys(due))}
@@ -273,12 +287,12 @@ class Rollouts(Evaluator):
         return Evaluation(jnp.asarray(returns.mean(1), jnp.float32), metrics=metrics | counts)
 
     def starts(self, source: Source, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
-        """Their starts ``[c, episodes]``."""
+        """The starts ``[c, episodes]`` of these individuals."""
         return np.asarray(self.programs.starts(source, indices, episodes=episodes, purpose=purpose))
 
 
 def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
-    """Scores of those ``[c]`` who are alive, with -inf for the others."""
+    """Extend the scores of the individuals that are alive to all ``[c]``, with a fitness of -inf for the others."""
     place = np.maximum(np.cumsum(alive) - 1, 0)
 
     def spread(leaf: jax.Array, gap: float) -> jax.Array:
@@ -291,10 +305,10 @@ def _among(alive: np.ndarray, scores: Evaluation) -> Evaluation:
 
 
 def _width(episodes: int) -> int:
-    """The largest power of two that a quarter of a group's episodes can fill, or all of them where they are few.
+    """The number of observations in one call: the largest power of two that a quarter of a group's episodes can fill.
 
-    Episodes end one by one, and what is not filled is computed in vain. A product's last bit depends on the width, so
-    it must not depend on how many environments there are.
+    If there are few episodes, all of them count. Episodes end one by one, and unfilled places are computed for nothing.
+    The last bit of a matrix product depends on the width, so the width must not depend on the number of environments.
     """
     return min(WIDTH, _power_of_two(max(episodes // 4, min(episodes, FEW))))
 
@@ -304,8 +318,8 @@ def _power_of_two(most: int) -> int:
 
 
 def _broods(algorithm: Algorithm, decode: Callable[[Params], Params]) -> tuple[Any, int]:
-    """Which leaves of a child are its own, and how many children of a parent are built together; 1 where they share
-    less than half of themselves."""
+    """Which leaves of a child are its own, and how many children of a parent are built together; 1 if they share less
+    than half of their numbers."""
     axes, own, whole = parts_of_child(algorithm, decode)
     if 2 * own > whole:
         return axes, 1
@@ -323,20 +337,24 @@ def rollouts(
 ) -> Rollouts:
     """Score all children by the mean return of the episodes that they play in environments on the host.
 
-    Emulation and networks overlap: while some environments are stepped by threads, the networks of others act. A slot
-    takes the next episode as soon as it is free, so that nobody waits for the longest one, and nobody is dropped for
+    Emulation and networks overlap: while threads step some environments, the networks of others act. An environment
+    takes the next episode as soon as it is free, so that no episode waits for the longest one, and none is dropped for
     being slow. The result depends neither on ``envs`` nor on ``threads``.
 
-    Args:
-      algorithm: for its offspring.
-      game: from `jaxga.tasks.atari` or `jaxga.tasks.envpool_game`.
-      episodes: of each child; fitness is their mean.
-      envs: episodes that are played at once. By default 128, or 8 a thread.
-      threads: that emulate; by default as many as this process has cores.
-      watch: is told ``(episodes over, steps so far)`` while a generation is played.
+    Logged in addition to fitness: for the best child ``episode_steps``, and with several episodes ``std_return``; for
+    all children together ``agent_steps``, and ``played_steps``. The latter are fewer if a child has the same start
+    twice, because it is played once.
 
-    Logged beside the fitness: ``episode_steps`` of the best child, with several episodes ``std_return``, too; of all
-    ``agent_steps``, and ``played_steps``, which are fewer, because nobody plays the same start twice.
+    Args:
+      algorithm: from `jaxga.ga`.
+      game: from `jaxga.tasks.atari` or `jaxga.tasks.envpool_game`.
+      episodes: number of episodes of each child, by default 1. Fitness is the mean of their returns.
+      envs: number of environments that are played at once, by default 128, or 8 for each thread if that is more.
+      threads: number of threads that emulate, by default the number of cores of this process.
+      watch: a function that is called with ``(episodes over, steps so far)`` while a generation is played.
+
+    Raises:
+      InputError: if a number is below 1, or the selection keeps elites' scores of a game that is `paired`.
 
     >>> import jaxga
     >>> game = jaxga.tasks.envpool_game("CartPole-v1", jaxga.nn.MLP((2,)))

@@ -1,4 +1,4 @@
-"""Score all children on many devices: parents on every one, children shared out, one fitness vector gathered."""
+"""Score all children on several devices: each has all parents, scores a share of the children, and gets all scores."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +16,7 @@ from jaxga.tree import iota
 
 @dataclass(frozen=True)
 class Sharded(Evaluator):
-    """See `sharded`. A value, so that equal evaluators share one compiled program."""
+    """See `sharded`. It is hashable: equal evaluators share one compiled program."""
 
     evaluator: Vmapped
     mesh: Mesh = field()
@@ -28,16 +28,16 @@ class Sharded(Evaluator):
 
     @property
     def task(self) -> Task:
-        """That is scored."""
+        """The task that is scored."""
         return self.evaluator.task
 
     @property
     def chunk(self) -> int:
-        """Children that a device scores at once."""
+        """The number of children that each device scores at once."""
         return self.evaluator.chunk
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """All children; there are no slices."""
+        """The scores ``[N]`` of all children. Slices are ignored."""
         del number, slices
         part = Together(self.evaluator, self.mesh.shape[AXIS]).children
         everywhere = PartitionSpec()
@@ -48,13 +48,13 @@ class Sharded(Evaluator):
         return self.evaluator.individuals(source, indices, episodes)
 
     def parts(self, source: Source) -> list[Part]:
-        """Those of what is shared."""
+        """The parts of the evaluator that is shared."""
         return self.evaluator.parts(source)
 
 
 @dataclass(frozen=True)
 class Together(Evaluator):
-    """Scores as so many devices together, to be called by each of them within a `jax.shard_map` over "pop"."""
+    """Scores children on several devices together; each of them calls it within a `jax.shard_map` over "pop"."""
 
     evaluator: Vmapped
     devices: int
@@ -69,24 +69,24 @@ class Together(Evaluator):
         return self.evaluator.individuals(source, indices, episodes)
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """All children ``[N]``."""
+        """The scores ``[N]`` of all children, on every device."""
         del number, slices
         groups, chunks = self.evaluator.grid
         some_groups = -(-groups // self.devices)
         some_chunks = enough(self.evaluator.shares, -(-chunks // self.devices))
-        # A device has some of the pairs, or a part of each brood: whichever leaves it less to do. What a brood shares
-        # is computed by everyone who has some of it, so of equals it is the pairs.
+        # Each device scores either some of the pairs or a part of each brood, whichever is less work. What a brood
+        # shares is computed by every device that has a part of it, so at equal work devices take whole pairs.
         axis, share = (0, some_groups) if some_groups * chunks <= groups * some_chunks else (1, some_chunks)
         numbers = [iota(groups), iota(chunks)]
         count = len(numbers[axis])
         first = jax.lax.axis_index(AXIS) * share
-        numbers[axis] = (first + iota(share)) % count  # some twice, where it is uneven
+        numbers[axis] = (first + iota(share)) % count  # if it is uneven, some are scored twice
         scores = _gather(self.evaluator.score_chunks(source, *numbers), self.evaluator.varying(source), axis)
         return merge(jax.tree.map(lambda leaf: jax.lax.slice_in_dim(leaf, 0, count, axis=axis), scores), 3)
 
 
 def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
-    """Those of all devices: of what differs between children, arrays of one kind in one message; the rest is here."""
+    """The scores of all devices. Only what differs between children is sent, arrays of one shape and dtype together."""
     leaves, tree = jax.tree.flatten(scores)
     kinds: dict[Any, list[int]] = {}
     for place, (leaf, varies) in enumerate(zip(leaves, jax.tree.leaves(varying), strict=True)):
@@ -105,21 +105,28 @@ def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
 
 
 def worth_sharing(evaluator: Vmapped, devices: int) -> bool:
-    """Not where a device is alone, or would have the only chunk."""
+    """Are there several devices, and several chunks to share?"""
     return devices > 1 and evaluator.grid != (1, 1)
 
 
 def together(evaluator: Vmapped, devices: int) -> Vmapped | Together:
-    """`Together` of several devices, where that is worth it."""
+    """An evaluator on several devices together, if there is more than one chunk to share."""
     return Together(evaluator, devices) if worth_sharing(evaluator, devices) else evaluator
 
 
 def sharded(evaluator: Vmapped, devices: Devices | None = None) -> Sharded:
-    """Share the chunks of an evaluator out over devices, by default over all that there are.
+    """Share the chunks of an evaluator among devices.
 
-    A device has the parents, builds its children from their indices and returns their scores, so nothing as large as
-    a network crosses from one to another. Chunks are the same as on one device, and so is the result, bit for bit.
-    Whoever looks for ``pmap`` finds it here: ``jax.shard_map`` over a mesh axis named "pop".
+    Every device has all parents, builds its children from their indices, and sends their scores. Only scores are sent
+    between devices, never weights. Chunks are the same as on one device, and so is the result, bit for bit. The
+    implementation is ``jax.shard_map`` over a mesh axis named "pop".
+
+    Args:
+      evaluator: from `vmapped`.
+      devices: the devices, or their number; by default all.
+
+    Raises:
+      InputError: if there are not that many devices.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian

@@ -1,4 +1,4 @@
-"""Choose the elite by many episodes: the best few children are played again, because one score may be luck."""
+"""Choose the elite by many episodes: the best children are scored again, because a single score may be due to luck."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -39,26 +39,26 @@ class Validated(Evaluator):
 
     @property
     def task(self) -> Task | None:
-        """That is scored."""
+        """The task that is scored."""
         return self.evaluator.task
 
     @property
     def chunk(self) -> int | None:
-        """Of the evaluator."""
+        """The chunk of the evaluator."""
         return self.evaluator.chunk
 
     @property
     def on_host(self) -> bool:
-        """Is it the evaluator?"""
+        """Is the evaluator on the host?"""
         return self.evaluator.on_host
 
     @property
     def mesh(self) -> Any:
-        """Of the evaluator."""
+        """The mesh of the evaluator."""
         return self.evaluator.mesh
 
     def like(self, source: Source) -> Evaluation:
-        """That of the evaluator, and the validations."""
+        """Shapes of the evaluator's scores, and of the metrics of the validation."""
         children, elites = self.algorithm.children, len(self.algorithm.rescored(source))
         unscored = lambda scores: _with_unscored(of_children(scores, children), elites)  # noqa: E731
         scores = jax.eval_shape(unscored, self.evaluator.like(source))
@@ -67,24 +67,24 @@ class Validated(Evaluator):
         return scores._replace(metrics=dict(scores.metrics or {}) | means)
 
     def hear(self, generation: int, recipe: Recipe) -> None:
-        """Pass it on."""
+        """Pass the recipe on to the evaluator."""
         self.evaluator.hear(generation, recipe)
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """As ever."""
+        """The scores of children, by the evaluator; no validation."""
         return self.evaluator.children(source, number, slices)
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """As ever."""
+        """The scores of individuals, by the evaluator; no validation."""
         return self.evaluator.individuals(source, indices, episodes)
 
     def parts(self, source: Source) -> list[Part]:
-        """Those of the evaluator, and what is validated."""
+        """The parts of the evaluator, and the numbers of candidates and episodes."""
         first, *others = self.evaluator.parts(source)
         return [first._replace(words=[*first.words, self.candidates, self.episodes]), *others]
 
     def __call__(self, source: Source) -> Evaluation:
-        """The scores ``[N + E]``: elites have a validation, and no score."""
+        """The scores ``[N + E]``. Elites have a validation, but no fitness (NaN)."""
         children, slots = self.algorithm.children, self.algorithm.rescored(source)
         scores = as_fitness(self.evaluator.children(source))
         order = ranking(generation_key(source, Purpose.VALIDATION), scores)
@@ -104,24 +104,29 @@ class Validated(Evaluator):
 
 
 def _with_unscored(scores: Evaluation, elites: int) -> Evaluation:
-    """Scores of children ``[N]`` as ``[N + E]``: NaN for elites, whole numbers as floats."""
+    """Extend the scores of children ``[N]`` to ``[N + E]``: NaN for elites; integers become floats."""
     return join(scores, unknown_scores(scores, elites)) if elites else scores
 
 
 def validated(evaluator: Evaluator, candidates: int = 10, episodes: int = 30) -> Validated:
-    """Score children as ever, then validate the elite and the best others, ``candidates`` in all, on fresh draws.
+    """Score all children, then score the elite and the best children again on new draws, to choose the next elite.
 
-    A child with the best of a thousand scores is mostly lucky. Such et al. 2017 therefore play the elite and the 9 best
-    others 30 times more, and the best mean of those is the next elite, always a parent. To be used with
-    ``ga(..., elites=1, reevaluate=True, champion=best_validated)``. An elite has no score of its own and takes no
-    survivor's place, except as the champion.
+    With noisy scores, the best of a thousand children is mostly lucky. Such et al. 2017 therefore play the elite and
+    the 9 best others for 30 more episodes. The one with the best mean becomes the next elite, which is always a parent.
 
-    Logged: ``elite_mean`` and ``elite_std`` over the champion's episodes, and ``candidates_mean``, that of all.
+    Use it with ``ga(..., elites=1, reevaluate=True, champion=best_validated)``. The elite then has a validation but no
+    fitness, so it survives only if it is the champion.
+
+    Logged: ``elite_mean`` and ``elite_std``, mean and standard deviation over the champion's episodes, and
+    ``candidates_mean``, the mean over all candidates.
 
     Args:
       evaluator: `jaxga.vmapped`, `jaxga.sharded` or `jaxga.rollouts`.
-      candidates: individuals that are validated, elites among them.
-      episodes: of each, the same draws for all.
+      candidates: number of individuals that are validated, including elites, by default 10.
+      episodes: number of new draws for each, the same for all candidates, by default 30.
+
+    Raises:
+      InputError: if the numbers do not fit, or the algorithm has no elites that are scored again.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -148,6 +153,6 @@ def validated(evaluator: Evaluator, candidates: int = 10, episodes: int = 30) ->
 
 
 def best_validated(evaluation: Evaluation) -> jax.Array:
-    """The index of the best validation, of equals the old elite: a champion for `jaxga.ga`."""
+    """For ``ga(champion=...)``: the position of the individual with the best validation; of equals, the old elite."""
     means = evaluation.metrics["elite_mean"]
     return means.size - 1 - jnp.nanargmax(means[::-1])

@@ -1,4 +1,4 @@
-"""Score all children on one device: a chunk of a brood at a time, never a whole population."""
+"""Score all children on one device, one chunk of children at a time."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -34,34 +34,34 @@ from jaxga.heredity import candidate
 from jaxga.interpret import by_parts
 from jaxga.tree import iota, running_statistics, size, take
 
-CHUNK = 8  # children scored at once on a CPU, where what their layers make should stay in a cache; elsewhere
-LARGE_CHUNK = 512  # children, which a GPU needs to be busy.
-CHUNK_NUMBERS = 1_000_000, 32_000_000  # the numbers of a chunk's children, on a CPU and elsewhere, are no more,
-AHEAD, AHEAD_NUMBERS = 8, 200_000  # chunks whose children are built together on a CPU, and their numbers, at most
+CHUNK = 8  # children scored at once on a CPU, so that their activations stay in the cache
+LARGE_CHUNK = 512  # children scored at once on other devices, so that a GPU is busy
+CHUNK_NUMBERS = 1_000_000, 32_000_000  # the most numbers that the children of a chunk own, on a CPU and elsewhere
+AHEAD, AHEAD_NUMBERS = 8, 200_000  # the most chunks whose children are built together on a CPU, and their numbers
 
 
 @dataclass(frozen=True)
 class Vmapped(Evaluator):
-    """See `vmapped`. A value, so that equal evaluators share one compiled program."""
+    """See `vmapped`. It is hashable: equal evaluators share one compiled program."""
 
     algorithm: Algorithm
     task: Task = field()
-    pairs: int  # pairs whose children are scored at once
-    members: int  # children of one pair scored at once
-    ahead: int = 1  # chunks whose children are built together, a block; it divides the chunks of a brood
+    pairs: int  # number of pairs whose children are scored at once
+    members: int  # number of children of one pair that are scored at once
+    ahead: int = 1  # number of chunks whose children are built together, as a block; divides the chunks of a brood
 
     @property
     def chunk(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Children scored at once."""
+        """The number of children scored at once."""
         return self.pairs * self.members
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Groups of pairs, and chunks of the brood of each."""
+        """The number of groups of pairs, and the number of chunks in each brood."""
         return self.algorithm.pairs // self.pairs, self.algorithm.brood // self.members
 
     def children(self, source: Source, number: Any = 0, slices: int = 1) -> Evaluation:
-        """Chunk by chunk."""
+        """Score a slice of the children, chunk by chunk."""
         groups, chunks = self.grid
         if slices == 1:
             return merge(self.score_chunks(source, iota(groups), iota(chunks)), 3)
@@ -73,7 +73,7 @@ class Vmapped(Evaluator):
         return merge(self.score_chunks(source, group[None], part * some + iota(some)), 3)
 
     def individuals(self, source: Source, indices: Any, episodes: int | None = None) -> Evaluation:
-        """One by one."""
+        """Score individuals one by one."""
         key = generation_key(source, Purpose.VALIDATION)
 
         def as_child(index: jax.Array) -> Evaluation:
@@ -89,21 +89,21 @@ class Vmapped(Evaluator):
         return jax.lax.map(on_fresh_draws if episodes else as_child, jnp.asarray(indices, jnp.int32))
 
     def slices(self, about: int) -> int:
-        """Of whole groups of pairs, or of whole chunks of one."""
+        """The possible number of slices next to ``about``: slices are whole groups of pairs, or whole chunks of one."""
         groups, chunks = self.grid
         parts = [chunks // count for count in self.shares if chunks % count == 0]
         return enough([*divisors(groups), *(groups * count for count in parts)], about)
 
     @property
     def shares(self) -> list[int]:
-        """So many chunks of a brood can be scored by themselves: an equal part of a block, or whole blocks."""
+        """The numbers of a brood's chunks that can be scored separately: equal parts of a block, or whole blocks."""
         return [*divisors(self.ahead)[:-1], *range(self.ahead, self.grid[1] + 1, self.ahead)]
 
     def score_chunks(self, source: Source, groups: jax.Array, chunks: jax.Array) -> Evaluation:
         """Score these chunks ``[K]`` of the broods of these groups of pairs ``[S]``: Evaluation ``[S, K, chunk]``.
 
-        The chunks are a share, one after another (see `shares`). Loops within loops, so that what depends on the parent
-        alone is computed once a brood.
+        The chunks are consecutive, and their number is one of `shares`. The loops are nested, so that what depends only
+        on the parent is computed once for each brood.
         """
 
         def score_block(group: jax.Array, chunks: jax.Array) -> Evaluation:
@@ -122,8 +122,8 @@ class Vmapped(Evaluator):
     def score_brood(self, source: Source, pair: jax.Array, chunks: jax.Array) -> Evaluation:
         """Score these chunks ``[K]`` of one block of a pair's brood: Evaluation ``[K, chunk]``.
 
-        The block is built as a whole whoever scores which part of it. An array of another size may be rounded
-        otherwise: its last elements, for instance, which fill no register of the processor.
+        A block is always built as a whole, even if only a part of it is scored. Results for an array of another size
+        could be rounded differently, for instance in the last elements, which do not fill a processor register.
         """
 
         def build(member: jax.Array) -> Individual:
@@ -151,7 +151,7 @@ class Vmapped(Evaluator):
         return loop(score_chunk, chunks % self.ahead, source.generation)
 
     def varying(self, source: Source) -> Evaluation:
-        """For each array of a score: may it differ between children? (A tiebreak that nobody gives is 0 for all.)"""
+        """For each array of a score: can it differ between children? (A tiebreak that is not set is 0 for all.)"""
 
         def score(index: jax.Array) -> Evaluation:
             place = self.algorithm.place(source, index)
@@ -162,7 +162,7 @@ class Vmapped(Evaluator):
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
 
     def score(self, source: Source, place: Place, individual: Individual, parent: Individual) -> Evaluation:
-        """Score one individual on the draw that its place is due."""
+        """Score one individual, with the key that belongs to its place."""
 
         def judge(family: Family, key: Key, generation: jax.Array, index: jax.Array) -> Evaluation:
             return self.task.score(Trial(key, generation, index, family.parent), family.child)
@@ -173,25 +173,33 @@ class Vmapped(Evaluator):
 
 
 class Family(NamedTuple):
-    """Parameters that a score may depend on."""
+    """Parameters on which a score may depend."""
 
-    child: Params
-    parent: Params | None
+    child: Params  # of the individual that is scored
+    parent: Params | None  # of its parent; None if it has none
 
 
 def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapped:
-    """Score all children by vmap and scan, ``chunk`` children at a time.
+    """Score all children on one device by ``vmap``, one chunk of children at a time.
 
-    Memory is that of the parents and one chunk, whatever the number of children. The children of a chunk have one
-    parent (or are whole broods, if a brood is smaller than the chunk), so that they share its matrix products.
-    The result depends on the chunk in the last bit (sums are ordered differently): keep it equal where runs must be.
+    Memory is needed for the parents and for one chunk only, for any number of children. The children of a chunk have
+    the same parent, so that they share its matrix products. If broods are smaller than the chunk, it consists of whole
+    broods.
+
+    The last bit of a result depends on the chunk, because sums are computed in another order. Use the same chunk if
+    runs must be equal.
 
     Args:
-      algorithm: for its offspring.
-      task: for its evaluate.
-      chunk: children at once; rounded down to what divides the broods evenly. By default 8 on a CPU (or `Task.chunk`),
-        fewer where they have more than a million numbers of their own: all weights of Gaussian children, the factors
-        of low-rank ones. Elsewhere 512, or 32 million numbers. `best_chunk` measures which is fastest.
+      algorithm: from `jaxga.ga`.
+      task: whose ``evaluate`` scores a child.
+      chunk: number of children scored at once, rounded down so that it divides the broods evenly. The default is 8 on
+        a CPU (or `Task.chunk`) and 512 elsewhere. It is lower if the children of a chunk would own more than 1 million
+        numbers on a CPU, or 32 million elsewhere. Gaussian children own all their weights, low-rank children their
+        factors. `best_chunk` measures which chunk is fastest.
+
+    Raises:
+      InputError: if ``task`` is not a `Task`, ``chunk`` is below 1, or the selection keeps elites' scores and the
+        task's scores cannot be compared between generations.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -215,7 +223,13 @@ def vmapped(algorithm: Algorithm, task: Task, chunk: int | None = None) -> Vmapp
 
 
 def require_comparable(algorithm: Algorithm, problem: Task | Game) -> None:
-    """Refuse elites that keep a score which says nothing later, such as an improvement over a parent."""
+    """Refuse elites that keep their score if scores of different generations cannot be compared.
+
+    An improvement over a parent is such a score.
+
+    Raises:
+      InputError: for such an algorithm and problem.
+    """
     selection = algorithm.selection
     keeps = selection.incumbents or (selection.elites and not selection.reevaluate)
     require(
@@ -226,25 +240,27 @@ def require_comparable(algorithm: Algorithm, problem: Task | Game) -> None:
 
 
 def _way_out(task: Any) -> str:
-    """What to do with this instead of scoring it as a task."""
+    """For the error message: how to score something that is not a task."""
     if isinstance(task, Game):
         return "score a Game by jaxga.rollouts(algorithm, game)"
     return "make one of init and evaluate, or of an environment by tasks.control(environment, network)"
 
 
 class Parts(NamedTuple):
-    """What of a child is its own, and not its parent's."""
+    """Which parts of a child are its own, and which it shares with its parent."""
 
-    axes: Any  # of its params, for ``vmap`` over children: 0 for leaves of its own, else None
-    own: int  # numbers, 1 at least
-    whole: int  # numbers of the dense network
+    axes: Any  # axes of the params for ``vmap`` over children: 0 for leaves of its own, None for shared ones
+    own: int  # number of numbers of its own, at least 1
+    whole: int  # number of numbers of the dense network
 
 
 def parts_of_child(algorithm: Algorithm, decode: Callable[[Params], Params] = as_they_are) -> Parts:
-    """Seen from the variation by a rule for ``vmap``, not declared. With ``decode``, of what that makes of a child.
+    """Which parts of a child are its own; with ``decode``, which parts of the decoded child.
+
+    A variation need not declare it: a batching rule for ``vmap`` finds out which leaves differ between children.
 
     Raises:
-      InputError: where running statistics (of a BatchNorm) would be mutated.
+      InputError: if the variation would mutate running statistics, such as those of a BatchNorm.
     """
     return algorithm.remembered((parts_of_child, decode), lambda: _parts_of_child(algorithm, decode))
 
@@ -271,12 +287,12 @@ def _parts_of_child(algorithm: Algorithm, decode: Callable[[Params], Params]) ->
 
 
 def decoded(decode: Callable[[Params], Params], params: Params) -> Params:
-    """What is made of parameters; leaves that come out in parts stay so."""
+    """The decoded parameters. Leaves that come out low-rank stay low-rank."""
     return by_parts(decode, keep=True)(params)
 
 
 def _axes(function: Callable[[jax.Array], Any], examples: jax.Array) -> Any:
-    """For every leaf of ``function(example)`` 0 where it depends on the example, else None: axes for ``vmap``."""
+    """For every leaf of ``function(example)``: 0 if it depends on the example, else None, as axes for ``vmap``."""
     found: list[Any] = []
     look = jax.custom_batching.custom_vmap(lambda tree: tree)
 
@@ -301,7 +317,7 @@ def map_axes(function: Callable[[int | None, Any], Any], axes: Any, tree: Any) -
 
 
 def _of_viable(alive: jax.Array, score: Callable[..., Evaluation], *children: Any) -> Evaluation:
-    """The scores of a chunk of which some ``[chunk]`` are alive; where nobody is, nothing is computed."""
+    """The scores of a chunk, -inf where ``alive [chunk]`` is False. If no child is alive, nothing is computed."""
     shapes = jax.eval_shape(score, *children)
     nothing = lambda *_: jax.tree.map(lambda shape: jnp.zeros(shape.shape, shape.dtype), shapes)  # noqa: E731
     scores = jax.lax.cond(alive.any(), score, nothing, *children)
@@ -309,12 +325,12 @@ def _of_viable(alive: jax.Array, score: Callable[..., Evaluation], *children: An
 
 
 def merge(tree: Evaluation, axes: int) -> Evaluation:
-    """The leading ``axes`` axes as one."""
+    """Flatten the leading ``axes`` axes into one."""
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[axes:]), tree)
 
 
 def enough(counts: Sequence[int], about: int) -> int:
-    """The smallest that is no less than ``about``, else the largest."""
+    """The smallest count that is at least ``about``; if there is none, the largest count."""
     return min((count for count in counts if count >= about), default=max(counts))
 
 

@@ -1,4 +1,4 @@
-"""What travels between a pool and its workers, as plain numpy."""
+"""The data that a pool and its workers exchange, as plain NumPy arrays."""
 
 from typing import Any, NamedTuple
 
@@ -16,35 +16,35 @@ Job = tuple[Any, ...]  # the name of a method of the evaluator, and its argument
 
 
 class About(NamedTuple):
-    """What a worker must have in common with whoever asks it."""
+    """What a worker and its pool must have in common."""
 
-    jaxga: str
-    jax: str
-    work: str  # see `jaxga.evaluate.fingerprint`
+    jaxga: str  # version
+    jax: str  # version
+    work: str  # hashes of the programs, see `jaxga.evaluate.fingerprint`
 
 
 def about(evaluator: Evaluator) -> About:
-    """Versions, and hashes of the programs that a worker runs: it never selects."""
+    """Versions, and hashes of the programs that a worker runs. Selection is not among them."""
     programs = fingerprint(evaluator.algorithm, evaluator)
     return About(__version__, jax.__version__, " ".join(programs[name] for name in ("init", "score", "advance")))
 
 
 class Parcel(NamedTuple):
-    """A whole source: for a worker that comes in the middle of a run."""
+    """A whole source, for a worker that joins during a run."""
 
-    key: np.ndarray
-    generation: int
-    leaves: list[np.ndarray] | None  # of parents and pairs; None where children are drawn afresh
+    key: np.ndarray  # the root key, as numbers
+    generation: int  # its number
+    leaves: list[np.ndarray] | None  # leaves of parents and pairs; None if children are initialised without parents
 
     @classmethod
     def of(cls, source: Source) -> "Parcel":
-        """The key, the parents and who breeds."""
+        """Pack a source: its key, parents and pairs."""
         parts = source.parents, source.pairs
         leaves = None if source.founding else [np.asarray(leaf) for leaf in jax.tree.leaves(parts)]
         return cls(np.asarray(jax.random.key_data(source.key)), int(source.generation), leaves)
 
     def source(self, algorithm: Algorithm) -> Source:
-        """The same on this machine."""
+        """Unpack the source on this machine."""
         key = jax.random.wrap_key_data(jnp.asarray(self.key), impl=THREEFRY)
         if self.leaves is None:
             return jax.jit(algorithm.begin)(key)
@@ -55,7 +55,7 @@ class Parcel(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """An evaluation on its way; what is the same for all is sent once."""
+    """An evaluation that is sent. A tiebreak that is the same for all is sent once."""
 
     fitness: np.ndarray
     tiebreak: np.ndarray
@@ -63,12 +63,12 @@ class Scores(NamedTuple):
 
     @classmethod
     def of(cls, evaluation: Evaluation) -> "Scores":
-        """As numpy arrays."""
+        """Pack an evaluation as NumPy arrays."""
         found = jax.device_get(as_fitness(evaluation))
         same = bool((found.tiebreak == found.tiebreak[0]).all())
         tiebreak = found.tiebreak[0] if same else found.tiebreak
         return cls(found.fitness, np.asarray(tiebreak), dict(found.metrics or {}))
 
     def evaluation(self) -> Evaluation:
-        """As it was."""
+        """Unpack the evaluation."""
         return Evaluation(self.fitness, np.broadcast_to(self.tiebreak, self.fitness.shape), self.metrics)

@@ -1,4 +1,4 @@
-"""A worker: an actor that builds the parents of a run, and scores slices of their children."""
+"""A worker of a pool: a Ray actor that builds the parents of a run, and scores slices of their children."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -17,14 +17,14 @@ Make = Callable[[], Evaluator]  # () -> Vmapped or Rollouts
 
 
 class Behind(Exception):
-    """A worker was told of another generation than the next one."""
+    """A worker does not have the parents of the generation that it was asked about."""
 
 
 class Worker:
-    """An actor: it builds the parents, and scores slices of their children."""
+    """A Ray actor that builds the parents, and scores slices of their children."""
 
     def __init__(self, make: Make, cpus: int):
-        os.environ["NPROC"] = str(cpus)  # threads, which XLA and `jaxga.devices.cores` heed
+        os.environ["NPROC"] = str(cpus)  # the number of threads, for XLA and `jaxga.devices.cores`
         self.evaluator = make()
         self.source: Source | None = None
         self.algorithm = self.evaluator.algorithm
@@ -32,14 +32,14 @@ class Worker:
         self.programs: dict[Any, Callable[..., Evaluation]] = {}
 
     def introduce(self) -> tuple[About, str]:
-        """Who this is, and the node that it is on."""
+        """The versions and programs of this worker, and the id of its node."""
         return about(self.evaluator), ray().get_runtime_context().get_node_id()
 
     def pulse(self) -> None:
-        """Alive."""
+        """A sign of life."""
 
     def score(self, generation: int, parcel: Any, recipes: Sequence[Recipe], job: Job) -> Scores:
-        """Be brought to ``generation``, by a source in a parcel or by recipes, and do a job there."""
+        """Make the parents of ``generation``, from a parcel or by recipes, and do a job with them."""
         if parcel is not None:
             self.source = parcel.source(self.algorithm)
         for recipe in recipes:
@@ -50,7 +50,7 @@ class Worker:
         return Scores.of(self.do(*job))
 
     def do(self, kind: str, *arguments: Any) -> Evaluation:
-        """One of the evaluator's methods: on the host as it is, else compiled, with its first argument traced."""
+        """Call a method of the evaluator: on the host directly, else compiled, with its first argument traced."""
         method = getattr(self.evaluator, kind)
         if self.evaluator.on_host:
             return method(self.source, *arguments)

@@ -1,4 +1,4 @@
-"""What a run leaves behind for a person: files, TensorBoard events, a progress bar, tables and plots."""
+"""Reports of a run: files, TensorBoard events, a progress bar, tables and plots."""
 
 from jaxga.report.command import exit_code, run_command
 from jaxga.report.files import BUDGET, RunDirectory, describe_machine, find_run, make_directory, write_json

@@ -26,12 +26,19 @@ from jaxga.signals import Interrupted
 
 
 def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: list[str] | None = None) -> None:
-    """Parse ``arguments`` (a dataclass with at least ``out``), call ``main`` and exit.
+    """Parse the command line, call ``main`` with the arguments, and exit.
 
-    With ``--resume --out DIR`` the arguments of the run in DIR are the defaults, so that nothing needs to be repeated.
-    With ``--backend hosts`` the processes find one another first. With ``--quick`` programs are compiled fast, and run
-    slower. An `InputError` becomes one sentence on stderr and exit code 2. Ctrl-C and SIGTERM end it with exit code
-    130: a run has then saved, and it is said how to go on. What ``main`` returns is the exit code otherwise.
+    With ``--resume --out DIR``, the arguments of the run in DIR are the defaults, so that none need to be repeated.
+    With ``--backend hosts``, the processes connect to each other first. With ``--quick``, programs are compiled faster
+    and run slower.
+
+    Exit codes: the value that ``main`` returns (None is 0); 2 for an `InputError`, whose message is printed to stderr;
+    130 for Ctrl-C and SIGTERM. In the last case the run has been saved, and a command to resume it is printed.
+
+    Args:
+      main: is called with an instance of ``arguments``.
+      arguments: a dataclass with at least a field ``out``.
+      argv: the command line, by default ``sys.argv[1:]``.
     """
     argv = sys.argv[1:] if argv is None else argv
     warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
@@ -46,7 +53,7 @@ def run_command(main: Callable[[Any], int | None], arguments: type[Any], argv: l
         if getattr(values, "resume", False):
             saved = json.loads(distributed.from_first(lambda: _saved(values.out)))
             values = _parsed(arguments, argv, default=as_arguments(arguments, saved, values.out))
-        if getattr(values, "quick", False):  # which mostly waits for the compiler
+        if getattr(values, "quick", False):  # quick runs spend most of their time in the compiler
             jax.config.update("jax_disable_most_optimizations", True)
         sys.exit(main(values) or 0)
     except InputError as error:
@@ -68,7 +75,7 @@ def _how_to_go_on(directory: Path | None) -> str:
 
 
 def _parsed(arguments: type[Any], argv: list[str], **default: Any) -> Any:
-    """What the command line says; where it cannot be read, tyro's box of text as one sentence."""
+    """The arguments on the command line. If they are wrong, tyro's message becomes an error of one sentence."""
     import tyro
 
     said = io.StringIO()
@@ -82,7 +89,7 @@ def _parsed(arguments: type[Any], argv: list[str], **default: Any) -> Any:
 
 
 def _sentence(box: str) -> str:
-    """What stands between the title of tyro's box and its first rule, and the arguments that it thinks were meant."""
+    """One sentence from tyro's box: the text between its title and its first rule, and the arguments it suggests."""
     lines = [line.strip(" │|") for line in box.splitlines()[1:]]
     parts = [list(group) for rule, group in itertools.groupby(lines, lambda line: not line.strip("-─╭╮╰╯")) if not rule]
     wrong, *hints = (" ".join(part) for part in parts)
@@ -93,9 +100,9 @@ def _sentence(box: str) -> str:
 
 
 def exit_code(result: Any) -> int | None:
-    """What an experiment returns after its last `jaxga.Result`: 1 if it failed, None if it goes on to report.
+    """The exit code of an experiment after its last `jaxga.Result`: 1 if it failed, None if it should go on to report.
 
-    Of many processes the first one alone goes on.
+    If there are several processes, only the first one reports; for the others the code is 0.
     """
     if result.failed:
         return 1
@@ -103,7 +110,7 @@ def exit_code(result: Any) -> int | None:
 
 
 def _saved(out: Path | None) -> bytes:
-    """The arguments that a run was started with, as JSON."""
+    """The arguments with which a run was started, as JSON."""
     if out is None:
         raise InputError("resume needs to know which run: pass --out DIR as well.")
     file = Path(out) / "config.json"
@@ -114,7 +121,7 @@ def _saved(out: Path | None) -> bytes:
 
 
 def as_arguments(arguments: type[Any], saved: dict[str, Any], out: Path) -> Any:
-    """The dataclass of a script's arguments, from those that config.json has kept."""
+    """An instance of the dataclass of a script's arguments, from those saved in config.json."""
     names = {field.name for field in dataclasses.fields(arguments)}
     return arguments(**{key: _tuple(value) for key, value in saved.items() if key in names} | {"out": out})
 

@@ -36,11 +36,11 @@ BUDGET = frozenset(
     }
     | {"backend", "workers"}
 )
-"""Arguments that say how long to run, where, and where to write, not what: they may change when a run is resumed."""
+"""Arguments that say how long and where to run, and where to write. They may change when a run is resumed."""
 
 
 def identity(name: str, arguments: dict[str, Any]) -> str:
-    """The id of a run: a hash of its name and of every argument but those of `BUDGET`.
+    """The id of a run: a hash of its name and of all arguments except those in `BUDGET`.
 
     >>> identity("noise", {"sigma": 0.02, "out": "a"}) == identity("noise", {"sigma": 0.02, "out": "b"})
     True
@@ -50,17 +50,17 @@ def identity(name: str, arguments: dict[str, Any]) -> str:
 
 
 def find_run(name: str, arguments: dict[str, Any], root: str | Path = "runs") -> Path:
-    """``runs/<name>/<id>``, numbered on where that is taken."""
+    """A new path ``runs/<name>/<id>`` for a run. If it exists, a number is appended: ``<id>-2``, ``<id>-3``, ..."""
     first = Path(root) / name / identity(name, arguments)
     candidates = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
     return next(path for path in candidates if not path.exists())
 
 
 def read_json(path: Path) -> Any:
-    """What is in a JSON file.
+    """Read a JSON file.
 
     Raises:
-      InputError: where it cannot be read.
+      InputError: if it cannot be read.
     """
     try:
         return json.loads(path.read_text())
@@ -69,10 +69,10 @@ def read_json(path: Path) -> Any:
 
 
 def make_directory(path: Path) -> Path:
-    """``path``, made with what is above it.
+    """Make the directory ``path`` and those above it, if they do not exist, and return ``path``.
 
     Raises:
-      InputError: where that cannot be.
+      InputError: if that is not possible.
     """
     _not_a_file(path)
     try:
@@ -87,7 +87,7 @@ def _not_a_file(path: Path) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file at once: it is the old one or the new one, never half of it."""
+    """Write a JSON file atomically: other processes see the old file or the new one, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(_plain(data), indent=2, default=str) + "\n")
     temporary.replace(path)
@@ -102,7 +102,7 @@ def _git_commit() -> str | None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Versions, commit and device: what a number in a paper stands beside."""
+    """Versions, commit and device, to be published together with results."""
     device = jax.devices()[0]
     return {
         "jaxga": __version__,
@@ -117,17 +117,18 @@ def describe_machine() -> dict[str, Any]:
 
 
 class RunDirectory:
-    """Opens ``path`` for a run, refuses one that holds another, and writes what the run logs.
+    """The directory of a run, for ``jaxga.run(directory=...)``. It stores the configuration and what the run logs.
 
     Args:
-      path: made if it is not there.
+      path: of the directory, which is made if it does not exist.
       name: of the experiment.
-      arguments: every argument of it; all of them stand in config.json, and all but `BUDGET` make the id.
-      resume: go on with the run that is there.
-      notes: what else is to stand in config.json.
+      arguments: all arguments of the experiment. They are written to config.json, and all except those in `BUDGET`
+        determine the id of the run.
+      resume: continue the run that is in the directory, by default False.
+      notes: further entries of config.json.
 
     Raises:
-      InputError: where the directory holds another run, or this one and ``resume`` is not set.
+      InputError: if the directory holds another run, or holds this run and ``resume`` is not set.
     """
 
     def __init__(
@@ -169,10 +170,10 @@ class RunDirectory:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Within this context no other run may write here, of this process or of another.
+        """A context in which no other run, of this process or of another, can write to the directory.
 
         Raises:
-          InputError: where one does.
+          InputError: if another run is writing there.
         """
         from filelock import FileLock, Timeout
 
@@ -194,10 +195,13 @@ class RunDirectory:
             lock.release()
 
     def made_with(self, run: Record) -> None:
-        """Keep what the run is made of, `jaxga.evaluate.fingerprint.describe_run`, in config.json.
+        """Write the sizes and hashes of a run (`jaxga.evaluate.fingerprint.describe_run`) to config.json.
 
         Raises:
-          InputError: where the run that is here was made of something else.
+          InputError: if the directory holds a run with other sizes or hashes.
+
+        Warns:
+          RuntimeWarning: if that run was begun with other versions of jaxga or JAX.
         """
 
         def compare() -> bytes:
@@ -222,16 +226,16 @@ class RunDirectory:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the checkpoints are."""
+        """The directory of the checkpoints."""
         return self.path / "checkpoints"
 
     def start(self, generation: int, generations: int) -> None:
-        """Be ready to log from ``generation`` on; what was logged beyond it, before a crash, is cut off."""
+        """Prepare to log from ``generation`` on. Later generations, logged before a crash, are removed."""
         del generations
         file = self.path / "metrics.jsonl"
         if file.exists():
             *whole, last = file.read_text().split("\n")
-            lines = [*whole, last] if last.endswith("}") else whole  # half a line is what a crash leaves
+            lines = [*whole, last] if last.endswith("}") else whole  # a crash can leave an incomplete line
             kept = [line for number, line in enumerate(lines, 1) if _generation(file, number, line) < generation]
             temporary = file.with_name(file.name + ".tmp")
             temporary.write_text("".join(line + "\n" for line in kept))
@@ -242,11 +246,11 @@ class RunDirectory:
         self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=generation)
 
     def write(self, records: Sequence[Record]) -> None:
-        """Log generations: a line each, and the same as TensorBoard events."""
+        """Log generations: one line of metrics.jsonl for each, and the same values as TensorBoard events."""
         for record in records:
             self._metrics.write(json.dumps(_plain(record)) + "\n")
             for key, value in record.items():
-                if key != "generation" and value == value:  # events have no NaN
+                if key != "generation" and value == value:  # NaN is not written as an event
                     self._events.add_scalar(key, value, record["generation"])
 
     def close(self) -> None:
@@ -266,7 +270,7 @@ def _generation(file: Path, number: int, line: str) -> int:
 
 
 def _plain(value: Any) -> Any:
-    """JSON has neither arrays nor NaN nor infinities: numbers become plain, those null."""
+    """A value that JSON can hold: arrays of one number become plain numbers, NaN and infinities become null."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -280,14 +284,14 @@ PROGRAMS = {
     "score": "another variation, task or data",
     "select": "another selection or recombination",
     "advance": "another recombination",
-}  # that a run is made of, and what it means where they differ; one that differs shows in those below it, too
+}  # the programs of a run, and what a difference means; if one differs, those below it usually do, too
 
 
 def differences(there: Record, here: Record) -> list[str]:
-    """In words, what differs between two runs as `jaxga.evaluate.fingerprint.describe_run` describes them.
+    """In words, the differences between two runs that `jaxga.evaluate.fingerprint.describe_run` describes.
 
-    What an earlier version did not describe is not compared. Hashes are compared only where both were made by the same
-    versions: others write the same program differently.
+    Entries that an earlier version did not write are not compared. Hashes are compared only if both were made by the
+    same versions, because other versions write the same program differently.
     """
     hashes = {"state", "programs"} if there.get("versions") != here["versions"] else {"programs"}
     sizes = [name for name in here if name in there and name not in hashes | {"versions"}]

@@ -1,4 +1,4 @@
-"""Pictures: learning curves with their spread."""
+"""Plots: learning curves with their spread, histograms, places and grids of cells."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,27 +12,27 @@ if TYPE_CHECKING:
 
 
 class Curve(NamedTuple):
-    """One line of a plot: ``values [G]`` or ``[R, G]`` of R runs, drawn as their median within their range."""
+    """One curve of a plot. Several runs are drawn as their median, with a band from the lowest to the highest value."""
 
-    label: str
-    x: Sequence[float] | np.ndarray
-    values: np.ndarray
-    style: str = "-"  # of matplotlib: "--", "o", ...
-    color: int | None = None  # of ten; by default one after another
+    label: str  # for the legend
+    x: Sequence[float] | np.ndarray  # [G]
+    values: np.ndarray  # [G], or [R, G] for R runs
+    style: str = "-"  # a matplotlib line style or marker, such as "--" or "o"
+    color: int | None = None  # number of one of ten colours; None: the colours are used in turn
 
 
 class Histogram(NamedTuple):
     """One histogram of a plot: the density of ``values [n]``."""
 
-    label: str
-    values: np.ndarray
+    label: str  # for the legend
+    values: np.ndarray  # [n]
 
 
-MANY = 5  # curves whose legend would hide them
+MANY = 5  # with this many curves the legend is placed outside, so that it does not hide them
 
 
 def draw_curves(axes: "Axes", curves: Sequence[Curve | Histogram], legend: bool = True) -> None:
-    """Median lines, the band is the range of all runs; histograms as densities."""
+    """Draw curves (the median of all runs, with a band for their range) and histograms (as densities) into axes."""
     import matplotlib
 
     for number, curve in enumerate(curves):
@@ -56,9 +56,12 @@ def plot_curves(
     path: str | Path | None = None,
     title: str = "",
 ) -> "Figure":
-    """Panels side by side, each a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...) and its curves.
+    """Plot curves in panels side by side. If all panels show the same five or more curves, they share one legend.
 
-    Where all panels show the same many curves, one legend stands beside them.
+    Args:
+      panels: for each panel a dict of axes properties (``xlabel``, ``ylabel``, ``yscale``, ...), and its curves.
+      path: where to save the figure; by default it is only returned.
+      title: of the figure.
     """
     from matplotlib.figure import Figure
 
@@ -86,9 +89,17 @@ def plot_places(
     goal: tuple[float, float] | None = None,
     title: str = "",
 ) -> "Figure":
-    """Places ``[n, 2]`` side by side, the first ones light and the last ones dark, with the walls of a maze.
+    """Plot points in the plane, such as the ends of episodes or an archive, in panels side by side.
 
-    Places are those where episodes ended, or an archive in descriptor space; a panel is a title and its places.
+    The first points of a panel are light, the last ones dark.
+
+    Args:
+      panels: for each panel a title, and its points ``[n, 2]``.
+      path: where to save the figure; by default it is only returned.
+      walls: of a maze, each as ``(x, y, to_x, to_y)``.
+      start: the point where episodes start, to be marked.
+      goal: the point of the goal, to be marked.
+      title: of the figure.
     """
     from matplotlib.figure import Figure
 
@@ -135,9 +146,17 @@ def plot_cells(
     growth: Sequence[Curve] = (),
     title: str = "",
 ) -> "Figure":
-    """A grid of cells as a heat map, ``values [rows, columns]`` with NaN where a cell is empty; its growth beside it.
+    """Plot a grid of cells as a heat map, with curves in panels beside it.
 
-    Rows lie along the first descriptor. ``growth`` are curves, a panel each: coverage and QD score, say.
+    Args:
+      values: ``[rows, columns]``, NaN in empty cells. The rows are along the first descriptor.
+      path: where to save the figure; by default it is only returned.
+      low: lower bounds of both descriptors.
+      high: upper bounds of both descriptors.
+      label: of the values.
+      names: of the two descriptors.
+      growth: curves over generations, each in a panel of its own, such as coverage and QD score.
+      title: of the figure.
     """
     from matplotlib.figure import Figure
 

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, plain lines elsewhere, and nothing at all."""
+"""Progress of a run: a bar on a terminal, plain lines elsewhere, or nothing."""
 
 import sys
 import time
@@ -9,27 +9,27 @@ if TYPE_CHECKING:
     from rich.progress import Progress as Bar
     from rich.progress import ProgressColumn
 
-LINE_SECONDS = 10.0  # between plain lines
+LINE_SECONDS = 10.0  # seconds between plain lines
 
 
 class Silence:
     """Shows nothing: a progress meter for tests and for loops of runs."""
 
     def start(self, generation: int, generations: int) -> None:
-        """A run begins, or goes on, at ``generation`` of ``generations``."""
+        """Called when a run begins, or continues, at ``generation`` of ``generations``."""
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Generations were completed."""
+        """Called with the records of generations that were completed."""
 
     def say(self, text: str) -> None:
-        """Something worth a line."""
+        """Show a line of text."""
 
     def close(self) -> None:
-        """The run is over."""
+        """Called when the run is over."""
 
 
 class Progress(Silence):
-    """Best fitness, evaluations a second and time left: a bar, or without a terminal a line every ten seconds."""
+    """Shows best fitness, evaluations per second and remaining time: a bar, or without a terminal a line every 10 s."""
 
     def __init__(self, label: str = ""):
         from rich.console import Console
@@ -57,25 +57,25 @@ class Progress(Silence):
         self.bar.start()
 
     def columns(self) -> "list[ProgressColumn]":
-        """What the bar is made of."""
+        """The columns of the bar."""
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
         status, left = TextColumn("{task.fields[status]}"), TimeRemainingColumn()
         return [TextColumn("[bold]{task.description}"), BarColumn(bar_width=None), MofNCompleteColumn(), status, left]
 
     def status(self, records: Sequence[dict[str, Any]]) -> str:
-        """What is said of these generations."""
+        """The text that is shown after these generations."""
         last = records[-1]
         measured = next((row["best_validation"] for row in reversed(records) if "best_validation" in row), None)
         validation = "" if measured is None else f"  validation {measured:.4g}"
         return f"best {last['best_fitness']:.6g}{validation}  {last['evaluations_per_second']:,.0f} evaluations/s"
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
-        """Move the bar, or print a line if the last one is old enough."""
+        """Move the bar, or print a line if the last one is more than 10 seconds old."""
         self.show(records[-1]["generation"] + 1, self.status(records))
 
     def show(self, generation: int, status: str) -> None:
-        """How far the run is, on the bar or as a line."""
+        """Show the number of generations and a status, on the bar or as a line."""
         if self.bar:
             self.bar.update(self.task, completed=generation, status=status)
             return
@@ -89,11 +89,11 @@ class Progress(Silence):
         self.unsaid = ""
 
     def say(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line, above the bar if there is one."""
         (self.bar.console if self.bar else self.console).print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
-        """Leave the bar as it stands, or say the last line."""
+        """Stop the bar, or print the last line."""
         if self.bar:
             self.bar.stop()
         elif self.unsaid:

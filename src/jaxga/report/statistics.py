@@ -1,4 +1,4 @@
-"""Medians with intervals: how anything compared over seeds is reported."""
+"""Medians and means with confidence intervals, to compare results over seeds."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ import numpy as np
 
 
 class Interval(NamedTuple):
-    """A median and the ends of its confidence interval, and the number of samples behind it."""
+    """A median with its confidence interval."""
 
-    median: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    samples: int
+    median: np.ndarray  # of all samples
+    low: np.ndarray  # the lower end of the interval
+    high: np.ndarray  # the upper end of the interval
+    samples: int  # the number of samples
 
     def __str__(self) -> str:
         return f"{self.median:.4g} [{self.low:.4g}, {self.high:.4g}] (n={self.samples})"
 
 
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of ``values [n]`` and the ends of its confidence interval, by Student's t.
+    """The mean of ``values [n]``, and the ends of its confidence interval by Student's t distribution.
 
     >>> mean, low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
     >>> round(mean, 2), round(low, 2), round(high, 2)
@@ -33,9 +33,9 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, 
 
 
 def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Median over the first axis, with a percentile bootstrap interval (Efron 1979; `scipy.stats.bootstrap`).
+    """The median over the first axis, with a percentile bootstrap interval (Efron 1979; `scipy.stats.bootstrap`).
 
-    With fewer than 5 samples an interval says little: it is then their range.
+    With fewer than 5 samples the bootstrap is not meaningful, and the interval is the range of the samples.
 
     >>> print(median_interval(np.array([1.0, 2.0, 3.0])))
     2 [1, 3] (n=3)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str = "") -> None:
-    """Print dicts as rows; columns are the keys of the first, numbers stand right."""
+    """Print a table of dicts, one for each row. The keys of the first are the columns; numbers are aligned right."""
     from rich.console import Console
 
     console = Console()
@@ -17,7 +17,7 @@ def print_table(rows: Sequence[dict[str, Any]], title: str = "") -> None:
 
 
 def text_table(rows: Sequence[dict[str, Any]]) -> str:
-    """The same as text, as wide as it has to be."""
+    """The text of a table of dicts, as wide as necessary."""
     from rich.console import Console
 
     console = Console(file=io.StringIO(), width=1000)

@@ -1,4 +1,4 @@
-"""Moving pictures of what a network does."""
+"""Videos of what a network does."""
 
 from pathlib import Path
 
@@ -6,7 +6,13 @@ import numpy as np
 
 
 def write_gif(screens: np.ndarray, path: str | Path, per_second: float = 15.0, seconds: float = 60.0) -> Path:
-    """Write screens ``[n, h, w, 3]`` (bytes) as an animated GIF, every second one, the first ``seconds`` of them.
+    """Write screens as an animated GIF. Only every second screen is kept.
+
+    Args:
+      screens: ``[n, h, w, 3]``, bytes.
+      path: of the file.
+      per_second: screens per second, by default 15.
+      seconds: longest duration of the video, by default 60.
 
     >>> import tempfile
     >>> write_gif(np.zeros((4, 8, 8, 3), np.uint8), Path(tempfile.mkdtemp()) / "black.gif").name

@@ -1,4 +1,4 @@
-"""Selection: who is held next, and who breeds."""
+"""Selection: which individuals become the next parents, and which of these breed."""
 
 from jaxga.base import Scored, Selection
 from jaxga.selection.choices import Candidates, linear_rank, proportional, ranking, roulette, tournament, truncation

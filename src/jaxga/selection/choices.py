@@ -1,7 +1,7 @@
-"""Choices: who survives. Every choice is ``(key, evaluation [C], num) -> positions int32 [num]``.
+"""Choices: which candidates survive. A choice is a function ``(key, evaluation [C], num) -> positions int32 [num]``.
 
-Fitness is maximised; equal fitness is ordered by the tiebreak, and what is still equal by a fair draw. NaN counts as
-minus infinity and is chosen only where nothing else is left. `jaxga.selection.ranked` makes a selection of a choice.
+Fitness is maximised. Equal fitness is ordered by the tiebreak, and remaining ties at random. NaN is worse than any
+number, and is chosen only if no other candidates are left. `jaxga.selection.ranked` makes a selection of a choice.
 """
 
 from collections.abc import Iterator
@@ -16,9 +16,9 @@ from jaxga.tree import iota
 
 
 def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
-    """Positions from best to worst, int32 ``[C]``: by fitness, then tiebreak, then a fair draw.
+    """Positions from best to worst, int32 ``[C]``: by fitness, then by tiebreak, then at random.
 
-    `Candidates` are ranked already.
+    `Candidates` already have a ranking, which is returned.
 
     >>> ranking(jax.random.key(0), Evaluation(jnp.array([1.0, jnp.nan, 3.0]))).tolist()
     [2, 0, 1]
@@ -27,9 +27,9 @@ def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
 
 
 class Candidates:
-    """An evaluation ``[C]`` of which the ranking is known: what `ranked` gives to a choice.
+    """An evaluation ``[C]`` together with its ranking, as `ranked` passes it to a choice.
 
-    ``fitness``, ``tiebreak`` and ``metrics`` are those of an `Evaluation`, and ``_replace`` makes one of it.
+    It has the fields of an `Evaluation`: ``fitness``, ``tiebreak``, ``metrics``. ``_replace`` returns an `Evaluation`.
     """
 
     def __init__(self, evaluation: Evaluation, order: jax.Array):
@@ -49,18 +49,25 @@ class Candidates:
 
 
 def truncation(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
-    """The ``num`` best: (mu, lambda) selection, and that of Such et al. 2017."""
+    """A choice: the ``num`` best candidates, as in (mu, lambda) selection and in Such et al. 2017."""
     return ranking(key, evaluation)[:num]
 
 
 def _places(key: Key, evaluation: Evaluation) -> tuple[jax.Array, jax.Array]:
-    """The ranking, and how many of its first places are held by numbers (at least 1)."""
+    """The ranking, and the number of candidates whose fitness is not NaN (at least 1); these come first in it."""
     numbers = jnp.sum(~jnp.isnan(jnp.asarray(evaluation.fitness)), dtype=jnp.int32)
     return ranking(key, evaluation), jnp.maximum(numbers, 1)
 
 
 def tournament(size: int = 2) -> Choice:
-    """Each survivor is the best of ``size`` drawn uniformly, with replacement (Goldberg and Deb 1991)."""
+    """Tournament selection: each survivor is the best of several random candidates (Goldberg and Deb 1991).
+
+    Args:
+      size: number of candidates in each tournament, drawn uniformly with replacement; by default 2.
+
+    Raises:
+      InputError: if ``size`` is below 1.
+    """
     require_whole(1, size=size)
 
     def select(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
@@ -72,9 +79,15 @@ def tournament(size: int = 2) -> Choice:
 
 
 def linear_rank(pressure: Any = 1.5) -> Choice:
-    """Drawn with probability linear in rank: ``pressure / n`` for the best of n, ``(2 - pressure) / n`` for the worst.
+    """Linear ranking: survivors are drawn with a probability that falls linearly with their rank (Baker 1985).
 
-    ``pressure`` lies between 1 (uniform) and 2 (Baker 1985).
+    The best of n candidates has probability ``pressure / n``, the worst ``(2 - pressure) / n``.
+
+    Args:
+      pressure: between 1 (all are equally likely) and 2, by default 1.5.
+
+    Raises:
+      InputError: if ``pressure`` is below 1 or above 2.
     """
     require_at_least(1, pressure=pressure)
     require(isinstance(pressure, Tracer) or pressure <= 2, f"pressure is {pressure}, and must be 2 or less.")
@@ -92,13 +105,16 @@ def linear_rank(pressure: Any = 1.5) -> Choice:
 
 
 def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
-    """Drawn in proportion to the fitness above the worst finite one; uniformly where all are equal (Holland 1975)."""
+    """A choice: draw in proportion to the fitness above the worst finite fitness (Holland 1975).
+
+    If all are equal, the draw is uniform.
+    """
     fitness = jnp.asarray(evaluation.fitness, jnp.float32)
     valid = ~jnp.isnan(fitness)
     fitness = jnp.where(valid, fitness, -jnp.inf)
     finite = jnp.isfinite(fitness)
     best = jnp.max(fitness, where=finite, initial=-jnp.inf)
-    fitness = jnp.where((fitness == jnp.inf) & finite.any(), best, fitness)  # infinitely good: as good as the best
+    fitness = jnp.where((fitness == jnp.inf) & finite.any(), best, fitness)  # infinity counts as the best finite one
     finite = jnp.isfinite(fitness)
     worst = jnp.where(finite.any(), jnp.min(fitness, where=finite, initial=jnp.inf), 0)
     above = jnp.where(finite, jnp.where(finite, fitness, 0) - worst, 0)
@@ -108,7 +124,9 @@ def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
 
 
 def proportional(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
-    """Drawn in proportion to the fitness itself, which is 0 or more; below 0 counts as 0 (Holland 1975).
+    """A choice: draw in proportion to the fitness itself, for fitness of 0 or more (Holland 1975).
+
+    Negative fitness counts as 0.
 
     >>> proportional(jax.random.key(0), Evaluation(jnp.array([0.0, 2.0, -1.0, jnp.nan])), 3).tolist()
     [1, 1, 1]

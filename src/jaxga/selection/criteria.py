@@ -1,4 +1,4 @@
-"""Criteria: what candidates are ranked by instead of their fitness. ``by(criterion)`` makes a selection of one."""
+"""Criteria: values by which candidates are ranked, instead of fitness. ``by(criterion)`` makes a selection of one."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,20 +13,28 @@ from jaxga.selection.ranked import ranked
 
 
 class Criterion(NamedTuple):
-    """What counts: ``init`` makes what it remembers, ``apply`` says how good each candidate is.
+    """How good each candidate is, in place of its fitness.
 
-    ``init: (T, like) -> remembered``; ``apply: (key, Scored, remembered) -> (values [C], remembered, metrics)``. Values
-    are higher for better candidates, and NaN for those that must not be chosen. An `Evaluation` of them has a tiebreak.
+    ``init: (T, like) -> remembered`` makes the criterion's memory. ``apply: (key, Scored, remembered) -> (values [C],
+    remembered, metrics)`` computes a value for each candidate: higher is better, and NaN means that the candidate must
+    not be chosen. ``apply`` may also return an `Evaluation` in place of values, whose tiebreak orders equal values.
     """
 
-    init: Callable[[int, Evaluation], Any]
-    apply: Callable[[Key, Scored, Any], tuple[Any, Any, dict[str, jax.Array]]]
+    init: Callable[[int, Evaluation], Any]  # (T, like) -> remembered; like has the shapes of a generation's scores
+    apply: Callable[[Key, Scored, Any], tuple[Any, Any, dict[str, jax.Array]]]  # -> (values [C], remembered, metrics)
 
 
 def by(criterion: Criterion, selection: Selection | None = None) -> Selection:
-    """A selection that sees the values of a criterion in the place of the fitness; by default `ranked`.
+    """A selection that uses the values of a criterion in place of fitness.
 
-    What is logged as fitness, and the best so far, stay those of the task.
+    What is logged as fitness, and the best individual so far, are still those of the task's fitness.
+
+    Args:
+      criterion: such as ``novelty("end")``.
+      selection: that uses the values, by default `ranked`.
+
+    Raises:
+      InputError: for arguments of other types, or a selection that compares children with earlier scores of parents.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -64,7 +72,11 @@ def by(criterion: Criterion, selection: Selection | None = None) -> Selection:
 
 
 def as_scores(values: Any, scored: Scored, criterion: Criterion) -> Evaluation:
-    """The scores of the candidates, with these values as fitness."""
+    """The scores of the candidates, with the values of a criterion as fitness.
+
+    Raises:
+      InputError: if there is not one value for each candidate.
+    """
     found = values if isinstance(values, Evaluation) else Evaluation(values)
     count, shape = len(scored.index), jnp.shape(found.fitness)
     require(
@@ -77,24 +89,28 @@ def as_scores(values: Any, scored: Scored, criterion: Criterion) -> Evaluation:
 
 
 def without_memory(values: Callable[[Scored], Any]) -> Criterion:
-    """A criterion of a function ``(Scored) -> values [C]``."""
+    """A criterion without memory, from a function ``(Scored) -> values [C]``."""
     return Criterion(lambda *_: (), lambda _, scored, remembered: (values(scored), remembered, {}))
 
 
 def fitness() -> Criterion:
-    """The fitness itself, for `weighted` and `pareto`."""
+    """A criterion: the fitness itself, for `weighted` and `pareto`."""
     return without_memory(lambda scored: scored.evaluation._replace(metrics={}))
 
 
 def metric(name: str) -> Criterion:
-    """A metric of one number, for `weighted` and `pareto`."""
+    """A criterion: the metric of this name, one number for each individual, for `weighted` and `pareto`."""
     return without_memory(lambda scored: described(name, scored.evaluation, "metric")[:, 0])
 
 
 def weighted(*parts: tuple[Criterion, float]) -> Criterion:
-    """A weighted sum of criteria, each scaled to lie between 0 and 1 among the candidates (Cuccu and Gomez 2011).
+    """A criterion: the weighted sum of several criteria (Cuccu and Gomez 2011).
 
-    ``weighted((novelty("end"), 0.5), (fitness(), 0.5))``
+    Each criterion is first scaled so that its values for the present candidates lie between 0 and 1. Example:
+    ``weighted((novelty("end"), 0.5), (fitness(), 0.5))``.
+
+    Raises:
+      InputError: if there are no (criterion, weight) pairs.
     """
     require(len(parts) > 0, "weighted needs at least one pair (criterion, weight).")
 
@@ -116,7 +132,7 @@ def _between_0_and_1(values: jax.Array) -> jax.Array:
 
 
 def combined(criteria: list[Criterion], combine: Callable[[Key, Scored, list[Evaluation]], Any]) -> Criterion:
-    """One criterion of several: ``combine: (key, Scored, scores of each) -> values``."""
+    """One criterion made of several by ``combine: (key, Scored, scores by each criterion) -> values``."""
 
     def init(parents: int, like: Evaluation) -> Any:
         return [criterion.init(parents, like) for criterion in criteria]
@@ -134,10 +150,18 @@ def combined(criteria: list[Criterion], combine: Callable[[Key, Scored, list[Eva
 
 
 def sharing(describe: Describe, radius: float, power: float = 1.0) -> Criterion:
-    """Fitness divided among those who are alike (Goldberg and Richardson 1987).
+    """A criterion: fitness sharing, which divides fitness among similar candidates (Goldberg and Richardson 1987).
 
-    What a candidate has above the worst of all is divided by ``sum_j max(0, 1 - (distance_j / radius) ** power)`` over
-    all candidates, itself included.
+    A candidate's fitness above the worst finite fitness is divided by ``sum_j max(0, 1 - (distance_j / radius) **
+    power)``, over all candidates j including itself.
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      radius: distance from which on candidates do not share, above 0.
+      power: shape of the decrease with distance, above 0, by default 1.
+
+    Raises:
+      InputError: if ``radius`` or ``power`` is not above 0.
     """
     _require_positive(radius=radius, power=power)
 
@@ -153,7 +177,16 @@ def sharing(describe: Describe, radius: float, power: float = 1.0) -> Criterion:
 
 
 def clearing(describe: Describe, radius: float, capacity: int = 1) -> Criterion:
-    """The best ``capacity`` within a radius keep their fitness, and nobody else there is chosen (Petrowski 1996)."""
+    """A criterion: within each radius only the best candidates keep their fitness (Petrowski 1996).
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      radius: of the neighbourhood, above 0.
+      capacity: number of candidates in a neighbourhood that keep their fitness, by default 1. Others are not chosen.
+
+    Raises:
+      InputError: if ``radius`` is not above 0, or ``capacity`` is below 1.
+    """
     _require_positive(radius=radius)
     require_whole(1, capacity=capacity)
 
@@ -177,11 +210,17 @@ def clearing(describe: Describe, radius: float, capacity: int = 1) -> Criterion:
 
 
 def competition(points: Describe, alpha: float = 1.0) -> Criterion:
-    """Candidates share what each point of the data is worth (Abrantes et al. 2025, M2N2).
+    """A criterion: candidates compete for each data point and share its value (Abrantes et al. 2025, M2N2).
 
-    ``points`` is a metric ``[D]`` of what a network makes of each of D points, 0 or more: 1 where it is right, say. The
-    value of candidate i is ``sum_j points_ij / z_j ** alpha``, where ``z_j`` is the sum over all candidates. With
-    ``alpha=0`` nobody competes.
+    The value of candidate i is ``sum_j points_ij / z_j ** alpha``, where ``z_j`` is the sum of ``points_ij`` over all
+    candidates.
+
+    Args:
+      points: a metric ``[D]``, the score of a network at each of D data points, 0 or more, such as 1 if it is right.
+      alpha: strength of the competition, 0 or more, by default 1. With 0 there is none.
+
+    Raises:
+      InputError: if ``alpha`` is below 0.
     """
     require_at_least(0, alpha=alpha)
 
@@ -197,7 +236,15 @@ def competition(points: Describe, alpha: float = 1.0) -> Criterion:
 
 
 def local_competition(describe: Describe, neighbours: int = 15) -> Criterion:
-    """How many of the nearest candidates have a lower fitness (Lehman and Stanley 2011b)."""
+    """A criterion: the number of nearest candidates that have a lower fitness (Lehman and Stanley 2011b).
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      neighbours: number of nearest candidates that are compared, by default 15.
+
+    Raises:
+      InputError: if ``neighbours`` is below 1.
+    """
     require_whole(1, neighbours=neighbours)
 
     def values(scored: Scored) -> jax.Array:
@@ -213,19 +260,27 @@ def local_competition(describe: Describe, neighbours: int = 15) -> Criterion:
 
 
 class Archive(NamedTuple):
-    """What novelty remembers beside the population, a ring of fixed size: the oldest entry makes room.
+    """Past descriptors that `novelty` remembers. If the archive is full, a new entry replaces the oldest one.
 
-    ``apply: (key, descriptors [N, D] of the children, distance of each to the nearest entry, remembered) -> (who enters
-    [N], remembered)``.
+    ``apply: (key, descriptors [C, D], distance of each to the nearest entry [C], remembered) -> (mask [C] of the
+    candidates that enter, remembered)``. Only children enter.
     """
 
-    size: int
-    init: Callable[[], Any]
-    apply: Callable[[Key, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]
+    size: int  # the most entries
+    init: Callable[[], Any]  # () -> remembered, such as a threshold
+    apply: Callable[[Key, jax.Array, jax.Array, Any], tuple[jax.Array, Any]]  # which candidates enter, see above
 
 
 def random_archive(size: int = 1000, added: int = 5) -> Archive:
-    """So many children of every generation enter, drawn with equal chance (Lehman and Miikkulainen 2015)."""
+    """An archive that random children enter (Lehman and Miikkulainen 2015).
+
+    Args:
+      size: the most entries, by default 1000.
+      added: number of candidates that are drawn in each generation, by default 5. Those that are children enter.
+
+    Raises:
+      InputError: if ``size`` or ``added`` is below 0.
+    """
     require_whole(0, size=size, added=added)
 
     def enter(key: Key, children: jax.Array, nearest: jax.Array, remembered: Any) -> tuple[jax.Array, Any]:
@@ -236,10 +291,17 @@ def random_archive(size: int = 1000, added: int = 5) -> Archive:
 
 
 def threshold_archive(size: int = 1000, threshold: float = 6.0, most: int = 4, patience: int = 10) -> Archive:
-    """Children that are farther than a threshold from every entry enter (Lehman and Stanley 2011).
+    """An archive that children enter whose distance to every entry is above a threshold (Lehman and Stanley 2011).
 
-    The threshold grows by a fifth where more than ``most`` entered in a generation, and shrinks by a twentieth after
-    ``patience`` generations in which nobody did.
+    Args:
+      size: the most entries, by default 1000.
+      threshold: the initial threshold, in units of the descriptor, by default 6.
+      most: if more than this number enter in a generation, the threshold grows by a fifth; by default 4.
+      patience: after this many generations in which no child entered, the threshold shrinks by a twentieth; by
+        default 10.
+
+    Raises:
+      InputError: if ``size``, ``most`` or ``patience`` is below 1, or ``threshold`` is not above 0.
     """
     require_whole(1, size=size, most=most, patience=patience)
     _require_positive(threshold=threshold)
@@ -267,14 +329,17 @@ def threshold_archive(size: int = 1000, threshold: float = 6.0, most: int = 4, p
 
 
 def novelty(describe: Describe, neighbours: int = 15, archive: Archive | None = None) -> Criterion:
-    """The mean distance to the nearest of all candidates and of an archive (Lehman and Stanley 2011).
-
-    Args:
-      describe: the metric that describes behaviour, such as where a robot came to; or a function of the metrics.
-      neighbours: how many of the nearest count.
-      archive: `random_archive` (the default) or `threshold_archive`.
+    """A criterion: the mean distance to the nearest neighbours, among candidates and archive (Lehman and Stanley 2011).
 
     A candidate without a descriptor (NaN) is not chosen, and does not enter the archive.
+
+    Args:
+      describe: the metric that describes behaviour, such as a robot's final position; or a function of the metrics.
+      neighbours: number of nearest neighbours whose distances are averaged, by default 15.
+      archive: `random_archive` (the default) or `threshold_archive`.
+
+    Raises:
+      InputError: if ``neighbours`` is below 1, or ``archive`` is not an `Archive`.
     """
     require_whole(1, neighbours=neighbours)
     kept = random_archive() if archive is None else archive
@@ -298,7 +363,7 @@ def novelty(describe: Describe, neighbours: int = 15, archive: Archive | None = 
         nearest = jnp.min(past, axis=1, initial=jnp.inf)
         enters, own = kept.apply(key, here, nearest, own)
         enters = enters & scored.born & standing
-        place = jnp.cumsum(enters, dtype=jnp.int32) - 1  # among those who enter
+        place = jnp.cumsum(enters, dtype=jnp.int32) - 1  # among the candidates that enter
         ring = jnp.where(enters, (count + place) % max(kept.size, 1), kept.size)
         entries = entries.at[ring].set(here, mode="drop")
         count = count + enters.sum(dtype=jnp.int32)

@@ -1,4 +1,4 @@
-"""What selections ask of scores: descriptors of behaviour, distances between them, who is nearest."""
+"""Descriptors of behaviour, and what selections compute from them: distances and nearest neighbours."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,15 @@ NUMBERS = 1_000_000  # differences between descriptors that are computed at once
 
 
 def described(describe: Describe, scores: Evaluation, who: str) -> jax.Array:
-    """The descriptors ``[C, D]`` of those who have these scores. ``who`` asks, and is named in the error.
+    """The descriptors ``[C, D]`` of the individuals that have these scores.
+
+    Args:
+      describe: the name of a metric, or a function of the dict of metrics ``[C, ...]``.
+      scores: with the metrics.
+      who: the function that asks, for the error message.
+
+    Raises:
+      InputError: if there is no such metric, or it does not have C entries.
 
     >>> scores = Evaluation(jnp.zeros(2), metrics={"end": jnp.ones((2, 3)), "speed": jnp.zeros(2)})
     >>> described("end", scores, "novelty").shape, described(lambda metrics: metrics["speed"], scores, "").shape
@@ -39,12 +47,12 @@ def described(describe: Describe, scores: Evaluation, who: str) -> jax.Array:
 
 
 def numbers_of(describe: Describe, like: Evaluation, who: str) -> int:
-    """D, how many numbers a descriptor has."""
+    """D, the number of entries of a descriptor."""
     return jax.eval_shape(lambda scores: described(describe, scores, who), like).shape[1]
 
 
 def distances(from_these: jax.Array, to_those: jax.Array) -> jax.Array:
-    """Euclidean, ``[C, M]`` between ``[C, D]`` and ``[M, D]``; infinite where a descriptor has a NaN."""
+    """Euclidean distances ``[C, M]`` between points ``[C, D]`` and ``[M, D]``; infinite if a point has a NaN."""
 
     def of_one(here: jax.Array) -> jax.Array:
         square = jnp.sum((to_those - here) ** 2, axis=1)
@@ -55,12 +63,12 @@ def distances(from_these: jax.Array, to_those: jax.Array) -> jax.Array:
 
 
 def between(candidates: jax.Array) -> jax.Array:
-    """Distances ``[C, C]`` of each to the others; infinite to itself."""
+    """Distances ``[C, C]`` between all candidates; a candidate's distance to itself counts as infinite."""
     return jnp.where(jnp.eye(len(candidates), dtype=bool), jnp.inf, distances(candidates, candidates))
 
 
 def valid(scores: Evaluation, descriptors: jax.Array) -> jax.Array:
-    """Who has a fitness and a descriptor? ``[C]``"""
+    """Which individuals have both a fitness and a descriptor, bool ``[C]``."""
     return ~jnp.isnan(scores.fitness) & ~jnp.isnan(descriptors).any(axis=1)
 
 
@@ -70,7 +78,7 @@ def places(scored: Scored) -> jax.Array:
 
 
 def scores_of(scored: Scored, indices: jax.Array) -> Evaluation:
-    """The scores ``[T]`` of whoever has these indices: as candidates, or else as they were held."""
+    """The scores ``[T]`` of the individuals with these indices: those of candidates, or the earlier ones of parents."""
     same = scored.index == indices[:, None]
     place, slot = jnp.argmax(same, axis=1), jnp.maximum(indices - scored.held[0], 0)
 
@@ -87,12 +95,12 @@ def scores_of(scored: Scored, indices: jax.Array) -> Evaluation:
 
 
 def lowest(lots: jax.Array, num: int) -> jax.Array:
-    """Which of these ``[..., n]`` are among the ``num`` lowest of their row? Of random lots it is a draw."""
+    """Which of these ``[..., n]`` are among the ``num`` lowest of their row. Of random numbers, this draws ``num``."""
     return jnp.argsort(jnp.argsort(lots, axis=-1), axis=-1) < num
 
 
 def draw(key: Key, weights: jax.Array, num: int) -> jax.Array:
-    """Positions ``[num]`` drawn in proportion to ``weights [n]``, with replacement; uniformly where all are 0.
+    """Positions ``[num]``, drawn in proportion to ``weights [n]`` with replacement; uniformly if all weights are 0.
 
     >>> draw(jax.random.key(0), jnp.array([0.0, 1.0, 0.0]), 3).tolist()
     [1, 1, 1]

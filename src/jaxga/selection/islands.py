@@ -12,34 +12,34 @@ from jaxga.selection.choices import ranking
 from jaxga.tree import iota
 
 EACH = Scored(0, 0, 0, 0, 0, None, 0, 0)  # pyright: ignore[reportArgumentType]  # the axes of what is mapped over islands
-Topology = Callable[[Key, int], jax.Array]  # (key, I) -> [I, S] int32: whence migrants come to each island
+Topology = Callable[[Key, int], jax.Array]  # (key, I) -> [I, S] int32: for each island, where migrants come from
 
 
 def ring(key: Key, islands: int) -> jax.Array:
-    """Migrants come from the island before."""
+    """A topology: migrants come from the island with the next lower number, and those of island 0 from the last."""
     del key
     return (iota(islands)[:, None] - 1) % islands
 
 
 def anywhere(key: Key, islands: int) -> jax.Array:
-    """Migrants come from another island, drawn anew each time."""
+    """A topology: migrants come from one other island, which is drawn at each migration."""
     return (iota(islands)[:, None] + jax.random.randint(key, (islands, 1), 1, max(islands, 2), jnp.int32)) % islands
 
 
 def everywhere(key: Key, islands: int) -> jax.Array:
-    """Migrants come from all other islands."""
+    """A topology: migrants come from all other islands."""
     del key
     return (iota(islands)[:, None] + 1 + iota(islands - 1)) % islands
 
 
 def best_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
-    """The best candidates of an island, positions ``[num]``."""
+    """For ``islands(choose=...)``: the best candidates of an island, positions ``[num]``."""
     del key
     return scored.order[:num]
 
 
 def random_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
-    """Candidates of an island that are drawn, each as likely, positions ``[num]``."""
+    """For ``islands(choose=...)``: candidates of an island that are drawn uniformly, positions ``[num]``."""
     return jax.random.permutation(key, len(scored.index))[:num].astype(jnp.int32)
 
 
@@ -52,20 +52,26 @@ def islands(
     topology: Topology = ring,
     choose: Callable[[Key, Scored, int], jax.Array] = best_migrants,
 ) -> Selection:
-    """A selection on each of several islands. Those who migrate compete with the candidates of the island they come to.
+    """The island model: the same selection on each of several separate populations, with migration.
 
-    Parents, pairs and children of ``ga`` are shared out equally. Island i draws as a run alone with the key
-    ``fold_in(key, i)`` does. Without migration it is that run, bit for bit.
+    The parents, pairs and children of ``ga`` are divided equally among the islands. Copies of individuals migrate, and
+    compete with the candidates of the island to which they come.
+
+    Island i uses the same random numbers as a separate run with the key ``fold_in(key, i)``. Without migration it gives
+    the same result as that run, bit for bit.
+
+    Logged: ``island_fitness``, the best fitness on each island, if there are at most 16 islands.
 
     Args:
-      selection: of one island: any but another `islands`.
-      count: I.
-      every: generations from one migration to the next; None: nobody migrates.
-      migrants: how many come from each island that sends some.
-      topology: whence they come: `ring`, `anywhere`, `everywhere`.
-      choose: who goes: `best_migrants` or `random_migrants`.
+      selection: for each island: any selection except another `islands`.
+      count: number of islands, 2 or more.
+      every: number of generations from one migration to the next; by default None, no migration.
+      migrants: number of migrants from each island of origin, by default 1.
+      topology: the islands of origin: `ring` (the default), `anywhere` or `everywhere`.
+      choose: which individuals migrate: `best_migrants` (the default) or `random_migrants`.
 
-    Logged: ``island_fitness``, the best of each island, where there are at most 16.
+    Raises:
+      InputError: if ``count`` is below 2, ``every`` or ``migrants`` is below 1, or ``selection`` has islands already.
 
     >>> import jaxga
     >>> from jaxga import selection, variation
@@ -115,7 +121,7 @@ def islands(
 
 
 def _apart(scored: Scored, islands: int, born: int, slots: int) -> Scored:
-    """What each island sees of its own, ``[I, ...]``, with indices and slots as if it were alone."""
+    """What the selection sees on each island, ``[I, ...]``, with indices and slots as if there were no others."""
     children, island = islands * born, iota(islands)[:, None]
 
     def candidates(leaf: jax.Array) -> jax.Array:
@@ -141,7 +147,7 @@ def _apart(scored: Scored, islands: int, born: int, slots: int) -> Scored:
 
 
 def _ranked(keys: Key, own: Scored) -> Scored:
-    """The same, ranked on each island, as a run alone would."""
+    """The same, ranked on each island as in a separate run."""
     return own._replace(order=jax.vmap(lambda key, one: ranking(jax.random.split(key)[0], one))(keys, own.evaluation))
 
 
@@ -154,9 +160,9 @@ def _with_migrants(
     choose: Callable[[Key, Scored, int], jax.Array],
     born: int,
 ) -> tuple[Scored, jax.Array]:
-    """Each island with those who come to it, between its children and its elites; and their indices ``[I, M]``.
+    """Each island with its immigrants, between its children and its elites; and the immigrants' indices ``[I, M]``.
 
-    Where no migration is due they have no fitness.
+    If no migration is due, immigrants have no fitness.
     """
     islands, slots = own.held.shape
     chooses = jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys)
@@ -184,5 +190,5 @@ def _with_migrants(
 
 
 def _global(index: jax.Array, island: jax.Array, islands: int, born: int, slots: int) -> jax.Array:
-    """The index that all of the state knows somebody of an island by."""
+    """The index in the whole population, of an individual that has this index on its island."""
     return jnp.where(index < born, island * born + index, islands * born + island * slots + index - born)

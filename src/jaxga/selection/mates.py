@@ -1,4 +1,4 @@
-"""Who breeds, and with whom."""
+"""Which parents breed, and with which mates."""
 
 from collections.abc import Callable
 from typing import Any
@@ -15,14 +15,17 @@ Mates = Callable[[Key, Evaluation, jax.Array], jax.Array]  # (key, scores of the
 
 
 def breeding(selection: Selection, pairs: int, choice: Choice | None = None, mates: Mates | None = None) -> Selection:
-    """The same selection, in which ``pairs`` of those who are held breed.
+    """The same selection, followed by a choice of the parents that breed.
 
     Args:
-      selection: says who is held.
-      pairs: P, as ``ga`` has it.
-      choice: who breeds, by the scores of those who are held: `truncation`, `tournament` (the default, of two),
-        `roulette`. One may be chosen several times.
-      mates: with whom: `choose_mate`, `alike`, `unlike`, `attraction`; by default as ``ga(mates=...)`` says.
+      selection: chooses the next parents.
+      pairs: P, the number of pairs that breed, the same as in ``ga(pairs=...)``.
+      choice: chooses the parents that breed by their scores: `tournament` (the default, of two), `truncation` or
+        `roulette`. A parent can be chosen several times.
+      mates: chooses their mates: `choose_mate`, `alike`, `unlike` or `attraction`. By default ``ga(mates=...)`` does.
+
+    Raises:
+      InputError: if ``pairs`` is below 1.
 
     >>> import jaxga
     >>> from jaxga import selection, variation
@@ -48,13 +51,16 @@ def breeding(selection: Selection, pairs: int, choice: Choice | None = None, mat
 
 
 def _many(choice: Choice, key: Key, held: Evaluation, num: int) -> jax.Array:
-    """So many of those who are held; where there are fewer, all of them in turn."""
+    """Slots ``[num]`` by a choice among the parents. If there are fewer parents, truncation repeats them in turn."""
     count = min(num, len(held.fitness)) if choice is truncation else num
     return jnp.resize(choice(key, held, count), (num,)).astype(jnp.int32)
 
 
 def choose_mate(choice: Choice) -> Mates:
-    """A mate by its own merits: ``choose_mate(tournament(3))``. Whoever draws itself takes the next slot."""
+    """Mates that a choice selects by their fitness, for example ``choose_mate(tournament(3))``.
+
+    If a parent is chosen as its own mate, the parent in the next slot is its mate.
+    """
 
     def mates(key: Key, held: Evaluation, slots: jax.Array) -> jax.Array:
         found = _many(choice, key, held, len(slots))
@@ -64,12 +70,28 @@ def choose_mate(choice: Choice) -> Mates:
 
 
 def alike(describe: Describe, among: int = 7) -> Mates:
-    """The most alike of ``among`` others that are drawn: assortative mating."""
+    """Assortative mating: the mate is the most similar of several parents that are drawn.
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      among: number of other parents that are drawn, by default 7.
+
+    Raises:
+      InputError: if ``among`` is below 1.
+    """
     return _by_distance(describe, among, -1)
 
 
 def unlike(describe: Describe, among: int = 7) -> Mates:
-    """The least alike of ``among`` others that are drawn: disassortative mating."""
+    """Disassortative mating: the mate is the least similar of several parents that are drawn.
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      among: number of other parents that are drawn, by default 7.
+
+    Raises:
+      InputError: if ``among`` is below 1.
+    """
     return _by_distance(describe, among, 1)
 
 
@@ -85,9 +107,9 @@ def _by_distance(describe: Describe, among: int, sign: int) -> Mates:
 
 
 def _best_of_some(key: Key, values: jax.Array, slots: jax.Array, among: int) -> jax.Array:
-    """The best value ``[P, T]`` among some others that are drawn for each."""
+    """For each pair, the slot with the best of its values ``[P, T]``, among some other parents that are drawn."""
     lot = jax.random.uniform(key, values.shape, jnp.float32)
-    lot = jnp.where(iota(values.shape[1]) == slots[:, None], jnp.inf, lot)  # nobody mates with itself
+    lot = jnp.where(iota(values.shape[1]) == slots[:, None], jnp.inf, lot)  # no parent mates with itself
     drawn = lowest(lot, min(among, max(values.shape[1] - 1, 1)))
     rank = jnp.where(drawn, jnp.where(jnp.isnan(values), -jnp.inf, values), -jnp.inf)
     known = (rank > -jnp.inf).any(axis=1)
@@ -95,11 +117,13 @@ def _best_of_some(key: Key, values: jax.Array, slots: jax.Array, among: int) -> 
 
 
 def attraction(points: Describe) -> Mates:
-    """Whoever is good where the first parent is not (Abrantes et al. 2025, M2N2).
+    """Mates that are good at data points where the first parent is not (Abrantes et al. 2025, M2N2).
 
-    ``points`` is a metric ``[D]``, as in `competition`. Mate b of a parent a is drawn in proportion to
-    ``sum_j max(0, points_bj - points_aj) / z_j``, where ``z_j`` is the sum over all that are held. Where nobody is
-    better anywhere, everyone else is as likely.
+    Mate b of a parent a is drawn in proportion to ``sum_j max(0, points_bj - points_aj) / z_j``, where ``z_j`` is the
+    sum of ``points_j`` over all parents. If no parent is better at any point, all others are equally likely.
+
+    Args:
+      points: a metric ``[D]``, the score of a network at each of D data points, as in `competition`.
     """
 
     def mates(key: Key, held: Evaluation, slots: jax.Array) -> jax.Array:
@@ -119,12 +143,12 @@ def attraction(points: Describe) -> Mates:
 
 
 def alike_weights(among: int = 7) -> Callable[[Key, Source, jax.Array], jax.Array]:
-    """For ``ga(mates=...)``: of ``among`` others that are drawn for a child, the one with the nearest weights."""
+    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the nearest weights."""
     return _by_weights(among, -1)
 
 
 def unlike_weights(among: int = 7) -> Callable[[Key, Source, jax.Array], jax.Array]:
-    """For ``ga(mates=...)``: of ``among`` others that are drawn for a child, the one with the farthest weights."""
+    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the farthest weights."""
     return _by_weights(among, 1)
 
 

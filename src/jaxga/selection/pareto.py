@@ -1,4 +1,4 @@
-"""Several criteria at once: fronts of those that nobody dominates (Deb et al. 2002, NSGA-II)."""
+"""Several criteria at once: fronts of candidates that do not dominate each other (Deb et al. 2002, NSGA-II)."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +8,13 @@ from jaxga.selection.criteria import Criterion, combined
 
 
 def pareto(*criteria: Criterion) -> Criterion:
-    """By front, and within a front by crowding distance: those that are far from others are better.
+    """A criterion: the Pareto front of a candidate, and within a front its crowding distance.
 
-    The best front has the value 0, the next one -1, and so on. ``by(pareto(novelty("end"), fitness()),
-    ranked(elites=parents))`` is NSGA-II with these two objectives.
+    The best front has the value 0, the next one -1, and so on. Within a front, candidates that are far from others are
+    better. ``by(pareto(novelty("end"), fitness()), ranked(elites=parents))`` is NSGA-II with these two objectives.
+
+    Raises:
+      InputError: if there are fewer than two criteria.
     """
     require(len(criteria) >= 2, f"pareto has {len(criteria)} criteria, and needs two or more.")
 
@@ -26,7 +29,7 @@ def pareto(*criteria: Criterion) -> Criterion:
 
 
 def fronts(objectives: jax.Array) -> jax.Array:
-    """The number of the front ``[C]`` that each is in; ``objectives [C, M]`` are maximised. NaN is in the last one.
+    """The number of each candidate's front, ``[C]``, for ``objectives [C, M]`` that are maximised. NaN gets number C.
 
     >>> fronts(jnp.array([[1.0, 1.0], [2.0, 0.0], [0.0, 0.0], [jnp.nan, 9.0]])).tolist()
     [0, 0, 1, 4]
@@ -47,7 +50,9 @@ def fronts(objectives: jax.Array) -> jax.Array:
 
 
 def crowding_distance(objectives: jax.Array, front: jax.Array) -> jax.Array:
-    """How far the neighbours within its front lie apart, ``[C]``: the sum over objectives; infinite at the ends.
+    """The crowding distance ``[C]``: how far apart a candidate's two neighbours in its front are.
+
+    It is summed over objectives, and infinite at the ends of a front.
 
     >>> crowding_distance(jnp.array([[0.0, 2.0], [0.5, 1.0], [2.0, 0.0]]), jnp.zeros(3, jnp.int32)).tolist()
     [inf, 2.0, inf]

@@ -1,4 +1,4 @@
-"""Selections by rank: all candidates compete with each other, and the survivors stand in order of their fitness."""
+"""Selection by rank: all candidates compete with each other, and slots are in the order of fitness, best first."""
 
 from collections.abc import Callable
 from functools import partial
@@ -32,14 +32,18 @@ def ranked(
     champion: Champion | None = None,
     recombination: Recombination | None = None,
 ) -> Selection:
-    """The survivors of a choice, best first. It is what `jaxga.ga` makes of its arguments.
+    """A selection in which a choice decides which candidates survive. `jaxga.ga` makes one from its arguments.
+
+    The next parents are in the order of their rank, with the best in slot 0.
 
     Args:
-      choice: ``(key, candidates [C], num) -> positions [num]``. `Candidates` have the fields of an `Evaluation`, of
-        which ties are broken, and know their ranking.
-      elites: so many of the best parents compete with the children, and as many of the best of all always survive.
-      reevaluate: score elites again every generation, or keep their old score.
-      champion: who is put first whatever its fitness, and so survives.
+      choice: ``(key, candidates [C], num) -> positions [num]``, by default `truncation`. The `Candidates` have the
+        fields of an `Evaluation`, with all ties broken, and their ranking.
+      elites: number of best parents that compete with the children. As many of the best of both always survive. By
+        default 0.
+      reevaluate: score elites again in every generation. By default they keep their score.
+      champion: ``(evaluation [C]) -> position`` of the candidate that is ranked first regardless of its fitness, and
+        hence survives.
       recombination: average several children into each next parent, see `jaxga.variation.average`.
 
     >>> import jaxga
@@ -67,7 +71,7 @@ def ranked(
         rest = _others(choice, key, scored.evaluation, order, place, safe, parents * averaged - safe)
         chosen = jnp.concatenate([order[:safe], rest])
         chosen = chosen[jnp.argsort(place[chosen])]  # best first
-        positions = chosen.reshape(averaged, parents).T  # dealt like cards: parent t gets ranks t, t + T, ...
+        positions = chosen.reshape(averaged, parents).T  # parent t gets the ranks t, t + T, t + 2 T, ...
         known = (positions >= 0) & (positions < len(order))
         indices = jnp.where(known, scored.index[positions], -1)
         measured = {} if champion is None else metrics_of_best(scored.evaluation.metrics, order, len(order) - elites)
@@ -80,7 +84,11 @@ def ranked(
 
 
 def as_selection(selection: Any, **options: Any) -> Selection:
-    """A selection as it is; one by rank of a choice."""
+    """A `Selection` as it is, or the selection by rank that a choice defines.
+
+    Raises:
+      InputError: for options in addition to a `Selection`, where they would have no effect.
+    """
     if not isinstance(selection, Selection):
         return ranked(selection, **options)
     void = [name for name, value in options.items() if value]
@@ -96,7 +104,7 @@ def led_by(first: jax.Array, order: jax.Array) -> jax.Array:
 def _others(
     choice: Choice, key: Key, evaluation: Evaluation, order: jax.Array, place: jax.Array, safe: int, num: int
 ) -> jax.Array:
-    """The survivors beside the ``safe`` best, who are out of the draw."""
+    """The survivors in addition to the ``safe`` best, which are excluded from the choice."""
     if not num:
         return place[:0]
     out = place < safe
@@ -115,9 +123,9 @@ def _others(
 
 
 def _weights(recombination: Recombination, fitness: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Share and step ``[k]`` of children with this fitness: those without one, or lethal ones, get nothing.
+    """Share and step ``[k]`` of children with this fitness. Lethal children, and those without a fitness, get 0.
 
-    Where no child has a fitness the parents' mean stays where it is.
+    If no child has a fitness, the parents' mean stays as it is.
     """
     valid = fitness > -jnp.inf  # and no NaN
     known = jnp.where(valid, fitness, jnp.min(fitness, where=valid, initial=jnp.inf))

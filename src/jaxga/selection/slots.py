@@ -1,4 +1,4 @@
-"""Selections in which a child competes for one slot: crowding, steady state, archives of cells."""
+"""Selections in which a child competes for one slot: crowding, steady state, MAP-Elites."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,20 +12,20 @@ from jaxga.selection.described import Describe, described, distances, draw, lowe
 
 
 class Contest(NamedTuple):
-    """Who gets the slots."""
+    """Which individuals get the slots."""
 
-    indices: jax.Array  # [T] of a recipe
-    won: jax.Array  # [C] bool: which candidates are held from now on
-    scores: Evaluation  # [T] of those who are held from now on
+    indices: jax.Array  # [T] the indices of the next parents, for a `Recipe`
+    won: jax.Array  # [C] bool: which candidates become parents
+    scores: Evaluation  # [T] scores of the next parents
 
 
 def contest(scored: Scored, slot: jax.Array, *, always: bool = False) -> Contest:
-    """Each slot goes to the best candidate that competes for it, if it is better than who is there.
+    """Give each slot to the best candidate that competes for it, if it is better than the parent in the slot.
 
     Args:
-      scored: of a generation; candidates without a fitness, and lethal ones (-inf), compete for nothing.
-      slot: ``[C]``, for which each candidate competes; below 0: for none.
-      always: also if it is worse than who is there.
+      scored: the candidates. Those without a fitness, and lethal ones (-inf), do not compete.
+      slot: ``[C]``, the slot for which each candidate competes; below 0 for none.
+      always: replace the parent even if the candidate is worse, by default False.
     """
     count, slots = len(scored.index), len(scored.held)
     stands = (scored.evaluation.fitness > -jnp.inf) & (slot >= 0)
@@ -45,7 +45,7 @@ def _recipe(found: Contest, pairs: jax.Array | None = None) -> Recipe:
 
 
 def crowding() -> Selection:
-    """A child takes the slot of its own parent, if it is better (De Jong 1975, Mahfoud 1992: deterministic crowding).
+    """Deterministic crowding: a child that is better than its parent takes its slot (De Jong 1975, Mahfoud 1992).
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -66,7 +66,15 @@ def crowding() -> Selection:
 
 
 def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
-    """A child competes with the most alike of ``window`` parents that are drawn for it (Harik 1995)."""
+    """A child competes with the most similar of several parents that are drawn for it (Harik 1995).
+
+    Args:
+      describe: the metric whose distances count, or a function of the metrics.
+      window: number of parents that are drawn for each child, by default 20.
+
+    Raises:
+      InputError: if ``window`` is below 1.
+    """
     require_whole(1, window=window)
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
@@ -74,7 +82,7 @@ def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
         parents = described(describe, scored.parents, "restricted_tournament")
         lot = jax.random.uniform(key, (len(children), len(parents)), jnp.float32)
         drawn = lowest(lot, window)
-        # Nobody knows where a parent is that was never scored: such slots are filled first.
+        # A parent that was never scored has no descriptor. Its slot counts as nearest, so it is filled first.
         apart = jnp.where(jnp.isnan(scored.parents.fitness)[None, :], -1, distances(children, parents))
         nearest = jnp.argmin(jnp.where(drawn, apart, jnp.inf), axis=1).astype(jnp.int32)
         return _recipe(contest(scored, nearest)), remembered, {}
@@ -83,9 +91,10 @@ def restricted_tournament(describe: Describe, window: int = 20) -> Selection:
 
 
 def replace_worst() -> Selection:
-    """Steady state: each child takes the slot of one of the worst, if it is better (Whitley 1989, GENITOR).
+    """Steady state: each child competes for the slot of one of the worst parents (Whitley 1989, GENITOR).
 
-    Take few children, and `breeding` to choose who has them.
+    The best child competes with the worst parent, the next best child with the next worst parent, and so on. Use few
+    children for each generation, and `breeding` to choose their parents.
     """
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
@@ -97,9 +106,16 @@ def replace_worst() -> Selection:
 
 
 def plus(parents: int) -> Selection:
-    """The best of parents and children together, in place: whoever is held stays in its slot while it is among them.
+    """Plus selection in place: the best of parents and children survive, and surviving parents stay in their slots.
 
-    It holds the same individuals as ``ranked(elites=parents)``, which sorts them. With few children less is moved.
+    It selects the same individuals as ``ranked(elites=parents)``, but does not sort them. With few children it moves
+    less data.
+
+    Args:
+      parents: T, the same as in ``ga(parents=...)``.
+
+    Raises:
+      InputError: if ``parents`` is below 1.
     """
     require_whole(1, parents=parents)
 
@@ -118,7 +134,10 @@ def plus(parents: int) -> Selection:
 
 
 def replace_oldest() -> Selection:
-    """Steady state: children take the slots of those who were held for longest, better or not (Real et al. 2019)."""
+    """Steady state: children replace the oldest parents, whether they are better or not (Real et al. 2019).
+
+    The age of a parent is the number of generations since it got its slot. The mean is logged as ``age``.
+    """
 
     def apply(key: Key, scored: Scored, since: jax.Array) -> tuple[Recipe, Any, dict[str, jax.Array]]:
         del key
@@ -131,24 +150,32 @@ def replace_oldest() -> Selection:
 
 
 def _in_turn(scored: Scored, slots: jax.Array) -> jax.Array:
-    """The best candidate competes for the first of these slots, the next best for the next one, and so on."""
+    """The slot ``[C]`` for which each candidate competes: ``slots`` in the order of rank, then -1 for no slot."""
     place = places(scored)
     return jnp.where(place < len(slots), slots[jnp.minimum(place, len(slots) - 1)], -1)
 
 
 class Cells(NamedTuple):
-    """A division of descriptor space: ``of: (descriptors [C, D]) -> (cell [C] int32, inside [C] bool)``."""
+    """A division of descriptor space into cells, made by `grid` or `cvt`."""
 
-    number: int
-    of: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
-    numbers: int  # D
-    shape: tuple[int, ...] = ()  # of a grid
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    number: int  # the number of cells
+    of: Callable[[jax.Array], tuple[jax.Array, jax.Array]]  # (descriptors [C, D]) -> (cell [C], is it inside? [C])
+    numbers: int  # D, the number of dimensions of descriptor space
+    shape: tuple[int, ...] = ()  # cells along each dimension of a grid; () of other divisions
+    low: tuple[float, ...] = ()  # [D] the lower bounds
+    high: tuple[float, ...] = ()  # [D] the upper bounds
 
 
 def grid(shape: tuple[int, ...], low: Any, high: Any) -> Cells:
-    """Equal boxes: ``grid((100, 100), -256, 256)`` has 10,000 cells. Bounds are one number, or one for each dimension.
+    """A grid of equal boxes: ``grid((100, 100), -256, 256)`` has 10,000 cells.
+
+    Args:
+      shape: number of cells along each dimension of the descriptor.
+      low: the lower bound, one number for all dimensions or one for each.
+      high: the upper bound, one number for all dimensions or one for each.
+
+    Raises:
+      InputError: if a size is below 1, or a lower bound is not below its upper bound.
 
     >>> cell, inside = grid((2, 3), 0.0, 1.0).of(jnp.array([[0.1, 0.9], [1.0, 0.0], [2.0, 0.5]]))
     >>> cell.tolist(), inside.tolist()
@@ -173,8 +200,17 @@ def grid(shape: tuple[int, ...], low: Any, high: Any) -> Cells:
 def cvt(cells: int, low: Any, high: Any, *, seed: int = 0, samples: int | None = None) -> Cells:
     """Cells of about equal size in any number of dimensions, each around a centroid (Vassiliades et al. 2018).
 
-    Centroids come from k-means on ``samples`` points that are drawn uniformly between the bounds, one number for each
-    dimension; by default 25 for a cell.
+    The centroids come from k-means on points that are drawn uniformly between the bounds.
+
+    Args:
+      cells: number of cells.
+      low: the lower bounds, one number for each dimension.
+      high: the upper bounds, one number for each dimension.
+      seed: of the points, by default 0.
+      samples: number of points, by default 25 for each cell.
+
+    Raises:
+      InputError: if ``cells`` is below 1, or the bounds do not fit each other.
     """
     from scipy.cluster.vq import kmeans2
 
@@ -196,29 +232,33 @@ def cvt(cells: int, low: Any, high: Any, *, seed: int = 0, samples: int | None =
 
 
 class Filled(NamedTuple):
-    """What is known of the cells when breeders are drawn."""
+    """What is known about the cells when the breeding cells are drawn."""
 
-    filled: jax.Array  # [T] bool
-    fitness: jax.Array  # [T] of who is there
-    curiosity: jax.Array  # [T] how often its children were held of late, see `curiosity`
-    improvement: jax.Array  # [T] by how much its children were better of late, see `improvement`
+    filled: jax.Array  # [T] bool: does the cell hold an individual?
+    fitness: jax.Array  # [T] its fitness; NaN in an empty cell
+    curiosity: jax.Array  # [T] how often its children got a cell recently, see `curiosity`
+    improvement: jax.Array  # [T] how much its children recently added to the archive's fitness, see `improvement`
 
 
 def uniform(cells: Filled) -> jax.Array:
-    """Every filled cell breeds with the same chance (Mouret and Clune 2015)."""
+    """For ``map_elites(breeders=...)``: all filled cells are equally likely to breed (Mouret and Clune 2015)."""
     return cells.filled.astype(jnp.float32)
 
 
 def curiosity(cells: Filled) -> jax.Array:
-    """Cells breed in proportion to a score that a child raises by 1 where it is held, and lowers by 1/2 where not.
+    """For ``map_elites(breeders=...)``: cells breed in proportion to a curiosity score (Cully and Demiris 2018).
 
-    The score is 0 or more (Cully and Demiris 2018).
+    A cell's score rises by 1 for each of its children that gets a cell, and falls by 1/2 for each that does not. It is
+    never below 0.
     """
     return jnp.where(cells.filled, cells.curiosity + 0.01, 0)
 
 
 def improvement(cells: Filled) -> jax.Array:
-    """Cells breed in proportion to the running mean of what their children added to the archive's fitness."""
+    """For ``map_elites(breeders=...)``: cells breed in proportion to the improvement that their children made.
+
+    The improvement is a running mean of what a cell's children added to the archive's fitness.
+    """
     mean = jnp.mean(cells.improvement, where=cells.filled)
     return jnp.where(cells.filled, cells.improvement + 0.1 * mean + 1e-9, 0)
 
@@ -232,18 +272,22 @@ def map_elites(
     outside: bool = True,
     offset: float = 0.0,
 ) -> Selection:
-    """MAP-Elites: every slot is a cell of descriptor space, and holds the best that was found there.
+    """MAP-Elites: each slot is a cell of descriptor space, and holds the best individual found in that cell.
+
+    Logged: ``coverage`` (the share of cells that are filled), ``qd_score`` (the sum over filled cells of fitness minus
+    ``offset``), ``entered`` (the number of children that got a cell), and ``outside`` (the number of individuals whose
+    descriptor is outside the bounds).
 
     Args:
-      describe: the metric that says to which cell a network belongs.
-      cells: `grid` or `cvt`; as many as ``ga`` has parents.
-      pairs: P, how many breed in a generation, each with a mate that is drawn likewise.
-      breeders: ``(Filled) -> weights [T]``: `uniform`, `curiosity`, `improvement`.
-      outside: does a descriptor outside of the bounds count for the nearest cell, or for none? Either way they are
-        counted, as ``outside``.
-      offset: the least fitness that there is; the QD score is the sum of what filled cells have above it.
+      describe: the metric that determines the cell of an individual, or a function of the metrics.
+      cells: a `grid` or `cvt`, with as many cells as ``ga`` has parents.
+      pairs: P, the number of pairs that breed in each generation. Both partners are drawn by ``breeders``.
+      breeders: ``(Filled) -> weights [T]``: `uniform` (the default), `curiosity` or `improvement`.
+      outside: if True (the default), an individual outside the bounds belongs to the nearest cell, otherwise to none.
+      offset: the lowest possible fitness, for the QD score; by default 0.
 
-    Logged: ``coverage`` (part of the cells that is filled), ``qd_score``, ``entered`` (children that are held now).
+    Raises:
+      InputError: if ``pairs`` is below 1; later, if the sizes of cells, parents and descriptors do not fit.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -290,7 +334,7 @@ def map_elites(
 def _what_children_did(
     scored: Scored, cell: jax.Array, found: Contest, offset: float, curious: jax.Array, better: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The curiosity and improvement ``[T]`` of those who are held from now on. A newcomer begins at 0."""
+    """The curiosity and improvement ``[T]`` of the next parents; 0 for an individual that is new in its cell."""
     slots, target = len(scored.held), jnp.maximum(cell, 0)
     before = jnp.where(jnp.isnan(scored.parents.fitness), offset, scored.parents.fitness)[target]
     gain = jnp.where(found.won, scored.evaluation.fitness - before, 0)

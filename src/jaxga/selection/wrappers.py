@@ -1,4 +1,4 @@
-"""Selections made of selections: what they change of a recipe."""
+"""Selections that wrap another selection and change its recipe, or measure something more."""
 
 from typing import Any
 
@@ -9,7 +9,13 @@ from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require_whole
 
 
 def warming_up(selection: Selection, generations: int) -> Selection:
-    """For so many generations survivors pass on their strategy, such as step sizes, with their parent's weights."""
+    """The same selection, except that in the first generations only strategies evolve, such as step sizes.
+
+    In the first ``generations`` generations, survivors pass on their strategy together with their parent's weights.
+
+    Raises:
+      InputError: if ``generations`` is below 0.
+    """
     require_whole(0, generations=generations)
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
@@ -22,7 +28,7 @@ def warming_up(selection: Selection, generations: int) -> Selection:
 
 
 def sparing(selection: Selection) -> Selection:
-    """No lethal child (of fitness minus infinity) is held: its parent stays in its place."""
+    """The same selection, except that a lethal child (of fitness minus infinity) is replaced by its parent."""
 
     def apply(key: Key, scored: Scored, remembered: Any) -> tuple[Recipe, Any, dict[str, jax.Array]]:
         recipe, remembered, metrics = selection.apply(key, scored, remembered)
@@ -36,10 +42,14 @@ def sparing(selection: Selection) -> Selection:
 
 
 def watching(selection: Selection, generations: int) -> Selection:
-    """Measure ``improvement``, by which `jaxga.stop.plateau` stops: how much better fitness was lately than before.
+    """The same selection, which also measures ``improvement``: the recent progress, for `jaxga.stop.plateau`.
 
-    It is the mean of the best fitness of each of the last ``generations``, less that of as many before them. It is NaN
-    until there are so many. Means are taken, because the best of one generation may be luck.
+    ``improvement`` is the mean, over the last ``generations`` generations, of the best fitness in each, minus the same
+    mean over as many generations before. It is NaN until there are enough generations. Means are used because the best
+    fitness of a single generation may be due to luck.
+
+    Raises:
+      InputError: if ``generations`` is below 1.
     """
     require_whole(1, generations=generations)
 

@@ -1,4 +1,4 @@
-"""How children differ from their parents: mutation, crossover, step sizes, and their combinators."""
+"""How children differ from their parents: mutations, crossovers, step sizes, and combinations of these."""
 
 import warnings
 from typing import Any
@@ -126,7 +126,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Groups by the names that they had in version 0.1: ``variation.leaf`` is ``variation.per.leaf``."""
+    """Old names of groups, from version 0.1: ``variation.leaf`` is now ``variation.per.leaf``."""
     if name in ("individual", "layer", "leaf", "parameter", "unit"):
         warnings.warn(
             f"jaxga.variation.{name} is jaxga.variation.per.{name} now, and goes with version 0.3.",

@@ -1,4 +1,4 @@
-"""What the functions of this package refuse, each in one sentence that names who got what."""
+"""Checks of arguments. Each error message is one sentence that names the function and the wrong argument."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +12,7 @@ from jaxga.tree import check_like, name_of
 
 
 def shown(value: Any) -> str:
-    """A wrong argument as a message shows it: numbers and strings as they are, functions and others by name."""
+    """How a message shows a wrong argument: numbers and strings by value, functions by name, others by type."""
     if callable(value):
         return f"the function {name_of(value)}"
     plain = value is None or isinstance(value, (bool, int, float, str))
@@ -20,7 +20,7 @@ def shown(value: Any) -> str:
 
 
 def require_function(name: str, function: Any, of: str) -> None:
-    """Refuse what is no function; ``of`` says of what it has to be one."""
+    """Refuse anything but a function; ``of`` describes its arguments in the message."""
     require(callable(function), f"{name} is {shown(function)}, and must be a function of {of}.")
 
 
@@ -35,14 +35,14 @@ def spreads_over(shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
 
 
 def require_probability(probability: Any) -> None:
-    """Refuse a number outside of 0 to 1; a traced one passes."""
+    """Refuse numbers below 0 or above 1. Traced numbers pass unchecked."""
     require_at_least(0, probability=probability)
     traced = isinstance(probability, Tracer)
     require(traced or probability <= 1, f"probability is {probability}, and must be 1 or less.")
 
 
 def seeing_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function(key, tree, *others)`` of a tree with leaves in parts; what it leaves in parts stays so."""
+    """Let ``function(key, tree, *others)`` take a tree with low-rank leaves. Leaves it leaves alone stay low-rank."""
 
     @wraps(function)
     def call(key: Key, tree: Any, *others: Any) -> Any:
@@ -52,7 +52,9 @@ def seeing_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def checked(variation: Any, who: str) -> Variation:
-    """A part of the variation ``who``, which refuses a child that is not like its parent in structure and shapes.
+    """The same variation, with a check that each child has the structure and shapes of its parent.
+
+    ``who`` names the function that uses the variation, for the message.
 
     Raises:
       InputError: for anything but a `Variation`.

@@ -1,4 +1,4 @@
-"""Variations made of variations. Each returns the same type, so they nest."""
+"""Combinators: functions that make a variation of other variations. They can be nested."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,7 +21,13 @@ def _with_strategy(whole: Individual, strategy: Any) -> Individual:
 
 
 def chain(*variations: Variation) -> Variation:
-    """One after another: crossover first and then a mutation, say. The strategy is a tuple of theirs."""
+    """Apply variations one after another, for instance a crossover and then a mutation.
+
+    The strategy is a tuple of the strategies of all parts.
+
+    Raises:
+      InputError: if there is no variation, or an argument is not one.
+    """
     require(len(variations) > 0, "chain got no variations: give it one or more, as arguments of their own.")
     variations = tuple(checked(variation, "chain") for variation in variations)
 
@@ -41,7 +47,10 @@ def chain(*variations: Variation) -> Variation:
 
 
 def masked(variation: Variation, mask: Any) -> Variation:
-    """Only the leaves whose path satisfies ``mask: (path) -> bool`` change.
+    """Change only the leaves for which ``mask: (path) -> bool`` is True. A path is a tuple of names.
+
+    Raises:
+      InputError: if ``mask`` is not a function; later, if it returns no bool, or chooses no leaf.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> biases_only = masked(gaussian(absolute(0.1)), lambda path: path[-1] == "bias")
@@ -76,9 +85,14 @@ def masked(variation: Variation, mask: Any) -> Variation:
 
 
 def one_at_a_time(variation: Variation, per: GroupOf) -> Variation:
-    """Only one group of leaves, drawn uniformly for every child, changes: one `leaf`, one `layer`.
+    """Change only one group of leaves, which is drawn uniformly for every child.
 
-    A group without a single number is never drawn.
+    Args:
+      variation: what changes the group.
+      per: what a group is: ``per.leaf`` or ``per.layer``. Groups of empty arrays are never drawn.
+
+    Raises:
+      InputError: if ``variation`` is not a variation, or ``per`` is not a function.
     """
     variation = checked(variation, "one_at_a_time")
     require_function("per", per, "a path, such as per.leaf")
@@ -98,7 +112,11 @@ def one_at_a_time(variation: Variation, per: GroupOf) -> Variation:
 
 
 def with_probability(probability: Any, variation: Variation) -> Variation:
-    """The variation with this probability, else the parent unchanged."""
+    """Apply the variation with this probability; otherwise the child equals its parent.
+
+    Raises:
+      InputError: if ``probability`` is not between 0 and 1.
+    """
     variation = checked(variation, "with_probability")
     require_probability(probability)
 
@@ -113,11 +131,20 @@ def with_probability(probability: Any, variation: Variation) -> Variation:
 def mixture(
     parts: Sequence[tuple[Any, Variation]] | Mapping[str, tuple[Any, Variation]], *, evolve: Any = 0.0
 ) -> Variation:
-    """One of several variations, with the given weights: ``mixture([(0.9, gaussian(...)), (0.1, fresh(init))])``.
+    """Apply one of several variations, drawn with given weights.
 
-    With ``evolve`` the weights are inherited, and their logarithms walk at random by N(0, evolve) before they are used:
-    types of mutation that give survivors become frequent. Their shares are logged as ``frequency``, under the names of
-    a mapping or by number.
+    For example ``mixture([(0.9, gaussian(...)), (0.1, fresh(init))])`` makes every tenth child a new initialisation.
+
+    With ``evolve`` above 0 the weights are part of the strategy. Each child inherits its parent's weights, adds
+    ``evolve * N(0, 1)`` to their logarithms, and draws by the new weights. Types of mutation whose children survive
+    thus become frequent. The shares are logged as ``frequency``.
+
+    Args:
+      parts: (weight, variation) pairs: a sequence, or a mapping whose keys are the names in the log.
+      evolve: standard deviation of the change of the logarithms, by default 0: the weights are fixed.
+
+    Raises:
+      InputError: if there are no parts, a weight is below 0, or all weights are 0.
     """
     named = dict(parts) if isinstance(parts, Mapping) else {str(number): part for number, part in enumerate(parts)}
     require(len(named) > 0, "mixture got no parts: give it (weight, variation) pairs.")
@@ -160,11 +187,19 @@ def mixture(
 
 
 def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
-    """Children also move along the path that their ancestors took: the direction that worked is tried again.
+    """Children also take a step along the mean direction of their ancestors' steps.
 
-    The path is inherited, ``path' = memory * path + (1 - memory) * (child - parent)``, and a child adds ``z * path`` to
-    its step, with z of N(0, 1 / (1 - memory)), so that selection decides how far, and whether to turn back. (The
-    evolution path of Hansen and Ostermeier 2001, as a direction to draw from.)
+    Each individual inherits a path, a running mean of its ancestors' steps: ``path' = memory * path + (1 - memory) *
+    (child - parent)``. In addition to the variation's step, a child takes a step ``z * path``. The number z is drawn
+    from a normal distribution of mean 0 and standard deviation ``1 / (1 - memory)``, so selection decides how far to
+    go, and whether to go back. The path is the evolution path of Hansen and Ostermeier 2001, used as a direction.
+
+    Args:
+      variation: what makes the other part of the step.
+      memory: share of the old path that is kept in each generation, between 0 and 1, by default 0.8.
+
+    Raises:
+      InputError: if ``memory`` is below 0, or not below 1.
     """
     variation = checked(variation, "momentum")
     require_at_least(0, memory=memory)
@@ -188,9 +223,10 @@ def momentum(variation: Variation, memory: Any = 0.8) -> Variation:
 
 
 def proportional(variation: Variation) -> Variation:
-    """The step of every leaf is multiplied by the root mean square of its weights: sizes relative to what is there now.
+    """Multiply the step of every leaf by the root mean square of the parent's weights in that leaf.
 
-    A leaf of zeros, such as a bias at first, takes the largest one of its network.
+    Step sizes are then relative to the present weights, not to the initial ones as with `relative`. A leaf of zeros,
+    such as an initial bias, uses the largest root mean square of its network.
     """
     variation = checked(variation, "proportional")
 
@@ -209,10 +245,18 @@ def proportional(variation: Variation) -> Variation:
 
 
 def normalised(variation: Variation, length: Any, per: GroupOf = groups_of.individual) -> Variation:
-    """The step ``child - parent`` is scaled to Euclidean length ``length``: of all weights, per `layer` or `leaf`.
+    """Scale the step ``child - parent`` to a given Euclidean length.
 
-    Without it lengths vary little: over n weights by a part of ``sqrt((kurtosis - 1) / 4 n)``, which for 1,280 weights
-    is 2 % with Gaussian and 3 % with Laplace noise.
+    Without this, lengths vary little: their relative spread for n weights is ``sqrt((kurtosis - 1) / (4 n))``. For
+    1,280 weights that is 2 % with Gaussian noise and 3 % with Laplace noise.
+
+    Args:
+      variation: what makes the step.
+      length: in units of the weights.
+      per: whose length is meant: that of all weights (the default), or of each ``per.layer`` or ``per.leaf``.
+
+    Raises:
+      InputError: if ``length`` is below 0, or ``per`` is not a function.
     """
     variation = checked(variation, "normalised")
     require_at_least(0, length=length)

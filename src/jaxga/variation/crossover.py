@@ -1,4 +1,4 @@
-"""Sexual crossover of a parent with a mate, and averaging of many children into one parent."""
+"""Crossover of a parent with a mate, and recombination: averaging of many children into one parent."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,24 +16,66 @@ Cut = Callable[[Key, Path, tuple[int, ...], Any], jax.Array]  # (key, path, shap
 
 
 def by_weight(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """Every weight comes from either parent."""
+    """For `uniform_crossover`: each weight is taken from the parent or from the mate.
+
+    Args:
+      key: for the whole individual.
+      path: of the leaf, a tuple of names.
+      shape: of the leaf.
+      probability: of a gene to be the mate's.
+
+    Returns:
+      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
+    """
     return _bernoulli(path_key(key, path), probability, shape)
 
 
 def by_leaf(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """Whole arrays come from either parent."""
+    """For `uniform_crossover`: each array is taken as a whole from the parent or from the mate.
+
+    Args:
+      key: for the whole individual.
+      path: of the leaf, a tuple of names.
+      shape: of the leaf.
+      probability: of a gene to be the mate's.
+
+    Returns:
+      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
+    """
     del shape
     return _bernoulli(path_key(key, path), probability, ())
 
 
 def by_layer(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """Whole layers, kernel and bias together, come from either parent."""
+    """For `uniform_crossover`: each layer, kernel and bias together, is taken from the parent or from the mate.
+
+    Args:
+      key: for the whole individual.
+      path: of the leaf, a tuple of names.
+      shape: of the leaf.
+      probability: of a gene to be the mate's.
+
+    Returns:
+      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
+    """
     del shape
     return _bernoulli(path_key(key, path[:-1]), probability, ())
 
 
 def by_neuron(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """Whole neurons or filters: all weights into one output, with its bias, come from either parent."""
+    """For `uniform_crossover`: each neuron or filter is taken from the parent or from the mate.
+
+    A neuron consists of all weights into one output, and its bias.
+
+    Args:
+      key: for the whole individual.
+      path: of the leaf, a tuple of names.
+      shape: of the leaf.
+      probability: of a gene to be the mate's.
+
+    Returns:
+      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
+    """
     return _bernoulli(path_key(key, path[:-1]), probability, shape[-1:])
 
 
@@ -42,10 +84,18 @@ def _bernoulli(key: Key, probability: Any, shape: tuple[int, ...]) -> jax.Array:
 
 
 def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
-    """Uniform crossover: each gene is the mate's with ``probability``. A gene is what ``by`` says.
+    """Uniform crossover: each gene is the mate's with ``probability``, and the parent's otherwise.
 
-    ``by`` is `by_weight`, `by_leaf`, `by_layer`, `by_neuron`, or any ``(key, path, shape, probability) -> mask``.
-    Step sizes stay the parent's. Follow it by a mutation: ``chain(uniform_crossover(by_neuron), gaussian(...))``.
+    The child inherits the parent's strategy. A mutation usually follows:
+    ``chain(uniform_crossover(by_neuron), gaussian(...))``.
+
+    Args:
+      by: what a gene is: `by_weight` (the default), `by_leaf`, `by_layer`, `by_neuron`, or a function ``(key, path,
+        shape, probability) -> mask`` whose bool mask is True where the leaf's weights are the mate's.
+      probability: between 0 and 1, by default 0.5.
+
+    Raises:
+      InputError: if ``by`` is not a function, or ``probability`` is not between 0 and 1.
     """
     require_function("by", by, "(key, path, shape, probability): by_weight, by_leaf, by_layer or by_neuron")
     require_probability(probability)
@@ -68,10 +118,14 @@ def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
 
 
 def line(scale: Any) -> Variation:
-    """A step along the line to the mate, ``scale * N(0, 1)`` of the way (Vassiliades and Mouret 2018).
+    """A step along the line from the parent to its mate (Vassiliades and Mouret 2018).
 
-    With a mutation of 0.01 to 0.5 it is "iso + line": ``chain(line(0.2), gaussian(absolute(0.5)))``. Steps are long
-    where parents are far apart, and point to where others are good.
+    The child is ``parent + scale * N(0, 1) * (mate - parent)``, with one random number for all weights. Steps are long
+    if parents are far apart. Together with a mutation it is the "iso + line" variation:
+    ``chain(line(0.2), gaussian(absolute(0.5)))``. Useful step sizes of that mutation are 0.01 to 0.5.
+
+    Raises:
+      InputError: if ``scale`` is below 0.
 
     >>> one, other = Individual(jnp.zeros(2)), Individual(jnp.array([1.0, 2.0]))
     >>> child = line(0.5).apply(jax.random.key(0), one, Context(0, other))
@@ -91,11 +145,15 @@ def line(scale: Any) -> Variation:
 
 
 def slerp(*, split: bool = True) -> Variation:
-    """A point on the arc between a parent and its mate, one for each side of a split (M2N2, Abrantes et al. 2025).
+    """Spherical interpolation between a parent and its mate (M2N2, Abrantes et al. 2025).
 
-    All weights are one vector, in the order of ``jax.tree.leaves``. The weight of the mate is drawn uniformly, w; with
-    ``split`` it is w before a place that is drawn uniformly, and 1 - w from there on. The angle is that of the whole
-    vectors. Where it is 0 or 180 degrees (its sine is at most 1e-6), weights lie on the straight line instead.
+    All weights are treated as one vector, in the order of ``jax.tree.leaves``. The share w of the mate is drawn
+    uniformly between 0 and 1. The child lies on the arc from the parent to the mate. The angle is that between the
+    whole vectors; if it is 0 or 180 degrees (its sine is at most 1e-6), the interpolation is linear instead.
+
+    Args:
+      split: draw a position in the vector uniformly, and use the share w before it and 1 - w from there on (the
+        default). Without it, the share is w everywhere.
 
     >>> one, other = Individual(jnp.array([1.0, 0.0])), Individual(jnp.array([0.0, 1.0]))
     >>> child = slerp(split=False).apply(jax.random.key(0), one, Context(0, other))
@@ -136,39 +194,39 @@ def _product(one: Any, other: Any) -> jax.Array:
 
 
 class Recombination(NamedTuple):
-    """How ``size`` children make one parent: ``weights: (fitness [k], best first) -> [k]``, and a scale of the step.
+    """How several children are averaged into one parent, made by `average`."""
 
-    ``projection: (leaf, that of the parents' mean, generation) -> leaf`` puts the new parent back where it may be.
-    """
-
-    size: int
-    weights: Callable[[jax.Array], jax.Array]
-    scale: Any
-    projection: Projection | None = None
+    size: int  # k, the number of children that make one parent
+    weights: Callable[[jax.Array], jax.Array]  # (fitness [k], best first) -> weights [k]
+    scale: Any  # the mean step is multiplied by it
+    projection: Projection | None = None  # (leaf, the parents' mean leaf, generation) -> leaf, for the new parent
 
 
 def equal(fitness: jax.Array) -> jax.Array:
-    """Every child counts the same."""
+    """Equal weights for all children."""
     return jnp.full(fitness.shape, 1 / fitness.size, fitness.dtype)
 
 
 def by_fitness(fitness: jax.Array) -> jax.Array:
-    """In proportion to the fitness above the worst of them; equal where all are the same."""
+    """Weights in proportion to the fitness above the worst child's; equal weights if all fitness values are equal."""
     finite = jnp.where(jnp.isfinite(fitness), fitness, jnp.max(fitness, where=jnp.isfinite(fitness), initial=0))
-    above = finite - finite.min()  # infinitely good counts as the best finite one
+    above = finite - finite.min()  # an infinite fitness counts as the best finite one
     total = above.sum()
     return jnp.where(total > 0, above / jnp.where(total > 0, total, 1), equal(fitness))
 
 
 def by_rank(fitness: jax.Array) -> jax.Array:
-    """``log(k + 1/2) - log(rank)``, normalised: the weights of CMA-ES (Hansen 2016)."""
+    """Weights ``log(k + 1/2) - log(rank)``, normalised to sum 1, as in CMA-ES (Hansen 2016)."""
     ranks = jnp.arange(1, fitness.size + 1, dtype=fitness.dtype)
     weights = jnp.log(jnp.asarray(fitness.size + 0.5, fitness.dtype)) - jnp.log(ranks)
     return weights / weights.sum()
 
 
 def by_centred_rank(fitness: jax.Array) -> jax.Array:
-    """From +1/2 for the best to -1/2 for the worst, over k: away from the worse half (Salimans et al. 2017)."""
+    """Weights that fall linearly from 1 / 2k for the best child to -1 / 2k for the worst (Salimans et al. 2017).
+
+    The negative weights move the parent away from the worse half of the children.
+    """
     return jnp.linspace(0.5, -0.5, fitness.size, dtype=fitness.dtype) / fitness.size
 
 
@@ -178,11 +236,21 @@ def average(
     scale: Any = 1.0,
     projection: Projection | None = None,
 ) -> Recombination:
-    """The next parent is a weighted mean of ``children`` children: (mu/mu_w, lambda) recombination (Beyer 2001).
+    """Each next parent is a weighted mean of several children: (mu/mu_w, lambda) recombination (Beyer 2001).
 
-    The mean of their steps is multiplied by ``scale``: averaging k independent steps shortens them by sqrt(k), which
-    ``scale=k ** 0.5`` makes good. For `low_rank` children no child is ever built. ``projection`` is that of the new
-    parent, such as `keep_norm` or ``decay(1e-3)``: a random walk in weights that do not matter makes networks wild.
+    For ``ga(recombination=...)``. The mean of k independent steps is shorter than one step by a factor of sqrt(k).
+    ``scale=k ** 0.5`` compensates for this. `low_rank` children are averaged without building their matrices.
+
+    Args:
+      children: k, the number of children that make one parent.
+      weights: ``(fitness [k], best first) -> weights [k]``: `equal` (the default), `by_fitness`, `by_rank` or
+        `by_centred_rank`.
+      scale: factor for the mean step, by default 1.
+      projection: applied to each new parent, such as `keep_norm` or ``decay(1e-3)``. By default weights that have no
+        effect on fitness drift at random, and can grow large.
+
+    Raises:
+      InputError: if ``children`` is below 1.
     """
     require_whole(1, children=children)
     return Recombination(children, weights, scale, projection)

@@ -1,7 +1,7 @@
-"""Mutations. Every noise has unit variance, so a step size means the same for all of them.
+"""Mutations. All noises have unit variance, so a step size means the same for each of them.
 
-Three levels for whoever adds one: a function of one leaf (`additive`), a stateless function of the parameters
-(`stateless`), or a full `Variation`.
+A new mutation can be written at three levels: as noise for one leaf (`additive`), as a function of all parameters
+without a strategy (`stateless`), or as a full `Variation`.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,13 @@ Noise = Callable[[Key, tuple[int, ...], Any], jax.Array]  # (key, shape, dtype) 
 
 
 def stateless(function: Callable[[Key, Params], Params]) -> Variation:
-    """A mutation that inherits nothing, from ``(key, params) -> params`` of the same structure, shapes and dtypes."""
+    """A mutation without a strategy, from a function ``(key, params) -> params``.
+
+    The returned params must have the same structure, shapes and dtypes.
+
+    Raises:
+      InputError: if ``function`` is not a function; later, if it returns params of another structure, shape or dtype.
+    """
     require_function("the argument of stateless", function, "(key, params) that returns params")
     return _stateless(seeing_arrays(function), f"mutation {name_of(function)}")
 
@@ -36,14 +42,20 @@ def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation
 
 
 def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
-    """A mutation from ``move: (key, params, sizes) -> params``, its sizes from ``step_size``."""
+    """A mutation from a function ``move: (key, params, sizes) -> params``.
+
+    ``sizes`` comes from ``step_size``: for every leaf of params a scalar, or an array that broadcasts to the leaf.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, or ``move`` is not a function.
+    """
     require_step_size(step_size, "scaled")
     require_function("move", move, "(key, params, sizes) that returns params")
     return moved_by(step_size, seeing_arrays(move))
 
 
 def moved_by(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
-    """`scaled` for a ``move`` that takes leaves in parts."""
+    """Like `scaled`, for a ``move`` that can handle low-rank leaves itself."""
 
     def apply(key: Key, individual: Individual, context: Context) -> Individual:
         key_size, key_noise = jax.random.split(key)
@@ -56,7 +68,7 @@ def moved_by(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) ->
 
 
 def checked_sizes(sizes: Any, params: Params, who: str) -> Any:
-    """A tree like ``params``: for every leaf one size, or sizes that go with its shape, of its dtype."""
+    """Check ``sizes``: for every leaf of params a size, or sizes that broadcast to its shape, of the leaf's dtype."""
 
     def broadcast(size: Any, leaf: Any) -> Any:
         shape = np.shape(size)
@@ -68,7 +80,15 @@ def checked_sizes(sizes: Any, params: Params, who: str) -> Any:
 
 
 def additive(noise: Noise, step_size: StepSize) -> Variation:
-    """``w + size * noise`` on every leaf, a key of its own for each; ``noise: (key, shape, dtype) -> array``."""
+    """``w + size * noise`` for every leaf, each with its own key.
+
+    Args:
+      noise: ``(key, shape, dtype) -> array`` with mean 0 and variance 1.
+      step_size: the standard deviation of the change.
+
+    Raises:
+      InputError: if ``noise`` is not a function, or ``step_size`` is not a `StepSize`.
+    """
     require_function("noise", noise, "(key, shape, dtype)")
     require_step_size(step_size, "additive")
 
@@ -83,7 +103,12 @@ def additive(noise: Noise, step_size: StepSize) -> Variation:
 
 
 def gaussian(step_size: StepSize) -> Variation:
-    """``w + size * N(0, 1)``: the mutation of Such et al. 2017 (arXiv 1712.06567) with ``absolute(0.002)``.
+    """Gaussian noise: ``w + size * N(0, 1)`` for every weight.
+
+    With ``absolute(0.002)`` it is the mutation of Such et al. 2017 (arXiv 1712.06567).
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, for instance a bare number.
 
     >>> from jaxga.variation import absolute
     >>> mutation = gaussian(absolute(0.1))
@@ -97,24 +122,39 @@ def gaussian(step_size: StepSize) -> Variation:
 
 
 def laplace(step_size: StepSize) -> Variation:
-    """Symmetric exponential noise of standard deviation ``size``: its density falls as ``exp(-sqrt(2) |x| / size)``."""
+    """Laplace noise of standard deviation ``size``: its density is proportional to ``exp(-sqrt(2) |x| / size)``.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`.
+    """
     require_step_size(step_size, "laplace")
     width = float(np.sqrt(0.5))
     return additive(lambda key, shape, dtype: width * jax.random.laplace(key, shape, dtype), step_size)
 
 
 def uniform(step_size: StepSize) -> Variation:
-    """Uniform noise of standard deviation ``size``: between ``-sqrt(3) size`` and ``sqrt(3) size``."""
+    """Uniform noise of standard deviation ``size``: between ``-sqrt(3) size`` and ``sqrt(3) size``.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`.
+    """
     require_step_size(step_size, "uniform")
     width = float(np.sqrt(3))
     return additive(lambda key, shape, dtype: jax.random.uniform(key, shape, dtype, -width, width), step_size)
 
 
 def sparse(step_size: StepSize, weights: int = 1) -> Variation:
-    """``weights`` weights of the whole network move by ``size * N(0, 1)``, all others stay.
+    """A given number of weights of the whole network change by ``size * N(0, 1)``; all others stay.
 
-    The weights are numbered through and cut into ``weights`` equal stretches; one of each stretch is drawn, so that
-    exactly that many differ and each is as likely as any other (up to rounding of the stretches).
+    The list of all weights is divided into that many equal segments, and one weight is drawn from each segment. So
+    exactly ``weights`` weights change, and each weight is equally likely to be drawn (up to rounding of the segments).
+
+    Args:
+      step_size: the standard deviation of the change.
+      weights: the number of weights that change, by default 1.
+
+    Raises:
+      InputError: if ``weights`` is below 1; later, if the network has fewer weights.
     """
     require_step_size(step_size, "sparse")
     require_whole(1, weights=weights)
@@ -141,10 +181,13 @@ def sparse(step_size: StepSize, weights: int = 1) -> Variation:
 
 
 def row(step_size: StepSize) -> Variation:
-    """One row of one array moves by ``size * N(0, 1)``: the weights that leave one input.
+    """One row of one array changes by ``size * N(0, 1)``: in a kernel, the outgoing weights of one input.
 
-    The array is drawn uniformly among those that have rows; a kernel ``[..., n]`` is seen as the matrix ``[m, n]``, a
-    bias as one row.
+    The array is drawn uniformly among those that are not empty, and then a row of it. A kernel ``[..., n]`` is treated
+    as a matrix ``[m, n]``, and a bias as one row.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`.
     """
     require_step_size(step_size, "row")
 
@@ -168,10 +211,17 @@ def row(step_size: StepSize) -> Variation:
 
 
 def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
-    """``W + size * A B / sqrt(rank)`` with ``A [m, rank]`` and ``B [rank, n]`` of independent N(0, 1).
+    """Low-rank noise: ``W + size * A B / sqrt(rank)`` with ``A [m, rank]`` and ``B [rank, n]`` drawn from N(0, 1).
 
-    Vectors move as in `gaussian`. Every weight moves with standard deviation ``size``. Children of one parent share
-    its matrix products and are never built (`jaxga.lowrank`). A step size must be one number a leaf, not one a weight.
+    Every weight changes with standard deviation ``size``. Vectors, such as biases, change as in `gaussian`. Children
+    are scored without building their matrices, and children of one parent share its matrix products (`jaxga.lowrank`).
+
+    Args:
+      step_size: the standard deviation of the change: one number for each leaf, not one for each weight.
+      rank: the rank of each matrix's change, by default 1.
+
+    Raises:
+      InputError: if ``rank`` is below 1; later, if ``step_size`` has one number for each weight.
     """
     require_step_size(step_size, "low_rank")
     require_whole(1, rank=rank)
@@ -198,7 +248,7 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
     def move(key: Key, params: Params, sizes: Any) -> Params:
         leaves, treedef = jax.tree.flatten(params, is_low_rank)
         ends = np.cumsum([numbers(leaf) for leaf in leaves])
-        # One draw, cut into pieces: the factors are small, and ten draws take ten times as long to compile.
+        # One draw for all leaves, cut into pieces: the factors are small, and ten draws compile ten times as long.
         noise = normal(key, (int(ends[-1]),), jnp.result_type(*(leaf.dtype for leaf in leaves)))
         pieces = jnp.split(noise, ends[:-1])
         return treedef.unflatten(map(move_leaf, leaves, treedef.flatten_up_to(sizes), pieces))
@@ -207,6 +257,10 @@ def low_rank(step_size: StepSize, rank: int = 1) -> Variation:
 
 
 def fresh(init: Callable[[Key], Params]) -> Variation:
-    """A new initialisation that ignores the parent. As the only variation it makes the search random search."""
+    """A new initialisation that ignores the parent. If it is the only variation, the algorithm is random search.
+
+    Raises:
+      InputError: if ``init`` is not a function; later, if its params have other shapes than the parent's.
+    """
     require_function("init", init, "a key that returns params, as task.init is")
     return _stateless(lambda key, params: init(key), f"init {name_of(init)}")

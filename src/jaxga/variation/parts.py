@@ -1,4 +1,4 @@
-"""Variations that change a part of a child and leave the rest as it is: one member, or the weights that are free."""
+"""Variations that change only a part of a child: one member of an ensemble, or the weights that are not frozen."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,21 +16,23 @@ from jaxga.variation.per import GroupOf, as_group
 
 
 def one_of(variation: Variation, parts: str | Callable[[Path], bool] = "members", of_brood: bool = False) -> Variation:
-    """One of several networks (or layers) that are stacked in the params changes, drawn uniformly; the rest stays.
+    """Change one of several networks or layers that are stacked in the params. The part is drawn uniformly.
 
-    Every leaf whose path has the name ``parts``, as `jaxga.nn.Ensemble` has "members" and `jaxga.nn.Stack` "layers", is
-    an array ``[M, ...]`` of M parts. The ``variation`` is given one part alone, with a strategy of its own: step sizes
-    are those of a part. Drawing costs an M-th of all parts, and so does scoring an ensemble, if all children of a
-    parent see the same examples (`jaxga.nn.Ensemble`).
+    Stacked leaves are arrays ``[M, ...]`` of M parts. Their paths contain a common name: "members" for the networks of
+    a `jaxga.nn.Ensemble`, "layers" for those of a `jaxga.nn.Stack`. ``variation`` is applied to one part, and each part
+    has its own strategy, hence its own step sizes.
+
+    Drawing the noise costs only 1 / M of what it would cost for all parts. The same holds for scoring an ensemble, if
+    all children of a parent are scored on the same examples (see `jaxga.nn.Ensemble`).
 
     Args:
-      variation: of one part, as ``low_rank(relative(0.1))``.
-      parts: the name in the path of the leaves, or ``(path) -> bool``.
-      of_brood: all children of a pair change the same part. What a `jaxga.nn.Stack` computes below it is then computed
-        once. By default each child draws for itself.
+      variation: changes one part, for example ``low_rank(relative(0.1))``.
+      parts: the name in the paths of the stacked leaves, or a function ``(path) -> bool``. By default "members".
+      of_brood: if True, all children of a pair change the same part. The layers of a `jaxga.nn.Stack` below that part
+        are then computed once for all of them. By default each child draws its own part.
 
     Raises:
-      InputError: where no leaf is meant, or leaves have different numbers of parts.
+      InputError: if no leaf is chosen, or the chosen leaves have different numbers of parts.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> mutation = one_of(gaussian(absolute(0.1)))
@@ -44,7 +46,7 @@ def one_of(variation: Variation, parts: str | Callable[[Path], bool] = "members"
     require_function("parts", meant, 'a path, or a name in it, such as "members"')
 
     def chosen(params: Params) -> Any:
-        """The leaves that are meant; elsewhere None, where a tree has no leaf."""
+        """The stacked leaves; None in place of all others, so that the tree has no leaf there."""
         return jax.tree.map(lambda path, leaf: leaf if meant(path) else None, paths(params, is_low_rank), params)
 
     def init(params: Params) -> Strategy:
@@ -82,7 +84,7 @@ def one_of(variation: Variation, parts: str | Callable[[Path], bool] = "members"
 
 
 def _count(members: Any, params: Params, parts: Any) -> int:
-    """M."""
+    """M, the number of parts."""
     leaves = jax.tree.leaves(members, is_leaf=is_low_rank)
     every = ["/".join(path) for path in jax.tree.leaves(paths(params, is_low_rank))]
     who = f"whose path has {parts!r}" if isinstance(parts, str) else "that parts chooses"
@@ -97,10 +99,16 @@ def _count(members: Any, params: Params, parts: Any) -> int:
 
 
 def frozen(variation: Variation, free: Any) -> Variation:
-    """Only weights that are free change. ``free`` is a tree like the params, of bools or of arrays of them.
+    """Change only the weights that are marked as free; all others stay.
 
-    For each leaf, one bool says whether the leaf may change, and an array ``[...]`` that goes with its shape says it of
-    each weight. `jaxga.growth.new_weights` makes such a tree: of a network that has grown, what is new.
+    Args:
+      variation: what changes the free weights.
+      free: a tree like the params. Each leaf is either a bool, which says whether the whole leaf may change, or an
+        array of bools that broadcasts to the leaf's shape, one for each weight. `jaxga.growth.new_weights` makes such
+        a tree, in which the new weights of a grown network are free.
+
+    Raises:
+      InputError: if ``free`` is not a tree of bools that fits the params.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> mutation = frozen(gaussian(absolute(0.1)), {"body": False, "head": jnp.array([True, False])})
@@ -126,7 +134,7 @@ def frozen(variation: Variation, free: Any) -> Variation:
 
 
 def _where_free(path: Path, free: Any, new: Any, old: Any) -> Any:
-    """A leaf of which only the weights that are free are the child's."""
+    """A leaf with the child's weights where they are free, and the parent's weights elsewhere."""
     free = np.asarray(free)
     require(
         free.dtype == np.bool_ and spreads_over(free.shape, new.shape),
@@ -139,11 +147,19 @@ def _where_free(path: Path, free: Any, new: Any, old: Any) -> Any:
 
 
 def freezing(variation: Variation, probability: Any = 0.02, per: GroupOf = groups_of.leaf) -> Variation:
-    """Which weights may change is inherited, and evolves: frozen ones are those that nothing should touch.
+    """Change only free weights, where each individual inherits which of its weights are free and which are frozen.
 
-    Each group of weights that ``per`` names (a leaf, a layer, a unit, a weight) is free at first. A child's groups turn
-    from free to frozen, or back, each with this ``probability``; then the variation changes those that are free. What
-    is free is logged as ``free``, as a part of all.
+    At first all groups of weights are free. In each child, every group turns from free to frozen, or back, with a given
+    probability. Then the variation changes the free groups. So selection can protect weights that no mutation should
+    change. The share that is free is logged as ``free``.
+
+    Args:
+      variation: what changes the free weights.
+      probability: of each group to turn, in each child, by default 0.02.
+      per: what a group is: ``per.leaf`` (the default), ``per.layer``, ``per.unit``, ``per.parameter``.
+
+    Raises:
+      InputError: if ``probability`` is not between 0 and 1, or ``per`` is not a function.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> mutation = freezing(gaussian(absolute(0.1)), probability=1.0)

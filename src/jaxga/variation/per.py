@@ -1,7 +1,7 @@
-"""What shares one step size: ``log_normal(relative(0.1), per=per.leaf)`` gives every leaf one of its own.
+"""Groups of weights that share one step size: ``log_normal(relative(0.1), per=per.leaf)`` has one for each leaf.
 
-A group is a function from the path of a leaf to a name, and leaves with the same name share. A `Group` says, too,
-whether parts of a leaf have sizes of their own.
+A group is a function from the path of a leaf to a name. Leaves with the same name share a step size. A `Group` can
+also give parts of a leaf their own step sizes.
 """
 
 from collections.abc import Callable
@@ -22,17 +22,17 @@ def one(shape: Shape) -> Shape:
 
 @dataclass(frozen=True)
 class Group:
-    """A function from a path to a name; ``sizes`` is the shape of the step sizes of a leaf of this shape."""
+    """Says which weights share a step size: leaves with equal names do, and ``sizes`` divides a leaf further."""
 
-    name: Callable[[Path], tuple[str, ...]]
-    sizes: Callable[[Shape], Shape] = one
+    name: Callable[[Path], tuple[str, ...]]  # (path of a leaf) -> name of its group
+    sizes: Callable[[Shape], Shape] = one  # (shape of a leaf) -> shape of its step sizes; () is one for the whole leaf
 
     def __call__(self, path: Path) -> tuple[str, ...]:
         return self.name(path)
 
 
 def as_group(per: Any) -> Group:
-    """A group as it is; one of a function from a path to a name."""
+    """A `Group` as it is, or the group that a function from paths to names defines."""
     return per if isinstance(per, Group) else Group(per)
 
 
@@ -46,8 +46,8 @@ leaf = Group(lambda path: path)
 """One step size for every array."""
 
 unit = Group(lambda path: path[:-1], lambda shape: shape[-1:])
-"""One step size for every unit of a layer: a column of its kernel ``[..., n]``, and what stands below it, as a bias
-``[n]``. The heads of `jaxga.memory` are units."""
+"""One step size for every unit of a layer: for column i of its kernel ``[..., n]`` and element i of its bias ``[n]``.
+The heads of `jaxga.memory` are units."""
 
 parameter = Group(lambda path: path, lambda shape: shape)
 """One step size for every single weight."""

@@ -1,6 +1,6 @@
-"""Where weights may go: norms that are kept, spheres, tori, decay. Each is a function of one leaf.
+"""Projections, which limit where weights can go: fixed norms, spheres, tori, weight decay. Each maps one leaf.
 
-``projected`` applies one to every child, ``average(..., projection=...)`` to every parent that is a mean of children.
+``projected`` applies a projection to every child, ``average(..., projection=...)`` to every mean of children.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,15 @@ Projection = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (leaf, th
 
 
 def projected(variation: Variation, projection: Projection) -> Variation:
-    """Every leaf of a child is put back where it may be: `keep_norm`, `sphere`, `torus`, `decay`, or any function.
+    """Apply a projection to every leaf of a child, after the variation.
+
+    Args:
+      variation: makes the child.
+      projection: ``(leaf, the parent's leaf, generation) -> leaf``: `keep_norm`, or what `sphere`, `torus`, `decay`
+        and `towards_magnitude` return, or any such function.
+
+    Raises:
+      InputError: if ``projection`` is not a function.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> mutation = projected(gaussian(absolute(0.1)), sphere())
@@ -42,23 +50,36 @@ def projected(variation: Variation, projection: Projection) -> Variation:
 
 
 def project(projection: Projection, params: Params, before: Params, generation: jax.Array) -> Params:
-    """The projection of every leaf, low-rank ones made dense."""
+    """Apply a projection to every leaf. Low-rank leaves become dense.
+
+    Args:
+      projection: ``(leaf, leaf before, generation) -> leaf``.
+      params: of the child.
+      before: params of its parent.
+      generation: int32 ``[]``.
+    """
     free, before = dense(params), dense(before)
     found = jax.tree.map(lambda leaf, old: projection(leaf, old, generation), free, before)
     return check_like(found, free, f"projection {name_of(projection)}")
 
 
 def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> jax.Array:
-    """As long as it was. A leaf of zeros, such as a bias at first, is left free."""
+    """A projection: the child's leaf is rescaled to the Euclidean norm of its parent's leaf.
+
+    If one of these norms is 0, as for an initial bias, the leaf stays as it is.
+    """
     del generation
     long, own = _norm(parent), _norm(child)
     return jnp.where((long > 0) & (own > 0), child * (long / jnp.where(own > 0, own, 1)), child)
 
 
 def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
-    """Of Euclidean length ``radius``: the whole leaf, or every vector along ``axis``.
+    """A projection to Euclidean norm ``radius``: of the whole leaf, or of every vector along ``axis``.
 
-    A leaf without that axis, as a single number, stays as it is.
+    A leaf that has no such axis, for instance a scalar, stays as it is.
+
+    Raises:
+      InputError: if ``radius`` is below 0.
     """
     require_at_least(0, radius=radius)
 
@@ -73,16 +94,26 @@ def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
 
 
 def torus(width: Any = 1.0) -> Projection:
-    """Between ``-width`` and ``width``; who leaves on one side comes back on the other."""
+    """A projection to the interval from ``-width`` to ``width``: a weight that leaves at one end enters at the other.
+
+    Raises:
+      InputError: if ``width`` is below 0.
+    """
     require_at_least(0, width=width)
     return lambda child, parent, generation=None: jnp.mod(child + width, 2 * width) - width
 
 
 def decay(rate: float | Callable[[Any], Any]) -> Projection:
-    """Shorter by ``rate``, a number or an optax schedule of generations: weight decay.
+    """A projection: weight decay, which multiplies each weight by ``1 - rate``.
 
-    The rate should fall with the step sizes, as that of AdamW falls with its learning rate (Loshchilov and Hutter
-    2019): small steps cannot make good for a decay that goes on.
+    The rate should fall together with the step sizes, as it falls with the learning rate in AdamW (Loshchilov and
+    Hutter 2019). Otherwise steps become too small to compensate for the decay.
+
+    Args:
+      rate: the share that is lost in each generation: a number, or an optax schedule ``(generation) -> rate``.
+
+    Raises:
+      InputError: if ``rate`` is below 0.
 
     >>> shrink = decay(lambda generation: 0.1 / (1 + generation))
     >>> shrink(jnp.ones(2), jnp.ones(2), jnp.int32(1)).tolist()
@@ -100,10 +131,17 @@ def decay(rate: float | Callable[[Any], Any]) -> Projection:
 
 
 def towards_magnitude(rate: Any, magnitude: Any = 1.0) -> Projection:
-    """Each weight goes a part ``rate`` of the way to ``magnitude`` with its own sign, where `decay` goes to 0.
+    """A projection: each weight moves towards ``+magnitude`` or ``-magnitude``, by its own sign; `decay` moves it to 0.
 
-    Weights that nothing needs stay large enough to be of use later. A weight of 0 has no sign, and stays. What a
-    magnitude of 1 means is for the network to say: it should divide a layer by the square root of its inputs.
+    Weights that have no effect then stay large enough to become useful later. A weight of 0 has no sign, and stays 0.
+    With a magnitude of 1, the network should divide each layer's output by the square root of its number of inputs.
+
+    Args:
+      rate: the share of the distance that a weight moves in each generation.
+      magnitude: in units of the weights, by default 1.
+
+    Raises:
+      InputError: if ``rate`` or ``magnitude`` is below 0.
 
     >>> towards_magnitude(0.5)(jnp.array([3.0, -0.5, 0.0]), jnp.zeros(3)).tolist()
     [2.0, -0.75, 0.0]
@@ -119,9 +157,15 @@ def towards_magnitude(rate: Any, magnitude: Any = 1.0) -> Projection:
 
 
 def rotation(angle: StepSize) -> Variation:
-    """Two weights of every leaf, drawn at random, turn by an angle of N(0, size) radians: a Givens rotation.
+    """Rotate two random weights of every leaf by a random angle: a Givens rotation, which keeps the leaf's norm.
 
-    Norms stay as they are; what has fewer than two weights does not move. An angle is one number a leaf.
+    A leaf with fewer than two weights does not change.
+
+    Args:
+      angle: the standard deviation of the angle in radians, one number for each leaf.
+
+    Raises:
+      InputError: if ``angle`` is not a `StepSize`; later, if it has one number for each weight.
     """
     require_step_size(angle, "rotation")
 

@@ -1,7 +1,7 @@
 """Safe mutations: steps that change what a network does by a controlled amount (Lehman et al. 2018, arXiv 1712.06563).
 
-``outputs: (params) -> [B, O]`` gives what the network answers to B inputs, which say what "does" means. They wrap any
-variation and return one, so they compose with all others.
+``outputs: (params) -> [B, O]`` computes the network's O outputs for B inputs. The change of these outputs is what is
+controlled. Safe mutations wrap any variation and return a variation, so they can be combined with all others.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ Sensitivity = Callable[[Outputs, Params], Params]
 
 
 def _answers(outputs: Outputs, params: Params) -> jax.Array:
-    """What the network answers ``[B, O]``."""
+    """The network's outputs ``[B, O]``, checked."""
     answers = jnp.asarray(outputs(params))
     name, shape = name_of(outputs), answers.shape
     require(len(shape) == 2, f"outputs {name} returned shape {shape}, and (inputs, numbers for each) was due.")
@@ -30,7 +30,7 @@ def _answers(outputs: Outputs, params: Params) -> jax.Array:
 
 
 def of_sum(outputs: Outputs, params: Params) -> Params:
-    """SM-G-SUM: ``sqrt(sum_o (sum_b dy_bo / dw)^2)``. What inputs say against each other cancels out."""
+    """Sensitivity SM-G-SUM: ``sqrt(sum_o (sum_b dy_bo / dw)^2)``. Gradients of opposite sign cancel between inputs."""
     answers, pull = jax.vjp(partial(_answers, outputs), params)
     cotangents = jnp.broadcast_to(
         jnp.eye(answers.shape[1], dtype=answers.dtype)[:, None], (answers.shape[1], *answers.shape)
@@ -40,7 +40,10 @@ def of_sum(outputs: Outputs, params: Params) -> Params:
 
 
 def of_magnitude(outputs: Outputs, params: Params) -> Params:
-    """SM-G-ABS: ``sqrt(sum_o (mean_b |dy_bo / dw|)^2)``. Nothing cancels out; B O backward passes instead of O."""
+    """Sensitivity SM-G-ABS: ``sqrt(sum_o (mean_b |dy_bo / dw|)^2)``. Gradients of different inputs do not cancel.
+
+    It takes B O backward passes, where `of_sum` takes O.
+    """
     answers, pull = jax.vjp(partial(_answers, outputs), params)
     inputs, units = jnp.eye(answers.shape[0], dtype=answers.dtype), jnp.eye(answers.shape[1], dtype=answers.dtype)
 
@@ -56,10 +59,19 @@ def of_magnitude(outputs: Outputs, params: Params) -> Params:
 def safe_gradient(
     variation: Variation, outputs: Outputs, sensitivity: Sensitivity = of_sum, floor: Any = 0.01, limit: Any = 0.2
 ) -> Variation:
-    """Every weight's step is divided by how strongly the outputs depend on that weight: by `of_sum` or `of_magnitude`.
+    """Divide the step of every weight by the sensitivity of the outputs to that weight (SM-G).
 
-    A sensitivity of 0 counts as 1, a smaller one than ``floor`` as ``floor``, and no weight moves by more than
-    ``limit``. A parent's sensitivity is computed once a chunk of its children.
+    A parent's sensitivity is computed once for each chunk of its children. A sensitivity of 0 counts as 1.
+
+    Args:
+      variation: what makes the step.
+      outputs: ``(params) -> [B, O]``, the outputs for B inputs.
+      sensitivity: ``(outputs, params) -> tree like params``: `of_sum` (the default) or `of_magnitude`.
+      floor: the smallest sensitivity by which a step is divided, by default 0.01.
+      limit: the most that a weight moves, in units of the weights, by default 0.2.
+
+    Raises:
+      InputError: if ``outputs`` or ``sensitivity`` is not a function, or ``floor`` or ``limit`` is below 0.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> inputs = jnp.array([[100.0, 0.1]])  # the first weight matters a thousand times more
@@ -91,10 +103,19 @@ def safe_gradient(
 
 
 def safe_rescale(variation: Variation, outputs: Outputs, divergence: Any, iterations: int = 12) -> Variation:
-    """SM-R: the step is stretched or shortened until outputs change by ``divergence``, root mean square over B and O.
+    """Rescale the whole step until the outputs change by a given amount (SM-R). Low-rank steps stay low-rank.
 
-    The factor is found by bisection of its logarithm between 2^-12 and 2^12; 12 ``iterations`` are exact to 0.2 %.
-    Where even the largest step changes less, that one is taken. Low-rank steps stay low-rank.
+    The factor is found by bisection of its logarithm, between 2^-12 and 2^12. If even the largest factor changes the
+    outputs by less, it is used.
+
+    Args:
+      variation: what makes the step.
+      outputs: ``(params) -> [B, O]``, the outputs for B inputs.
+      divergence: the desired root mean square of the outputs' changes, over B and O.
+      iterations: of the bisection, by default 12, which is exact to 0.2 %.
+
+    Raises:
+      InputError: if ``outputs`` is not a function, ``divergence`` is below 0, or ``iterations`` is below 1.
     """
     variation = checked(variation, "safe_rescale")
     require_function("outputs", outputs, "the params that returns (inputs, numbers for each)")

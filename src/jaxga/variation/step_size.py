@@ -1,9 +1,9 @@
-"""Step sizes: numbers that carry their unit, and that may themselves evolve.
+"""Step sizes, which have a unit and can themselves evolve.
 
-A step size is the standard deviation of the change of one weight. Its unit is part of the argument:
-``absolute(0.002)`` is in units of the weights, ``relative(0.02)`` in units of a leaf's scale at initialisation. The
-size that an individual uses is inherited in its strategy; `adaptive` lets it mutate first and then move the weights,
-so that a child is judged by the size it carries (self-adaptation, Schwefel 1981; Beyer 2001).
+A step size is the standard deviation of the change of one weight. Its unit is explicit: ``absolute(0.002)`` is in units
+of the weights, ``relative(0.02)`` in units of a leaf's scale at initialisation. An individual inherits its step sizes
+as part of its strategy. With `adaptive`, a child's step sizes mutate first, and then its weights change by the new step
+sizes. So selection judges a child by the step sizes that it passes on (self-adaptation, Schwefel 1981; Beyer 2001).
 """
 
 from collections.abc import Callable
@@ -21,17 +21,23 @@ from jaxga.variation.per import GroupOf, as_group
 
 
 class StepSize(NamedTuple):
-    """``init: (params) -> strategy``; ``apply: (key, strategy, context) -> (sizes, strategy)``.
+    """How large mutations are, and how these sizes are inherited.
 
-    ``sizes`` is a tree like the parameters: a scalar, or an array of the leaf's shape, at every leaf.
+    ``init: (params) -> strategy`` makes what a founder inherits. ``apply: (key, strategy, context) -> (sizes,
+    strategy)`` makes the sizes and the strategy of a child. ``sizes`` is a tree like the parameters, with a scalar for
+    every leaf, or an array that broadcasts to the leaf.
     """
 
-    init: Callable[[Params], Strategy]
-    apply: Callable[[Key, Strategy, Context], tuple[Any, Strategy]]
+    init: Callable[[Params], Strategy]  # (params) -> strategy
+    apply: Callable[[Key, Strategy, Context], tuple[Any, Strategy]]  # (key, strategy, context) -> (sizes, strategy)
 
 
 def require_step_size(step_size: Any, who: str) -> None:
-    """Refuse what is no `StepSize`: a bare number has no unit, and ``who`` says which function got it."""
+    """Refuse anything but a `StepSize`, such as a bare number, which has no unit.
+
+    Raises:
+      InputError: for such a value. ``who`` is named in the message.
+    """
     number = step_size if isinstance(step_size, (int, float)) else 0.1
     require(
         isinstance(step_size, StepSize),
@@ -41,13 +47,20 @@ def require_step_size(step_size: Any, who: str) -> None:
 
 
 def fixed(init: Callable[[Params], Any]) -> StepSize:
-    """Sizes that are set once, at initialisation."""
+    """Step sizes that ``init: (params) -> sizes`` sets at initialisation, and that do not evolve.
+
+    Raises:
+      InputError: if ``init`` is not a function.
+    """
     require_function("init", init, "the params: a fixed number is absolute(0.1) or relative(0.1)")
     return StepSize(init, lambda key, sizes, context: (sizes, sizes))
 
 
 def absolute(sigma: Any) -> StepSize:
-    """Every weight moves with standard deviation ``sigma``, in units of the weights.
+    """Every weight changes with standard deviation ``sigma``, in units of the weights.
+
+    Raises:
+      InputError: if ``sigma`` is below 0.
 
     >>> absolute(0.002).init({"w": jnp.ones((2, 2))})
     {'w': Array(0.002, dtype=float32)}
@@ -57,11 +70,14 @@ def absolute(sigma: Any) -> StepSize:
 
 
 def relative(sigma: Any) -> StepSize:
-    """Every weight moves with standard deviation ``sigma`` times the scale of its leaf at initialisation.
+    """Every weight changes with standard deviation ``sigma`` times the scale of its leaf at initialisation.
 
-    The scale is the root mean square of the leaf. A leaf that starts at zero, as biases do, takes the largest scale
-    of its layer, then the largest of the network; a network that is zero everywhere has scale 1. A leaf without
-    numbers counts as zero.
+    The scale is the root mean square of the leaf. A leaf of zeros, such as an initial bias, has the largest scale in
+    its layer. If the whole layer is zero, it has the largest scale in the network. If the whole network is zero, the
+    scale is 1. Empty leaves count as zero.
+
+    Raises:
+      InputError: if ``sigma`` is below 0.
 
     >>> sizes = relative(0.02).init({"kernel": jnp.full((4, 4), 0.5), "bias": jnp.zeros(4)})
     >>> float(sizes["kernel"]), float(sizes["bias"])
@@ -88,10 +104,17 @@ def relative(sigma: Any) -> StepSize:
 
 
 def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: GroupOf) -> StepSize:
-    """Self-adaptation: sizes are multiplied by ``exp(log_factor(key, shape))`` before every use, and inherited.
+    """Self-adaptation: a child's step sizes are its parent's, multiplied by ``exp(log_factor(key, shape))``.
 
-    ``per`` says who shares a size: a group of `jaxga.variation.per`. What stands under the name
-    ``step_size`` in a strategy, the sizes as they were used last, is logged.
+    The child's weights change by the new step sizes, and the child passes these on. They are logged as ``step_size``.
+
+    Args:
+      step_size: the initial step sizes.
+      log_factor: ``(key, shape) -> array`` of this shape: the change of the logarithms.
+      per: which weights share a step size, a group of `jaxga.variation.per`.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, or ``log_factor`` or ``per`` is not a function.
     """
     require_step_size(step_size, "adaptive")
     require_function("log_factor", log_factor, "(key, shape)")
@@ -119,7 +142,7 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
 
 
 def _drawn(log_factor: Callable[..., jax.Array], key: Key, log: jax.Array) -> jax.Array:
-    """What is added to the logarithm of a size, of its shape and dtype."""
+    """The change of the logarithm of a step size, with the same shape and dtype."""
     drawn = jnp.asarray(log_factor(key, log.shape))
     require(
         drawn.shape == log.shape,
@@ -131,7 +154,16 @@ def _drawn(log_factor: Callable[..., jax.Array], key: Key, log: jax.Array) -> ja
 def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: GroupOf = per.layer) -> StepSize:
     """Mutative step-size control: every size is multiplied by ``up``, 1 or 1 / ``down``, each with probability 1/3.
 
-    ``down`` is ``up`` unless given. Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
+    Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
+
+    Args:
+      step_size: the initial step sizes.
+      up: the factor by which sizes grow, 1 or more, by default 1.05.
+      down: the factor by which they shrink, 1 or more, by default ``up``.
+      per: which weights share a step size, by default ``per.layer``.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, or ``up`` or ``down`` is below 1.
     """
     require_step_size(step_size, "multiplicative")
     down = up if down is None else down
@@ -146,9 +178,17 @@ def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: G
 
 
 def log_normal(step_size: StepSize, tau: Any = 0.1, per: GroupOf = per.parameter) -> StepSize:
-    """Log-normal self-adaptation: every size is multiplied by ``exp(tau * N(0, 1))``, its logarithm walks at random.
+    """Log-normal self-adaptation: every size is multiplied by ``exp(tau * N(0, 1))``.
 
-    With ``per=per.parameter`` each weight has a rate of its own: weights that matter can fall silent.
+    With one size for each weight, mutations of important weights can become small, while others stay large.
+
+    Args:
+      step_size: the initial step sizes.
+      tau: standard deviation of the change of a size's logarithm, by default 0.1.
+      per: which weights share a step size, by default ``per.parameter``: each weight has its own.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, or ``tau`` is below 0.
     """
     require_step_size(step_size, "log_normal")
     require_at_least(0, tau=tau)
@@ -156,9 +196,12 @@ def log_normal(step_size: StepSize, tau: Any = 0.1, per: GroupOf = per.parameter
 
 
 def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
-    """Sizes are multiplied by ``schedule(generation)``: any optax schedule.
+    """Multiply step sizes by ``schedule(generation)``, for example an optax schedule.
 
     ``scheduled(absolute(0.03), optax.cosine_decay_schedule(1.0, 1000))`` falls from 0.03 to 0 in 1,000 generations.
+
+    Raises:
+      InputError: if ``step_size`` is not a `StepSize`, or ``schedule`` is not a function.
     """
     require_step_size(step_size, "scheduled")
     require_function("schedule", schedule, "the generation")
@@ -174,11 +217,21 @@ def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
 
 
 def success_rule(step_size: StepSize, up: Any = 1.5, target: Any = 0.2) -> StepSize:
-    """The 1/5 success rule (Rechenberg 1973): sizes grow by ``up`` when a child replaces its parent, and shrink when
-    none does, by as much as makes both equal out at a success rate of ``target``.
+    """The 1/5 success rule (Rechenberg 1973): step sizes grow after a success and shrink after a failure.
 
-    It needs no fitness: a parent that was born long ago has failed ever since. So it is for plus selection,
-    ``ga(..., elites=parents)``, where parents can survive; under comma selection every generation is a success.
+    A generation is a success if a child replaces its parent, and a failure if the parent survives. The rule needs no
+    fitness: the number of failures is the number of generations that the parent has survived. Parents must be able to
+    survive, so use it with plus selection, ``ga(..., elites=parents)``. With comma selection every generation is a
+    success.
+
+    Args:
+      step_size: the initial step sizes.
+      up: the factor by which sizes grow after a success, 1 or more, by default 1.5.
+      target: the rate of successes at which growth and shrinkage cancel, between 0 and 1, by default 0.2. It determines
+        the factor by which sizes shrink, ``up ** (target / (1 - target))``.
+
+    Raises:
+      InputError: if ``up`` is below 1, or ``target`` is below 0 or not below 1.
     """
     require_step_size(step_size, "success_rule")
     require_at_least(1, up=up)
