@@ -174,6 +174,21 @@ def test_nonsense_is_one_sentence(sphere, tmp_path, capsys):
     assert "no Args and make" in refused(capsys, "replay", path, "--script", tmp_path / "other_script.py")
 
 
+def test_a_run_that_is_not_of_jaxga_run_is_shown_all_the_same(tmp_path, capsys):
+    """As the goal agent writes it: its own columns and checkpoints."""
+    (tmp_path / "config.json").write_text(json.dumps({"name": "other", "arguments": {"size": 5}}))
+    records = [{"generation": number, "steps": 10 * number, "solved": number / 10} for number in range(5)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "checkpoints").mkdir()
+    shown = told(capsys, "inspect", tmp_path)
+    assert "\nsolved\n" in shown
+    assert "size 5" in shown
+    page = told(capsys, "dashboard", tmp_path).split("page: ")[1].strip()
+    with open(page) as file:
+        assert file.read().count("<svg") == 1
+    assert "no run of jaxga.run" in refused(capsys, "export", tmp_path, tmp_path / "best.npz")
+
+
 def test_a_curve_of_one_value_or_of_none():
     assert "no finite value" in cli.draw(np.array([np.nan, np.inf]), "x")
     assert cli.draw(jnp.ones(1), "x").startswith("x\n")

@@ -26,19 +26,19 @@ FRESH = 256  # environments that are made together where each plays one episode
 
 
 class Episode(NamedTuple):
-    """One game to be played."""
+    """One episode to play."""
 
-    group: int  # who acts, and as which one of the group: see `Act`
-    row: int
-    start: int
+    group: int  # the group of individuals that acts, see `Act`
+    row: int  # index of the individual in its group
+    start: int  # number of the start
 
 
 class Outcome(NamedTuple):
-    """What episodes brought, ``[n]`` each."""
+    """The results of n episodes."""
 
-    returns: np.ndarray
-    steps: np.ndarray  # of the agent
-    observed: dict[str, np.ndarray]  # [n, ...], by each observer
+    returns: np.ndarray  # [n], sum of the rewards
+    steps: np.ndarray  # [n], steps of the agent
+    observed: dict[str, np.ndarray]  # for each observer, [n, ...]
 
 
 Act = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # (group, rows [k], observations [k, ...]) -> actions [k]
@@ -113,7 +113,15 @@ class Arena:
         self.pool: Any = None
 
     def play(self, episodes: Sequence[Episode], act: Act, width: int, most: int, watch: Watch = ignore) -> Outcome:
-        """Play all of them, ``most`` steps each at most, asking for ``width`` actions at once where so many are due."""
+        """Play all episodes.
+
+        Args:
+          episodes: the episodes to play.
+          act: see `Act`.
+          width: number of actions to compute at once, if that many slots wait.
+          most: most steps of an episode.
+          watch: see `Watch`, by default ignored.
+        """
         if self.starts is not None:
             pool, self.pool = self.pool or self._make(self.envs), None  # one left in the middle is not used again
             outcome = Play(self, pool, range(self.envs), episodes, act, width, most, watch).run()

@@ -29,7 +29,14 @@ def options(backend: Backend, make: Callable[[], Any], workers: int | None = Non
 
 
 def of_games(backend: Backend, make: Callable[[], Rollouts], plays: Rollouts, workers: int | None = None) -> Any:
-    """The evaluator of games there: ``plays`` is the one of this process, and ``make`` that of a worker."""
+    """The evaluator of games for a backend.
+
+    Args:
+      backend: as in `options`.
+      make: ``() -> Rollouts``, called in each worker of Ray.
+      plays: the `Rollouts` of this process, for the other backends.
+      workers: number of Ray workers.
+    """
     return pool(make, workers=workers) if backend == "ray" else over_hosts(plays)
 
 

@@ -1,4 +1,4 @@
-"""Gradient descent on the same task and network: what evolution is compared with."""
+"""Gradient descent on the same task and network, as a baseline for evolution."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -24,12 +24,15 @@ def gradient_descent(
     Args:
       task: one with a loss, as `jaxga.tasks.labelled` and `jaxga.tasks.classification` have.
       optimiser: ``optax.sgd(0.1)``, ``optax.adam(1e-3)``, ...
-      steps: of the optimiser; the task's loss decides what data one step sees.
-      key: or seed.
-      start: params to go on from, by default ``task.init``. (The optimiser's memory starts empty.)
+      steps: number of steps. The task's loss decides which data a step uses.
+      key: key or seed, by default 0.
+      start: initial parameters, by default from ``task.init``. The state of the optimiser is always initialised.
 
     Returns:
-      The last params, and the loss before every step, ``[steps]``.
+      The final parameters, and the loss before each step, ``[steps]``.
+
+    Raises:
+      InputError: if the task has no loss, ``optimiser`` is not from optax, or ``steps`` is below 1.
 
     >>> import jax.numpy as jnp, jaxga
     >>> loss = lambda key, w: jnp.sum(w**2)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 KNOWN = {"generation", "evaluations", "seconds", "evaluations_per_second", "nan", "lethal"}  # not drawn as metrics
 FITNESS = ("best_fitness", "fitness", "mean_fitness", "survivors_mean_fitness", "std_fitness")
+PACE = "evaluations_per_second", "seconds"
 SHOWN = 60  # generations of a family tree
 REFRESH = 10  # seconds
 
@@ -95,12 +96,14 @@ def section(run: Found, found: Found) -> str:
         return "".join([*parts, "<p>No generation has been logged yet.</p>"])
     metrics = [name for name in history if name not in KNOWN.union(FITNESS) and "step_size" not in name]
     sizes = [name for name in history if "step_size" in name]
-    parts += ["<h2>Fitness</h2>", _figure([_fitness])(history)]
+    if not history.keys().isdisjoint(FITNESS):
+        parts += ["<h2>Fitness</h2>", _figure([_fitness])(history)]
     if metrics:
         parts += ["<h2>Other metrics</h2>", _figure([_one(name) for name in metrics])(history)]
     if sizes:
         parts += ["<h2>Step sizes</h2><p>Means over the parents.</p>", _figure([_sizes(sizes)])(history)]
-    parts += ["<h2>Speed</h2>", _figure([_one("evaluations_per_second"), _one("seconds")])(history)]
+    if not history.keys().isdisjoint(PACE):
+        parts += ["<h2>Speed</h2>", _figure([_one(name) for name in PACE if name in history])(history)]
     family = family_of(run)
     if family is not None:
         parts.append(_about_family(family))
@@ -112,13 +115,13 @@ def family_of(run: Found) -> Family | None:
 
     Where recipes name who breeds, they say it of the next generation, so the family begins with the second one.
     """
-    folder = run.path / "checkpoints"
-    if not folder.is_dir() or checkpoint.latest(folder) is None:
+    folder, children = run.path / "checkpoints", run.config.get("run", {}).get("children")
+    if not children or not folder.is_dir() or checkpoint.latest(folder) is None:
         return None
     saved = checkpoint.restore(folder)
-    indices, children = saved.recipes.indices[:, :, 0], run.config.get("run", {}).get("children")
+    indices = saved.recipes.indices[:, :, 0]
     first = 0 if saved.start is None else int(saved.start[0])
-    if not len(indices) or not children:
+    if not len(indices):
         return None
     kept = indices >= children
     if saved.recipes.pairs is None:

@@ -33,9 +33,9 @@ ENDINGS = "", ".gz"
 class Images(NamedTuple):
     """Labelled images, pixels from 0 to 1, in three parts that share no image.
 
-    Networks learn from the training images. Stop rules and whoever tunes settings look at the validation images. Both
-    make the accuracy on these a little too good, so the test images are for the network that comes out in the end,
-    once. They may be missing.
+    Networks learn from the training images. Validation images are for stop rules and for tuning settings, which makes
+    the accuracy on them slightly too high. So use the test images only once, for the final network. They may be
+    missing.
     """
 
     train_images: np.ndarray  # [P, h, w, channels] float32
@@ -56,7 +56,7 @@ def mnist(folder: str | Path | None = None, verify: bool = True, validation: int
       folder: with the four IDX files, gzipped or not. By default ``$JAXGA_MNIST``, else ``~/.cache/jaxga/mnist``, where
         missing files are downloaded: 11 MB, once, with a progress bar; a broken download goes on where it broke.
       verify: compare checksums. False reads other images in the same format (Fashion-MNIST, ...).
-      validation: so many of the training images, the last ones, are held out.
+      validation: number of training images, the last ones, that become validation images, by default 10,000.
 
     Raises:
       InputError: where a file is missing, truncated, no IDX file or not MNIST's, or the mirrors cannot be reached; or
@@ -83,7 +83,10 @@ def digits() -> Images:
     """The 1,797 handwritten digits of 8 x 8 pixels of scikit-learn (UCI): 1,438 to learn from, 180 for validation, 179
     for the test.
 
-    Every fifth image is held out. Of those that show the same digit, validation and test get one by turns.
+    Every fifth image is held out. Held-out images of each digit go to validation and test in turn.
+
+    Raises:
+      InputError: if scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
@@ -99,7 +102,15 @@ def digits() -> Images:
 
 
 def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
-    """The bytes of an IDX file, gzipped or not, in its own shape; ``md5`` is that of the uncompressed file."""
+    """The bytes of an IDX file, gzipped or not, as uint8 in the file's shape.
+
+    Args:
+      path: the file.
+      md5: expected checksum of the uncompressed file. By default None: it is not checked.
+
+    Raises:
+      InputError: if the file is truncated, is no IDX file of bytes, or has another checksum.
+    """
     raw = path.read_bytes()
     try:
         raw = gzip.decompress(raw) if path.suffix == ".gz" else raw

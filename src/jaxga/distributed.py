@@ -87,12 +87,16 @@ def _gloo_listens_at(host: str) -> None:
 
 
 def is_first() -> bool:
-    """Is this the process that writes files? It is, where there is one alone."""
+    """Is this the process that writes files? True if there is only one process."""
     return jax.process_index() == 0
 
 
 def from_first(function: Callable[[], bytes]) -> bytes:
-    """What ``function`` gives in the first process, which alone calls it, for all of them; or its `InputError`."""
+    """Call ``function`` in the first process only, and return its result in all processes.
+
+    Raises:
+      InputError: in all processes, if ``function`` raises it in the first.
+    """
     if jax.process_count() == 1:
         return function()
     data, refused = b"", False

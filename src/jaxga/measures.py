@@ -1,4 +1,4 @@
-"""What is logged of a generation."""
+"""The metrics of a generation in the log."""
 
 import warnings
 from collections.abc import Mapping
@@ -21,9 +21,15 @@ NUMBERS = 16  # of one metric, at most
 def fitness_metrics(
     evaluation: Evaluation, order: jax.Array, survivors: jax.Array, children: int, scored: int, some_lethal: bool
 ) -> dict[str, jax.Array]:
-    """Of the fitness of the candidates ``[C]``; ``scored`` of them were scored in this generation.
+    """Metrics of the fitness in one generation.
 
-    ``survivors`` is the fitness of those who were chosen.
+    Args:
+      evaluation: scores of the candidates ``[C]``, children first.
+      order: candidates from best to worst, ``[C]``.
+      survivors: fitness of the selected candidates.
+      children: N, the number of children.
+      scored: number of candidates that were scored in this generation.
+      some_lethal: count lethal children, whose fitness is -inf, and leave them out of the means.
     """
     fitness = evaluation.fitness[:children]
     lethal = jnp.isneginf(fitness) if some_lethal else jnp.zeros(fitness.shape, bool)

@@ -40,24 +40,25 @@ Start = Literal["zeros", "random"]
 
 
 class Look(NamedTuple):
-    """What a memory makes of P points."""
+    """The result of a memory for P points."""
 
     logits: jax.Array  # [P, C]
-    closeness: jax.Array  # [P], the similarity of the nearest head
-    winner: jax.Array  # [P], which head that is
+    closeness: jax.Array  # [P], similarity of each point to the most similar head
+    winner: jax.Array  # [P] int32, index of the most similar head
 
 
 class PrototypeMemory(linen.Module):
-    """The label of the most similar prototype; or, with a ``temperature``, the mean of all, weighted by similarity.
+    """A memory that returns the label of the most similar prototype, or a mean of labels weighted by similarity.
 
     Args:
-      outputs: C, the number of labels.
-      heads: H, their number.
-      dimension: D; points go through a fixed random projection to it. By default they stay as they are.
-      similarity: ``"dot"`` or ``"cosine"``.
-      temperature: of a softmax over heads; by default the most similar one wins, the first of equals.
-      start: ``"zeros"``, or ``"random"``: prototypes and labels of length 1.
-      seed: of the projection.
+      outputs: C, the length of a label.
+      heads: H, the number of heads, by default 128.
+      dimension: D, the length of points after a fixed random projection. By default there is no projection.
+      similarity: "dot" (default) or "cosine".
+      temperature: temperature of a softmax over heads that weights the labels. By default None: the label of the most
+        similar head is returned, of the first one among equals.
+      start: "zeros" (default), or "random" for prototypes and labels of length 1 in random directions.
+      seed: seed of the projection, by default 0.
 
     >>> network = PrototypeMemory(10, heads=16)
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 8)))
@@ -383,9 +384,15 @@ def typed(
     heads: int = 1,
     evolve: float = 0.0,
 ) -> Variation:
-    """Genes of three types: random heads in free places, heads set free, heads turned a little.
+    """Mutations of three types: write a random head to a free place, erase a head in use, turn a head in use a little.
 
-    With ``evolve`` the frequencies are inherited, and their logarithms walk at random by N(0, evolve).
+    Args:
+      add: weight of writing a head, by default 0.4.
+      delete: weight of erasing a head, by default 0.3.
+      perturb: weight of turning a head, by default 0.3.
+      step_size: step size of turns, by default 1.
+      heads: number of heads that a mutation draws, by default 1.
+      evolve: if above 0, the frequencies are inherited and their logarithms change by N(0, evolve). By default 0.
     """
     parts = {
         "add": (add, gene(replace, heads=heads, choose=free_head)),
@@ -403,9 +410,16 @@ def mixed(
     step_size: StepSize | None = None,
     heads: int = 1,
 ) -> Variation:
-    """Genes of three kinds, with these weights: whole heads are replaced, prototypes turn, labels are drawn anew.
+    """Mutations of three kinds: replace a whole head, turn a prototype, or replace a label.
 
-    The recipe with which till-death was solved: docs/memory.md.
+    It is the mutation that solved the till-death task, see docs/memory.md.
+
+    Args:
+      whole: weight of replacing a head, by default 0.5.
+      prototype: weight of turning a prototype, by default 0.3.
+      label: weight of replacing a label, by default 0.2.
+      step_size: step size of turns, by default 1.
+      heads: number of heads that a mutation draws, by default 1.
     """
 
     def anew(head: Head, size: Head, noise: Head) -> Head:
@@ -417,8 +431,10 @@ def mixed(
 
 
 def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, jax.Array], jax.Array]:
-    """A tiebreak for `jaxga.tasks.memorization`: how close the nearest heads are to all points, and ``free`` for every
-    head that is free. Of two memories that are right as often, the one with more room for what comes is better."""
+    """A tiebreak for `jaxga.tasks.memorization`: the sum of similarities of all points to their most similar heads.
+
+    Each free head adds ``free``, so that of two memories with equal fitness, the one with more free heads can win.
+    """
 
     def value(params: Params, x: jax.Array) -> jax.Array:
         close = jnp.sum(cast(Look, network.apply(params, x, method="look")).closeness)

@@ -1,7 +1,7 @@
-"""What is measured in an episode beside its return: descriptors of behaviour, for instance.
+"""Measurements of an episode in addition to its return, for example descriptors of behaviour.
 
-For environments in JAX by ``tasks.control(..., observe={"end": observe.last(...)})``, for games on the host by
-``game._replace(observe=...)``. Over several episodes of an individual the mean is taken.
+For environments in JAX use ``tasks.control(..., observe={"end": observe.last(...)})``, for games on the host
+``game._replace(observe=...)``. The metric of an individual is the mean over its episodes.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def total(of: Callable[[Step], Any]) -> Observer:
 
 
 def last(of: Callable[[Any, Any], Any], shape: tuple[int, ...] = ()) -> Observer:
-    """Something of the state and the observation at the end of an episode; games on the host need its shape.
+    """The value of ``of: (state, observation) -> value`` at the end of an episode. Games on the host need its shape.
 
     >>> import jax
     >>> from jaxga import nn, tasks

@@ -1,4 +1,4 @@
-"""Scores of those who are held: of the children and elites that compete, and of the next parents."""
+"""Scores of the candidates (children and elites) and of the next parents."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -42,7 +42,15 @@ def of_parents(state: State, evaluation: Evaluation, children: int, rescored: Se
 
 
 def candidates(key: jax.Array, state: State, born: Evaluation, parents: Evaluation, elites: Sequence[int]) -> Scored:
-    """The children ``[N]`` and the elites ``[E]`` that compete with them, ranked."""
+    """The candidates, children ``[N]`` and elites, in a ranking.
+
+    Args:
+      key: key that orders candidates with equal scores.
+      state: state of the run.
+      born: scores of the children, ``[N]``.
+      parents: scores of the parents, ``[T]``.
+      elites: slots of the parents that compete with the children.
+    """
     children, slots = len(born.fitness), jnp.array(elites, jnp.int32)
     everyone = join(born, take(parents, slots)) if elites else born
     return Scored(

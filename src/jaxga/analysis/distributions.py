@@ -10,30 +10,40 @@ from jaxga.base import Params, require
 from jaxga.report.plots import Curve, Histogram, plot_curves
 from jaxga.tree import named_leaves
 
-SHAPIRO_LIMIT = 5000  # the test's p-values hold up to so many samples
+SHAPIRO_LIMIT = 5000  # the p-values of the test are valid up to this number of samples
 
 
 class Fit(NamedTuple):
-    """The numbers of one array, and the normal and Laplace distributions that fit them best."""
+    """The values of one array, and the normal and the Laplace distribution with the largest likelihood."""
 
-    values: np.ndarray  # [n]
-    normal: tuple[float, float]  # mean, standard deviation
-    laplace: tuple[float, float]  # median, mean absolute deviation: 1 / lambda
-    log_likelihood: tuple[float, float]  # of the two, per number, in nats
-    shapiro: float  # p-value: below 0.05 they are hardly normal
+    values: np.ndarray  # [n], the values of the array
+    normal: tuple[float, float]  # mean and standard deviation
+    laplace: tuple[float, float]  # median and mean absolute deviation from it, 1 / lambda
+    log_likelihood: tuple[float, float]  # mean log likelihood per value of normal and Laplace, in nats
+    shapiro: float  # p-value of the Shapiro-Wilk test; a normal distribution is unlikely below 0.05
 
     @property
     def better(self) -> str:
-        """The one that fits better."""
+        """The distribution with the larger likelihood, "normal" or "Laplace"."""
         return "normal" if self.log_likelihood[0] > self.log_likelihood[1] else "Laplace"
 
 
 def fit_distributions(tree: Params, seed: int = 0) -> dict[str, Fit]:
-    """Are these numbers normal, or do most of them stay near zero and few go far, as Laplace's do?
+    """Are values distributed normally, or with heavier tails, as in a Laplace distribution?
 
-    Maximum likelihood for every array of a tree, by name, and the test of Shapiro and Wilk (1965) on up to 5,000 of
-    its numbers. Arrays without a number are left out. The notes' lambda of an exponential distribution is
-    ``1 / laplace[1]``.
+    Both distributions are fitted to each array of a tree by maximum likelihood. The test of Shapiro and Wilk (1965) is
+    applied to up to 5,000 of its values. Empty arrays are left out. The notes' lambda of an exponential distribution
+    is ``1 / laplace[1]``.
+
+    Args:
+      tree: a pytree of arrays, for example a gradient or an update.
+      seed: seed that draws the values for the test, by default 0.
+
+    Returns:
+      A `Fit` for each array, by the name of the leaf.
+
+    Raises:
+      InputError: if an array contains NaN or infinity.
 
     >>> fit = fit_distributions({"w": np.random.default_rng(0).laplace(scale=1 / 89, size=20_000)})["w"]
     >>> fit.better, round(1 / fit.laplace[1]), fit.shapiro < 0.05
@@ -55,7 +65,7 @@ def _fit(values: np.ndarray, seed: int) -> Fit:
 
 
 def plot_fits(fits: dict[str, Fit], path: str | Path | None = None) -> Any:
-    """A panel for every array: its numbers and both fits, on a logarithmic scale that shows the tails."""
+    """Plot a panel for each array: a histogram of its values and both fits, with a logarithmic density axis."""
     panels = []
     for name, fit in fits.items():
         low, high = np.quantile(fit.values, [0.0005, 0.9995])

@@ -1,4 +1,4 @@
-"""What chance alone does to a population: drift and fixation, against Wright and Fisher."""
+"""Genetic drift: how chance alone changes a population, compared with the theory of Wright and Fisher."""
 
 from functools import partial
 from pathlib import Path
@@ -18,37 +18,37 @@ from jaxga.variation import stateless
 
 
 class Drift(NamedTuple):
-    """Neutral alleles in many populations that evolve apart."""
+    """A neutral allele in R populations that evolve independently."""
 
-    share: np.ndarray  # [R, G + 1], of the population that carries the allele
-    parents: int
-    children: int
+    share: np.ndarray  # [R, G + 1], share of the parents that carry the allele, at the start and after each generation
+    parents: int  # T, parents of each population
+    children: int  # N, children per generation
 
     @property
     def diversity(self) -> np.ndarray:
-        """``[G + 1]``: the chance that two parents, drawn with replacement, differ, over that at the start."""
+        """``[G + 1]``: the chance that two parents, drawn with replacement, differ, relative to that at the start."""
         mixed = (self.share * (1 - self.share)).mean(axis=0)
         return mixed / mixed[0]
 
     @property
     def expected(self) -> np.ndarray:
-        """Theory for survivors drawn from balanced broods: two of them are siblings with ``(B - 1) / (N - 1)``."""
+        """``[G + 1]``, theory for equal broods: two survivors are siblings with probability ``(B - 1) / (N - 1)``."""
         brood = self.children // self.parents
         siblings = (brood - 1) / (self.children - 1) if self.children > 1 else 1.0
         return (1 - siblings) ** np.arange(self.share.shape[1])
 
     @property
     def wright_fisher(self) -> np.ndarray:
-        """``(1 - 1 / T)^g``: every parent drawn anew, with replacement, from infinitely many children."""
+        """``[G + 1]``, ``(1 - 1 / T)^g``: theory for parents that are drawn from infinitely many children."""
         return (1 - 1 / self.parents) ** np.arange(self.share.shape[1])
 
     def fixed(self) -> tuple[float, float, float]:
-        """Shares of populations where everyone carries the allele, nobody does, and where it is not settled yet."""
+        """Shares of populations in which all parents carry the allele at the end, none does, and some do."""
         last = self.share[:, -1]
         return float(np.mean(last == 1)), float(np.mean(last == 0)), float(np.mean((last > 0) & (last < 1)))
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Some populations, and diversity against both theories."""
+        """Plot 12 populations, and the diversity compared with both theories."""
         generations = np.arange(self.share.shape[1])
         some = [Curve("", generations, share) for share in self.share[:12]]
         curves = [
@@ -70,11 +70,24 @@ def drift(
     repeats: int = 500,
     selection: Choice = truncation,
 ) -> Drift:
-    """How fast does a population forget what makes no difference? (And what does, but luck hides it.)
+    """How fast does a population lose neutral variation?
 
-    ``carriers`` of the first parents (half of them by default) carry a neutral allele; nobody mutates, everybody is
-    equally fit. The chance that all carry it in the end is its first share (Wright 1931). Diversity halves within
-    about ``0.7 T`` generations: why a population of 50 is in danger, and what more parents are good for.
+    Some of the first parents carry a neutral allele. There are no mutations, and all individuals are equally fit. The
+    probability that the allele spreads to all parents is its initial share (Wright 1931). Diversity halves within about
+    ``0.7 T`` generations, so small populations lose variation fast. Useful variation is lost in the same way if noise
+    hides its effect on fitness.
+
+    Args:
+      parents: number of parents of each population, T in the text above.
+      children: number of children per generation, a multiple of the number of parents.
+      key: key or seed, by default 0.
+      carriers: number of the first parents with the allele, by default half of them.
+      generations: G, by default 100.
+      repeats: R, the number of independent populations, by default 500.
+      selection: the selection, by default `jaxga.selection.truncation`.
+
+    Raises:
+      InputError: if all parents or none carry the allele, or a number is below 1.
 
     >>> answer = drift(8, 64, generations=30, repeats=2000)
     >>> bool(np.abs(answer.diversity - answer.expected).max() < 0.05)

@@ -1,4 +1,4 @@
-"""Who overwrote whom: what became of the children that were truly better than their parent."""
+"""Fates of children: which children were truly better than their parent, and whether they were selected and lasted."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,23 +12,24 @@ from jaxga.report.plots import Curve, plot_curves
 
 
 class Fates(NamedTuple):
-    """All children of some generations: what each is truly worth, and whether it was held."""
+    """All children of some generations, with their true fitness and their fate. Here P is a number of generations."""
 
-    generations: np.ndarray  # [P]
-    changes: np.ndarray  # [P, N], true fitness minus that of the parent
-    held: np.ndarray  # [P, N] bool: is it a parent of the next generation, or a part of one?
-    lasting: np.ndarray  # [P, N] bool: was it held, and has it a descendant so many generations later?
+    generations: np.ndarray  # [P], the generations
+    changes: np.ndarray  # [P, N], true fitness of each child minus that of its parent
+    held: np.ndarray  # [P, N] bool: did the child become a parent, or a part of an averaged parent?
+    lasting: np.ndarray  # [P, N] bool: was it held, and does it have descendants after ``horizon`` generations?
 
     @property
     def better(self) -> np.ndarray:
-        """``[P, N]`` bool: truly better than its parent."""
+        """``[P, N]`` bool: is the child truly better than its parent?"""
         return self.changes > 0
 
     def counts(self) -> dict[str, np.ndarray]:
-        """``[P]`` each. ``better``: children that are truly better than their parent, all of the next three together.
+        """Numbers of children in each generation, ``[P]`` each.
 
-        ``passed_over``: they were not held. ``died_out``: they were held, and nobody comes from them later on.
-        ``lasting``: somebody does. ``worse_held``: children that are truly worse than their parent and were held.
+        ``better``: truly better than their parent. They are the sum of ``passed_over``: not held; ``died_out``: held,
+        but without descendants after the horizon; ``lasting``: held, with descendants. In addition ``worse_held``:
+        truly worse than their parent, and held.
         """
         better = self.better
         found = {
@@ -64,20 +65,21 @@ def fates(
 ) -> Fates:
     """Which children were truly better than their parent, and what became of them?
 
-    A selection that sees a noisy fitness passes over children that are truly better, for others that were lucky.
-    Those that it holds may still die out, when the line of another one takes all slots. This counts both.
+    If fitness is noisy, selection passes over some children that are truly better, in favour of lucky ones. Children
+    that it holds may still die out, when descendants of other parents take all slots. This function counts both cases.
 
     Args:
-      algorithm: as it was for the run.
-      pedigree: of the run.
-      full: the task on all data, without noise. Every child of the chosen generations is scored by it, and its parent.
-      key: or seed, of the one draw of ``full``.
-      generations: which ones; by default nine, evenly spread over those after which the horizon fits into the run.
-      horizon: generations from a child to the descendants that count; fewer where the run is over before. Of a child
-        of several parents the first one counts, of averaged children all do.
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      full: the task on all data, without noise. It scores all children of the chosen generations, and their parents.
+      key: key or seed with which ``full`` scores all of them, by default 0.
+      generations: the generations to analyse. By default nine, spread evenly over those for which the horizon ends
+        before the run.
+      horizon: number of generations after which descendants of a child are counted, by default 20; fewer if the run
+        ends before. For a child of several parents, the first parent counts. For averaged children, all count.
 
     Raises:
-      InputError: for generations that the run does not have, and for one whose children come from no parent.
+      InputError: for a generation that is not part of the run, or whose children have no parent.
     """
     require_whole(1, horizon=horizon)
     first = pedigree.first + int(drawn_afresh(algorithm, pedigree))
@@ -102,7 +104,7 @@ def fates(
 
 
 def _ancestral(lines: np.ndarray, row: int, horizon: int) -> np.ndarray:
-    """The slots after this row whose individuals have descendants among all parents ``horizon`` rows later."""
+    """The slots after this row whose individuals have descendants among the parents ``horizon`` rows later."""
     slots = np.arange(lines.shape[1])
     for later in reversed(range(row + 1, min(row + horizon + 1, len(lines)))):
         slots = np.unique(lines[later][slots])

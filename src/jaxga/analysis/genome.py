@@ -1,4 +1,4 @@
-"""The mutations that an individual is made of, and those of them that can be left out."""
+"""The mutations in the ancestry of an individual, and which of them have no effect on it."""
 
 from typing import Any
 
@@ -14,14 +14,19 @@ from jaxga.tree import take
 
 
 def prune(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> Genome:
-    """The genome of final parent ``slot`` without its dead genes: mutations of which later ones left nothing.
+    """The genome of a final parent without dead genes, mutations that later mutations overwrote completely.
 
-    A gene lives if it was the last to write some parameter. That is for mutations that replace what they hit, such as
-    ``jaxga.memory.gene(jaxga.memory.replace)``.
+    A gene is kept if it was the last to change some parameter. This works for mutations that replace the parameters
+    that they change, such as ``jaxga.memory.gene(jaxga.memory.replace)``.
+
+    Args:
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      slot: slot of the final parent, by default 0.
 
     Raises:
-      InputError: where what is left does not make the same individual, because mutations build on one another, or look
-        at the network that they change; where parents are averaged or founders were drawn afresh.
+      InputError: if the remaining genes do not make the same individual, because mutations add to parameters or depend
+        on them; if parents are averaged, founders were drawn afresh, or the run continued another run.
     """
     require(
         not drawn_afresh(algorithm, pedigree),

@@ -1,4 +1,4 @@
-"""Random steps against gradients: how much of the right direction do they find, and how often are they wrong?"""
+"""Random steps compared with gradients: their cosine with the gradient, and how often selected steps are harmful."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,22 +13,22 @@ from jaxga.base import InputError, Key, Params, Task, as_key, require, require_w
 from jaxga.compilation import jit
 from jaxga.report.plots import Curve, Histogram, plot_curves
 
-CHUNK = 64  # steps held at once
+CHUNK = 64  # random steps in memory at once
 
 
 class Cosines(NamedTuple):
-    """Cosines of random steps with a direction, and their theory."""
+    """Cosines of random steps with a direction."""
 
-    values: np.ndarray  # [S]
-    weights: int  # N, the dimension
+    values: np.ndarray  # [S], the cosine of each step
+    weights: int  # N, the number of weights
 
     @property
     def expected(self) -> float:
-        """1 / sqrt(N), the standard deviation that theory gives."""
+        """1 / sqrt(N), the standard deviation of the cosines in theory."""
         return self.weights**-0.5
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The cosines within their normal distribution."""
+        """Plot a histogram of the cosines and their normal distribution in theory."""
         x = np.linspace(-4, 4, 200) * self.expected
         theory = Curve("N(0, 1 / N)", x, scipy.stats.norm.pdf(x, scale=self.expected))
         axes = {"xlabel": "cosine of a random step with the gradient", "ylabel": "density"}
@@ -36,15 +36,19 @@ class Cosines(NamedTuple):
 
 
 def cosine(direction: Params, key: Key | int = 0, samples: int = 1024) -> Cosines:
-    """How much of the gradient does a random step find?
+    """How well is a random step aligned with the gradient?
 
-    The cosine of a Gaussian step with any fixed direction in N dimensions is nearly N(0, 1 / N): the best of k steps
-    has one of about ``sqrt(2 ln k / N)``, which for large networks is next to nothing. That is why averaging helps.
+    The cosine between a Gaussian step and any fixed direction in N dimensions is distributed almost as N(0, 1 / N). The
+    best of k steps has a cosine of about ``sqrt(2 ln k / N)``, which is close to 0 for large networks. For this reason,
+    averaging several good steps helps.
 
     Args:
-      direction: a gradient, or anything of the shape of params.
-      key: or seed.
-      samples: S, rounded up to a multiple of 64.
+      direction: a gradient, or any pytree with the shapes of the parameters.
+      key: key or seed, by default 0.
+      samples: S, the number of random steps, rounded up to a multiple of 64, by default 1024.
+
+    Raises:
+      InputError: if ``direction`` is zero or not finite, or ``samples`` is below 1.
 
     >>> answer = cosine(jnp.ones(400), samples=10_000)
     >>> bool(abs(answer.values.std() / answer.expected - 1) < 0.03)
@@ -65,15 +69,15 @@ def cosine(direction: Params, key: Key | int = 0, samples: int = 1024) -> Cosine
 
 
 class BestOf(NamedTuple):
-    """The best of k random steps by the gradient of a minibatch, seen by the gradient of everything."""
+    """The best of k random steps by a minibatch's gradient, compared with the full gradient, in R repeats."""
 
-    correlation: np.ndarray  # [R], cosine of the two gradients
-    chosen: np.ndarray  # [R], cosine of the best step with the gradient that chose it
-    full: dict[int, np.ndarray]  # for every j the cosine of the mean of the j best steps with the full gradient, [R]
-    children: int  # k
+    correlation: np.ndarray  # [R], cosine of the minibatch's gradient with the full gradient
+    chosen: np.ndarray  # [R], cosine of the best step with the minibatch's gradient, which chose it
+    full: dict[int, np.ndarray]  # for each j [R]: cosine of the mean of the j best steps with the full gradient
+    children: int  # k, the number of random steps
 
     def harm(self) -> dict[int, tuple[float, float]]:
-        """For every j: how often the mean of the j best steps hurts, measured and by `chance_of_harm`."""
+        """For each j, how often the mean of the j best steps is harmful: measured, and by `chance_of_harm`."""
         return {
             best: (float(np.mean(cosines < 0)), float(np.mean(chance_of_harm(self.correlation, self.children, best))))
             for best, cosines in self.full.items()
@@ -81,7 +85,7 @@ class BestOf(NamedTuple):
 
     @property
     def angles(self) -> dict[str, np.ndarray]:
-        """``[R]`` each, in degrees: of the two gradients, and of the best step and the gradient that chose it."""
+        """Angles in degrees, ``[R]`` each: between both gradients, and of the best step to the minibatch's gradient."""
         pairs = {
             "minibatch's and full gradient": self.correlation,
             "best step and minibatch's gradient": self.chosen,
@@ -89,7 +93,7 @@ class BestOf(NamedTuple):
         return {name: np.degrees(np.arccos(np.clip(cosines, -1, 1))) for name, cosines in pairs.items()}
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """Cosines with the full gradient; the chance of harm against the gradients' correlation; both angles."""
+        """Plot the cosines with the full gradient, the chance of harm against the correlation, and both angles."""
         bars = [Histogram(f"mean of the best {best}" if best > 1 else "best", c) for best, c in self.full.items()]
         x = np.linspace(0.01, 0.9, 90)
         theory = [
@@ -118,20 +122,24 @@ def best_of(
     average: Sequence[int] = (1, 2, 64),
     repeats: int = 200,
 ) -> BestOf:
-    """How often does the best of k mutations on a minibatch hurt on the whole set, and does averaging the best help?
+    """How often is the best of k mutations on a minibatch harmful on all data, and does averaging the best help?
 
-    The notes' experiment in four steps: (1) the gradient of all data, (2) that of a fresh minibatch, (3) of k Gaussian
-    steps the best by its cosine with the second, (4) its cosine with the first. With small steps that is what selection
-    on a minibatch does. `chance_of_harm` is the theory.
+    Each repeat of the experiment has four steps: (1) compute the gradient on all data; (2) compute the gradient on a
+    new minibatch; (3) of k Gaussian steps, choose the one with the largest cosine with the minibatch's gradient;
+    (4) compute the cosine of this step with the full gradient. For small steps this is what selection on a minibatch
+    does. `chance_of_harm` is the theory.
 
     Args:
       minibatch: a task whose loss draws a minibatch from its key.
-      full: the same on all data.
-      params: where the gradients are taken.
-      key: or seed.
-      children: k, the number of steps that are tried.
-      average: numbers j; the mean of the j best steps is looked at as well.
-      repeats: R, of the whole.
+      full: the same task on all data.
+      params: parameters at which the gradients are taken.
+      key: key or seed, by default 0.
+      children: k, the number of random steps, by default 256.
+      average: values of j, by default (1, 2, 64). For each, the mean of the j best steps is measured.
+      repeats: R, the number of repeats, by default 200.
+
+    Raises:
+      InputError: if a task has no loss, or a value of ``average`` is larger than ``children``.
     """
     if minibatch.loss is None or full.loss is None:
         raise InputError("best_of needs gradients: pass tasks with a loss.")
@@ -150,7 +158,7 @@ def best_of(
         parts = jax.lax.map(chunk, jax.random.split(key_steps, size // CHUNK))
         by_guess, by_goal, lengths = (part.ravel()[:children] for part in parts)
         order = jnp.argsort(-by_guess / lengths)
-        # Of independent steps the mean of j is sqrt(j) times shorter than one.
+        # The mean of j independent steps is shorter than one step by the factor sqrt(j).
         means = [by_goal[order[:best]].mean() * best**0.5 / lengths.mean() for best in average]
         return jnp.vdot(guess, goal), (by_guess / lengths)[order[0]], jnp.stack(means)
 
@@ -175,10 +183,16 @@ def expected_top(children: int, best: int = 1) -> float:
 
 
 def chance_of_harm(correlation: Any, children: int, best: int = 1) -> np.ndarray:
-    """``Phi(-a sqrt(j) rho / sqrt(1 - rho^2))``: the mean of the j best of k steps hurts.
+    """The probability that the mean of the j best of k steps is harmful: ``Phi(-a sqrt(j) rho / sqrt(1 - rho^2))``.
 
-    Along the full gradient a step is ``rho a + sqrt(1 - rho^2) b``: a is its part along the minibatch's gradient, which
-    selection has made large (`expected_top`), b of N(0, 1) is luck; averaging j steps shrinks luck by sqrt(j).
+    The component of a step along the full gradient is ``rho a + sqrt(1 - rho^2) b``. Here ``a`` is its component along
+    the minibatch's gradient, which selection makes large (`expected_top`), and ``b`` is noise, N(0, 1). The mean of j
+    steps divides the noise by sqrt(j).
+
+    Args:
+      correlation: rho, the cosine of the minibatch's gradient with the full gradient, a number or an array.
+      children: k, the number of random steps.
+      best: j, the number of best steps in the mean, by default 1.
 
     >>> round(float(chance_of_harm(0.235, 256)), 2)
     0.25
@@ -193,7 +207,7 @@ def _flatten(tree: Params) -> jax.Array:
 
 
 def _unit(gradient: Params) -> jax.Array:
-    """The direction that lowers the loss, of length 1; of length 0 where none does."""
+    """The negative gradient as a flat vector of length 1, or of length 0 if the gradient is 0."""
     flat = -_flatten(gradient)
     length = jnp.linalg.norm(flat)
     return flat / jnp.where(length > 0, length, 1)

@@ -1,4 +1,4 @@
-"""Guess and check: how many random networks fit the data, and do those that fit it understand it?"""
+"""Guess and check: how many random networks fit the training data, and do those that fit generalise?"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -24,20 +24,23 @@ TOGETHER = 64  # networks that are tested at once
 
 
 class Guesses(NamedTuple):
-    """Random networks, by how much of the training data they have right."""
+    """Random networks, counted by the number of training points that they classify correctly."""
 
-    draws: int
-    points: tuple[int, ...]  # n: so many of the training points count, the first ones
-    counts: tuple[np.ndarray, ...]  # for each n [n + 1]: networks that have 0, 1, ..., n of them right
-    tested: tuple[tuple[np.ndarray, ...], ...]  # for each n and each number right: test accuracy of the first few
+    draws: int  # number of random networks
+    points: tuple[int, ...]  # values of n; for each n, the first n training points are used
+    counts: tuple[np.ndarray, ...]  # for each n [n + 1]: number of networks that have 0, 1, ..., n points right
+    tested: tuple[tuple[np.ndarray, ...], ...]  # for each n and each number right: test accuracies, at most ``keep``
 
     @property
     def fits(self) -> np.ndarray:
-        """For each n: networks that have all n points right."""
+        """For each n, the number of networks that have all n points right, ``[len(points)]``."""
         return np.array([count[-1] for count in self.counts])
 
     def chance(self, confidence: float = 0.95) -> np.ndarray:
-        """P(fit n) with its exact interval (Clopper and Pearson 1934), ``[len(points), 3]``: estimate, low, high."""
+        """The probability to fit n points, ``[len(points), 3]``: estimate, and bounds of its exact confidence interval.
+
+        The interval is that of Clopper and Pearson (1934), by default at 95 %.
+        """
         import scipy
 
         tail, fits = (1 - confidence) / 2, self.fits
@@ -46,11 +49,11 @@ class Guesses(NamedTuple):
         return np.stack([fits / self.draws, low, np.where(fits < self.draws, high, 1.0)], axis=1)
 
     def accuracy(self) -> tuple[np.ndarray, ...]:
-        """For each n ``[n + 1]``: mean test accuracy of those with 0, 1, ..., n right; NaN where there are none."""
+        """For each n ``[n + 1]``: mean test accuracy of networks with 0, 1, ..., n points right; NaN for none."""
         return tuple(np.array([some.mean() if len(some) else np.nan for some in each]) for each in self.tested)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """P(fit n) beside coin flips, and test accuracy against training accuracy."""
+        """Plot the probability to fit n points, compared with coin flips, and test against training accuracy."""
         n, found = np.array(self.points), self.fits / self.draws
         chances = [Curve("random networks", n[found > 0], found[found > 0], "o-"), Curve("coin flips", n, 0.5**n, ":")]
         curves = [
@@ -75,29 +78,29 @@ def guess(
     keep: int = 200,
     key: Key | int = 0,
 ) -> Guesses:
-    """How likely is a random network to fit n points, and how good are those that do on others?
+    """How likely is a random network to fit n points, and how well do the networks that fit generalise?
 
-    If most networks that fit a few points are right on others, too, then gradient descent need not be what makes
-    networks generalise: the volume of good networks would do (Chiang et al. 2023). Whether it does is contested: see
+    If most networks that fit a few points also classify other points correctly, gradient descent may not be the cause
+    of generalisation: the volume of good networks would explain it (Chiang et al. 2023). This is contested, see
     docs/guess.md.
 
-    Network i is ``init(fold_in(key, i))``. All of them are asked about the training points. The first ``keep`` of each
-    number of points that are right are built once more, and tested. So memory is that of a chunk, and the answer does
-    not depend on the chunk, but for points where two logits are equal to the last bit.
+    Network i is ``init(fold_in(key, i))``. All networks classify the training points. For each number of points that
+    are right, the first ``keep`` networks are built again and tested. So memory is that of one chunk. The result does
+    not depend on the chunk size, except for points with two logits that are equal to the last bit.
 
     Args:
-      init: ``(key) -> params``; what is drawn from is the prior that all this is about.
+      init: ``(key) -> params``, draws a random network. It defines the prior.
       forward: ``(params, inputs [P, ...]) -> logits [P, C]``.
-      train: inputs ``[P, ...]`` and labels ``[P]``.
-      test: inputs ``[U, ...]`` and labels ``[U]``.
-      points: numbers n; each counts the first n training points. By default all of them alone.
-      draws: networks.
-      chunk: networks at once.
-      keep: networks that are tested, of each number right.
-      key: or seed.
+      train: training inputs ``[P, ...]`` and labels ``[P]``.
+      test: test inputs ``[U, ...]`` and labels ``[U]``.
+      points: values of n; for each, the first n training points are used. By default P alone.
+      draws: number of random networks, by default 1,000,000.
+      chunk: networks that are evaluated at once, by default 2048.
+      keep: number of networks to test, for each n and each number of points right, by default 200.
+      key: key or seed, by default 0.
 
     Raises:
-      InputError: for counts below 1, and for more points than there are.
+      InputError: if a count is below 1, or ``points`` exceeds the number of training points.
 
     >>> init = lambda key: jax.random.normal(key, (2,))
     >>> forward = lambda w, x: jnp.stack([x @ w, -(x @ w)], axis=1)
@@ -110,7 +113,7 @@ def guess(
     require_whole(1, draws=draws, chunk=chunk, keep=keep)
     require(draws <= 2**31 - chunk, f"draws is {draws}, and networks are numbered in 32 bits: take at most 2e9.")
     key = path_key(as_key(key), ("guess",))
-    # Data is an argument of the programs, so that other data needs no other ones.
+    # Data is an argument of the compiled programs, so that other data does not cause a new compilation.
     ask, learned = jit(partial(_right_of, init, forward, chosen, chunk)), _arrays(train)
     counts = [np.zeros(n + 1, np.int64) for n in chosen]
     kept: list[list[list[int]]] = [[[] for _ in range(n + 1)] for n in chosen]
@@ -135,10 +138,10 @@ def guess(
 class Descents(NamedTuple):
     """Networks that gradient descent trained until they fit."""
 
-    points: tuple[int, ...]  # n
-    steps: np.ndarray  # [len(points), seeds] until the first fit; the most there were where there is none
-    fitted: np.ndarray  # [len(points), seeds] bool: do they fit in the end?
-    accuracy: np.ndarray  # [len(points), seeds] on the test points
+    points: tuple[int, ...]  # values of n, the number of training points
+    steps: np.ndarray  # [len(points), seeds], steps until the network first fits; the largest number if it never does
+    fitted: np.ndarray  # [len(points), seeds] bool: does the network fit all n points at the end?
+    accuracy: np.ndarray  # [len(points), seeds], test accuracy at the end
 
 
 def descend_until_fit(
@@ -154,15 +157,24 @@ def descend_until_fit(
     beyond: int = 0,
     key: Key | int = 0,
 ) -> Descents:
-    """What gradient descent makes of the same networks and points: it goes on until they fit them all.
+    """Train the networks of `guess` by gradient descent until they fit all n points.
 
-    Each step sees all n points, by cross-entropy. Other arguments are those of `guess`.
+    Each step minimises the cross-entropy on all n points.
 
     Args:
-      optimiser: of optax.
-      seeds: networks, each from its own ``init``.
-      steps: at most so many, until the first one that fits all points,
-      beyond: and so many after it, in which the loss goes on falling.
+      init: ``(key) -> params``, draws an initial network.
+      forward: ``(params, inputs [P, ...]) -> logits [P, C]``.
+      train: training inputs ``[P, ...]`` and labels ``[P]``.
+      test: test inputs ``[U, ...]`` and labels ``[U]``.
+      optimiser: an optax optimiser.
+      points: values of n; for each, the first n training points are used. By default P alone.
+      seeds: number of networks, each with its own initial parameters, by default 100.
+      steps: largest number of steps until a network fits, by default 2000.
+      beyond: further steps after a network fits, by default 0.
+      key: key or seed, by default 0.
+
+    Raises:
+      InputError: if a count is out of range.
     """
     chosen = _points(points, train)
     require_whole(1, seeds=seeds, steps=steps)
@@ -200,7 +212,7 @@ def _right_of(
     train: Examples,
     first: jax.Array,
 ) -> jax.Array:
-    """For networks from ``first`` on and each n: how many of the first n points are right, ``[chunk, len(points)]``."""
+    """For networks from ``first`` on and each n, the number of points that are right, ``[chunk, len(points)]``."""
 
     def one(number: jax.Array) -> jax.Array:
         hits = right(forward(init(jax.random.fold_in(key, number)), train[0]), train[1])

@@ -1,4 +1,4 @@
-"""Single mutations at many step sizes: how many improve, by how much, and which size would have been right?"""
+"""Effects of single mutations at many step sizes: how many improve, by how much, and which step size is best."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ Mutation = Callable[[Any], Variation]  # (step size) -> Variation
 
 
 def _children(task: Task, mutation: Mutation, size: Any, params: Params, key: Key, count: int) -> tuple[jax.Array, Key]:
-    """Fitness ``[count]`` of mutants of ``params``, all on one draw, and the keys that make them."""
+    """Fitness ``[count]`` of mutants of ``params``, all scored with one key, and the keys that make the mutants."""
     key_data, key_children = jax.random.split(key)
     keys = jax.random.split(key_children, count)
 
@@ -36,23 +36,23 @@ def _child(mutation: Mutation, size: Any, params: Params, key: Key) -> Individua
 
 
 def _parent_fitness(task: Task, params: Params, key: Key) -> jax.Array:
-    """On the same draw as `_children` with this key."""
+    """Fitness of the parent, scored with the same key as the mutants of `_children`."""
     return task.score(jax.random.split(key)[0], params).fitness
 
 
 class Improvements(NamedTuple):
-    """Change of fitness by single mutations, for every step size."""
+    """Changes of fitness by single mutations, for every step size."""
 
-    sizes: np.ndarray  # [S]
-    changes: np.ndarray  # [S, M]
+    sizes: np.ndarray  # [S], the step sizes
+    changes: np.ndarray  # [S, M], fitness of each mutant minus that of the parent
 
     @property
     def chance(self) -> np.ndarray:
-        """``[S]``, the part of mutations that improve."""
+        """``[S]``, the fraction of mutations that improve the fitness."""
         return (self.changes > 0).mean(axis=1)
 
     def expected_best(self, children: int) -> np.ndarray:
-        """``[S]``, the expected change of the best of ``children``, by order statistics of what was measured."""
+        """``[S]``, the expected change by the best of ``children`` mutants, from order statistics of the changes."""
         ordered = np.sort(np.nan_to_num(self.changes, nan=np.finfo(float).min, neginf=np.finfo(float).min), axis=1)
         places = np.arange(ordered.shape[1] + 1) / ordered.shape[1]
         return ordered @ np.diff(places**children)
@@ -62,14 +62,14 @@ class Improvements(NamedTuple):
         return float(self.sizes[self.expected_best(children).argmax()])
 
     def per_evaluation(self, generation_sizes: Sequence[int]) -> np.ndarray:
-        """``[len(generation_sizes)]``: improvement a generation over evaluations, each at its own best step size.
+        """``[len(generation_sizes)]``: improvement per evaluation, for each number k of children at its best step size.
 
-        Its largest entry is the optimal generation size of (1 + k) selection, evaluations being what costs.
+        If evaluations are the only cost, the k with the largest value is optimal for (1 + k) selection.
         """
         return np.array([max(self.expected_best(k).max(), 0) / k for k in generation_sizes])
 
     def plot(self, path: str | Path | None = None, children: Sequence[int] = (1, 16, 256)) -> Any:
-        """The chance to improve, what the best of k gains, and the improvement an evaluation."""
+        """Plot the chance to improve, the expected change by the best of k, and the improvement per evaluation."""
         counts = [2**power for power in range(int(np.log2(self.changes.shape[1])) + 1)]
         gains = [Curve(f"best of {k}", self.sizes, self.expected_best(k)) for k in children]
         scale = {"xlabel": "step size", "xscale": "log"}
@@ -90,15 +90,18 @@ class Improvements(NamedTuple):
 def improvements(
     task: Task, params: Params, mutation: Mutation, sizes: Sequence[float], key: Key | int = 0, samples: int = 512
 ) -> Improvements:
-    """What does a single mutation do to fitness, at many step sizes? (Can an improvement still be found at all?)
+    """How does a single mutation change the fitness, at many step sizes? Can mutations still improve a network?
 
     Args:
-      task: parent and mutants are scored on one draw of it, the same for all sizes.
-      params: of the checkpoint that is looked at.
-      mutation: ``(step size) -> Variation``, as ``lambda size: gaussian(absolute(size))``.
+      task: the task. It scores parent and mutants of all step sizes with one key, so on the same data.
+      params: parameters of the network to mutate, for example of a checkpoint.
+      mutation: ``(step size) -> Variation``, such as ``lambda size: gaussian(absolute(size))``.
       sizes: S step sizes.
-      key: or seed.
-      samples: M mutations at every size.
+      key: key or seed of mutations and data, by default 0.
+      samples: M, the number of mutants at each step size, by default 512.
+
+    Raises:
+      InputError: if ``samples`` is below 2.
 
     >>> from jaxga.base import Evaluation
     >>> from jaxga.variation import absolute, gaussian
@@ -119,21 +122,25 @@ def improvements(
 
 
 class StepSizeSearch(NamedTuple):
-    """What the best of k first children gains, for every initialisation and step size."""
+    """The gain by the best of k children of the first generation, for every initialisation and step size."""
 
-    sizes: np.ndarray  # [S]
-    gains: np.ndarray  # [I, S]
+    sizes: np.ndarray  # [S], the step sizes
+    gains: np.ndarray  # [I, S], fitness of the best child minus that of the initial network
 
     @property
     def best(self) -> float:
-        """The size with the largest mean gain over initialisations; those that have no fitness do not count."""
+        """The step size with the largest mean gain over initialisations. Gains that are NaN are left out.
+
+        Raises:
+          InputError: if all gains are NaN.
+        """
         known = ~np.isnan(self.gains)
         require(bool(known.any()), "no child of any step size has a fitness: all gains are NaN.")
         sums = np.where(known, self.gains, 0).sum(axis=0)
         return float(self.sizes[np.where(known.any(axis=0), sums / np.maximum(known.sum(axis=0), 1), -np.inf).argmax()])
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The gain of every initialisation within the range of all."""
+        """Plot the gains of all initialisations against the step size."""
         axes = {"xlabel": "step size", "xscale": "log", "ylabel": "gain of the best first child", "yscale": "symlog"}
         return plot_curves([(axes, [Curve(f"best at {self.best:.3g}", self.sizes, self.gains)])], path)
 
@@ -147,9 +154,15 @@ def first_step_size(
     initialisations: int = 32,
     children: int = 32,
 ) -> StepSizeSearch:
-    """Which step size should a run begin with?
+    """Which step size should a run start with? Measures the gain by the best of k children of random networks.
 
-    For many random networks and step sizes (13 from 1e-4 to 1 unless given): what does the best of k children gain?
+    Args:
+      task: the task.
+      mutation: ``(step size) -> Variation``, such as ``lambda size: gaussian(absolute(size))``.
+      sizes: S step sizes, by default 13 from 1e-4 to 1 in equal ratios.
+      key: key or seed, by default 0.
+      initialisations: number of random networks from ``task.init``, by default 32.
+      children: k, the number of children of each network at each step size, by default 32.
 
     >>> from jaxga.base import Evaluation
     >>> from jaxga.variation import absolute, gaussian
@@ -174,15 +187,16 @@ def first_step_size(
 
 
 class Oracle(NamedTuple):
-    """The step sizes that would have been best, generation by generation."""
+    """The best step size in each generation, in hindsight."""
 
-    sizes: np.ndarray  # [G]
-    fitness: np.ndarray  # [G]
-    tried: np.ndarray  # [S]
+    sizes: np.ndarray  # [G], the step size of the best child of each generation
+    fitness: np.ndarray  # [G], fitness of the parent after each generation
+    tried: np.ndarray  # [S], the step sizes that were tried
 
     def schedule(self, generation: Any) -> jax.Array:
-        """Step size of a generation, smoothed over 11; after the last one the last. For `jaxga.variation.scheduled`:
-        ``gaussian(scheduled(absolute(1.0), oracle.schedule))``.
+        """Step size of a generation, a geometric moving average over 11 generations, constant after the last one.
+
+        Use it with `jaxga.variation.scheduled`: ``gaussian(scheduled(absolute(1.0), oracle.schedule))``.
         """
         padded = np.pad(np.log(self.sizes), 5, mode="edge")
         smooth = np.exp(np.convolve(padded, np.full(11, 1 / 11), mode="valid"))
@@ -202,11 +216,23 @@ class Oracle(NamedTuple):
 def oracle_schedule(
     task: Task, mutation: Mutation, sizes: Sequence[float], key: Key | int = 0, *, generations: int, children: int = 32
 ) -> Oracle:
-    """Which schedule of step sizes would a clairvoyant follow?
+    """Which schedule of step sizes is best in hindsight?
 
-    In every generation k children are tried at each of S step sizes; the best of all becomes the parent, if it is
-    better, and its size is written down. `Oracle.schedule` then leads an ordinary run, which costs S times less. It is
-    greedy: the size that gains most now need not be the one that leads furthest.
+    In each generation, k children are scored at each of S step sizes. The best child of all becomes the parent if it is
+    better, and its step size is recorded. `Oracle.schedule` then gives the step sizes of an ordinary run, which needs
+    only k children per generation. The schedule is greedy: the step size with the largest gain in a generation need
+    not be the best one for the whole run.
+
+    Args:
+      task: the task.
+      mutation: ``(step size) -> Variation``, such as ``lambda size: gaussian(absolute(size))``.
+      sizes: S step sizes to try.
+      key: key or seed, by default 0.
+      generations: G, the number of generations.
+      children: k, the number of children at each step size, by default 32.
+
+    Raises:
+      InputError: if ``sizes`` is empty.
     """
     require(len(sizes) > 0, "sizes is empty: give step sizes to try.")
     values = jnp.asarray(sizes, jnp.float32)

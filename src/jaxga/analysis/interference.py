@@ -1,4 +1,4 @@
-"""What a run knew and forgot: its parents, replayed and looked at, and what their children lose."""
+"""Interference: a run is replayed to measure what its parents know and what their children forget."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -17,17 +17,26 @@ from jaxga.tree import iota, take
 
 
 class Trace(NamedTuple):
-    """What a probe saw."""
+    """The results of a probe."""
 
-    generations: np.ndarray  # [S], how many had passed
-    values: Any  # a tree of [S, ...]
+    generations: np.ndarray  # [S], the number of generations before each call of the probe
+    values: Any  # the tree that the probe returns, with a leading axis: [S, ...]
 
 
 def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[Source], Any], *, every: int = 1) -> Trace:
-    """What ``probe: (source) -> tree`` sees after each ``every`` generations of a run.
+    """Replay a run and call a probe after every few generations.
 
-    The run is replayed in one program, T children a generation, and nothing comes to the host before its end: any
-    question may be asked of a run that is over, as often as one likes.
+    The replay is one program on the device. It builds only the T parents of each generation, and results come to the
+    host at the end. So a run can be analysed in new ways after it is over.
+
+    Args:
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      probe: ``(source) -> tree`` of arrays, a function that JAX can trace.
+      every: generations between two calls of the probe, by default 1.
+
+    Raises:
+      InputError: if ``every`` is below 1 or larger than the number of generations.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -63,16 +72,16 @@ def trace(algorithm: Algorithm, pedigree: Pedigree, probe: Callable[[Source], An
 
 
 class Interference(NamedTuple):
-    """What children do to what their parents know, for every parent at some generations."""
+    """What children forget and learn, for every parent at some generations."""
 
-    generations: np.ndarray  # [S]
-    known: np.ndarray  # [S, T], things that a parent knows
-    forgot: np.ndarray  # [S, T], the part of these that its children lose, on average
-    harmed: np.ndarray  # [S, T], the part of its children that lose anything at all
-    learned: np.ndarray  # [S, T], the part of its children that know something that it does not
+    generations: np.ndarray  # [S], the number of generations before each measurement
+    known: np.ndarray  # [S, T], number of items that a parent knows
+    forgot: np.ndarray  # [S, T], fraction of these items that a child forgets, mean over children
+    harmed: np.ndarray  # [S, T], fraction of the children that forget at least one item
+    learned: np.ndarray  # [S, T], fraction of the children that know at least one item that the parent does not
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """How often children forget and learn; and how much is forgotten by those who know much."""
+        """Plot how often children forget and learn, and the fraction forgotten against the number of known items."""
         over_time = [
             Curve("forget something", self.generations, self.harmed.mean(axis=1)),
             Curve("learn something", self.generations, self.learned.mean(axis=1)),
@@ -95,18 +104,21 @@ def interference(
     every: int = 10,
     samples: int = 32,
 ) -> Interference:
-    """How often do children lose what their parents knew?
+    """How often do children forget what their parents knew?
 
-    The run is replayed. After each ``every`` generations the first ``samples`` children of every parent, the very ones
-    that the next generation would have, are asked what they know.
+    The run is replayed. After every few generations, ``knows`` is applied to every parent and to its first children,
+    the same children that the next generation of the run had.
 
     Args:
-      algorithm: as it was for the run.
-      pedigree: of the run.
-      knows: ``(params) -> bool [P]``: which of P things, points or levels or tests, a network knows. It need not be
-        what was selected for: ask for skill A while skill B is learned.
-      every: generations from one look to the next.
-      samples: children of a parent, at most its brood.
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      knows: ``(params) -> bool [P]``, which of P items (such as points, levels or tests) a network knows. Items need
+        not be those of the fitness. For example, measure skill A while skill B is selected for.
+      every: generations between two measurements, by default 10.
+      samples: number of children per parent, at most its brood, by default 32.
+
+    Raises:
+      InputError: if ``samples`` or ``every`` is below 1, or ``every`` is larger than the number of generations.
     """
     require_whole(1, samples=samples)
     members = iota(min(samples, algorithm.brood))

@@ -1,4 +1,4 @@
-"""What became of mutations: along a lineage, over a run, and where it stopped."""
+"""True effects of mutations: along a lineage, over a run, and a diagnosis of why a run stopped improving."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -20,23 +20,23 @@ CHUNK = 32  # networks scored at once
 
 
 class Effects(NamedTuple):
-    """True fitness along a lineage, oldest first, and what every step of it changed."""
+    """True fitness along a lineage."""
 
-    fitness: np.ndarray  # [G + 1]
+    fitness: np.ndarray  # [G + 1], true fitness of the ancestors, oldest first
 
     @property
     def changes(self) -> np.ndarray:
-        """``[G]``, the effect of every generation's mutation (or mean of mutations)."""
+        """``[G]``, the change of fitness in every generation, by a mutation or a mean of mutations."""
         return np.diff(self.fitness)
 
     def counts(self, tolerance: float = 0.0) -> dict[str, int]:
-        """How many mutations of the lineage were beneficial, neutral and harmful."""
+        """Numbers of beneficial, neutral and harmful mutations; changes up to ``tolerance`` count as neutral."""
         changes = self.changes
         beneficial, harmful = int(np.sum(changes > tolerance)), int(np.sum(changes < -tolerance))
         return {"beneficial": beneficial, "neutral": len(changes) - beneficial - harmful, "harmful": harmful}
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """True fitness, and the sums of what was gained and lost."""
+        """Plot the true fitness, and the cumulative gains and losses."""
         x = np.arange(len(self.fitness))
         gains = np.append(0, np.cumsum(np.maximum(self.changes, 0)))
         losses = np.append(0, np.cumsum(np.maximum(-self.changes, 0)))
@@ -51,9 +51,19 @@ class Effects(NamedTuple):
 
 
 def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: int = 0, key: Key | int = 0) -> Effects:
-    """Were the mutations that survived really good ones? Every one of a lineage is scored again, on all data.
+    """Were the mutations that survived truly beneficial? All ancestors of a final parent are scored on all data.
 
-    The run is replayed, and the ancestors of final parent ``slot`` are scored by ``full``, always on one draw.
+    The run is replayed for this.
+
+    Args:
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      full: the task on all data, without noise.
+      slot: slot of the final parent, by default 0.
+      key: key or seed with which ``full`` scores all ancestors, by default 0.
+
+    Raises:
+      InputError: if the pedigree is empty.
     """
     require(pedigree.recipes is not None, "the pedigree is empty: run at least one generation.")
     lineage = ancestors(algorithm, pedigree, slot)[::-1]
@@ -77,7 +87,7 @@ def lineage_effects(algorithm: Algorithm, pedigree: Pedigree, full: Task, slot: 
 
 
 def true_changes(algorithm: Algorithm, full: Task, key: Key) -> Callable[[Source], jax.Array]:
-    """What makes ``[N]`` of a source: the fitness of every child by ``full``, on one draw, less that of its parent."""
+    """A function of a source: the fitness ``[N]`` of every child by ``full`` with ``key``, minus that of its parent."""
     everyone = iota(algorithm.children)
 
     def change(source: Source, index: jax.Array) -> jax.Array:
@@ -91,19 +101,19 @@ def true_changes(algorithm: Algorithm, full: Task, key: Key) -> Callable[[Source
 
 
 class Robustness(NamedTuple):
-    """How parents of a run stand mutation."""
+    """Effects of mutations on the best parents of a run. Here P is a number of generations."""
 
-    generations: np.ndarray  # [P]
-    fitness: np.ndarray  # [P], of the best parent
-    changes: np.ndarray  # [P, M], of its mutants
+    generations: np.ndarray  # [P], the generations
+    fitness: np.ndarray  # [P], fitness of the best parent
+    changes: np.ndarray  # [P, M], fitness of its mutants minus its own
 
     @property
     def drop(self) -> np.ndarray:
-        """``[P]``, the mean fitness that a mutation costs."""
+        """``[P]``, the mean loss of fitness by a mutation."""
         return -self.changes.mean(axis=1)
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """The mean drop against generations, and against fitness."""
+        """Plot the loss of fitness by a mutation against generations and against fitness."""
         middle = -np.quantile(self.changes, [0.25, 0.5, 0.75], axis=1)
         return plot_curves(
             [
@@ -130,10 +140,19 @@ def robustness(
     generations: Sequence[int] | None = None,
     samples: int = 64,
 ) -> Robustness:
-    """Do parents come to stand mutation better over a run?
+    """Do parents become more robust to mutations over a run? Mutates the best parent of several generations.
 
-    The best parent at each of ``generations`` (nine, evenly spread, unless given) is mutated ``samples`` times by one
-    and the same ``mutation``, whatever the run used.
+    Args:
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
+      task: the task that scores parents and mutants, all with one key.
+      mutation: the mutation, the same for all generations. It need not be that of the run.
+      key: key or seed, by default 0.
+      generations: the generations to analyse, by default nine, evenly spread over the run.
+      samples: M, the number of mutants per parent, by default 64.
+
+    Raises:
+      InputError: for generation 0 if founders are drawn afresh.
     """
     points = np.linspace(1, pedigree.generations, 9).astype(int) if generations is None else np.asarray(generations)
     require(
@@ -160,14 +179,14 @@ def robustness(
 
 
 class Diagnosis(NamedTuple):
-    """Why evolution stopped, in words, and what says so."""
+    """Why a run stopped improving: a verdict and the measurements behind it."""
 
-    verdict: str  # of VERDICTS
-    better_children: float  # expected number a generation that are better on all data than their parent
-    improved: float  # part of the last generations that made the lineage better
-    gained: float  # a generation, by those
-    lost: float  # a generation, by those that made it worse
-    children: np.ndarray  # [M], change of fitness on all data by children of the last parents
+    verdict: str  # a key of ``VERDICTS``
+    better_children: float  # number of children of the last parents that are truly better than their parent
+    improved: float  # fraction of the last generations in which the lineage improved
+    gained: float  # sum of the improvements of the lineage, divided by the number of last generations
+    lost: float  # sum of the losses of the lineage, divided by the number of last generations
+    children: np.ndarray  # [N], true fitness of the children of the last parents minus that of their parent
 
     def __str__(self) -> str:
         return (
@@ -177,7 +196,7 @@ class Diagnosis(NamedTuple):
         )
 
     def plot(self, path: str | Path | None = None) -> Any:
-        """What children of the last parents change."""
+        """Plot a histogram of the changes of true fitness by children of the last parents."""
         axes = {"xlabel": "change of fitness on all data by a child", "ylabel": "density", "title": self.verdict}
         return plot_curves([(axes, [Histogram("children of the last parents", self.children)])], path)
 
@@ -200,21 +219,27 @@ def diagnose(
     window: int = 50,
     slow: float = 1e-3,
 ) -> Diagnosis:
-    """Why did it stop? The four failure modes of the notes, told apart.
+    """Why did a run stop improving? Distinguishes the four failure modes of the notes.
 
-    All children of the last source are scored on all data, and so is the lineage of the best parent over its last
-    ``window`` generations. In this order: *none found*, where less than one child a generation is truly better than its
-    parent; *not passed on*, where fewer than a fifth of generations improved the lineage; *harm as fast*, where four
-    fifths or more of what was gained was lost again; *gains too small*, where the net gain over the whole window is
-    less than ``slow`` of the fitness itself.
+    All children of the last parents are scored on all data, and so are the ancestors of the best parent. The verdict is
+    the first that applies:
+
+    - *none found*: less than one child is truly better than its parent;
+    - *not passed on*: the lineage improved in less than a fifth of the last generations;
+    - *harm as fast*: the lineage lost four fifths or more of its gains;
+    - *gains too small*: the net gain over the window is less than ``slow`` times the absolute fitness;
+    - *learning*: fitness still rises.
 
     Args:
-      algorithm: as it was for the run.
-      pedigree: of the run.
+      algorithm: the algorithm of the run.
+      pedigree: the pedigree of the run.
       full: the task on all data, without noise.
-      key: or seed, of the one draw of ``full``.
-      window: generations.
-      slow: a net gain below this part of the absolute fitness is none.
+      key: key or seed with which ``full`` scores all of them, by default 0.
+      window: number of last generations of the lineage that count, by default 50.
+      slow: smallest net gain, as a fraction of the absolute fitness, by default 0.001.
+
+    Raises:
+      InputError: if the pedigree is empty.
     """
     data = as_key(key)
     changes = np.asarray(true_changes(algorithm, full, data)(replay(algorithm, pedigree)))

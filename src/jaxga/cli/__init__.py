@@ -40,12 +40,12 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(2)
 
 
-def inspect(run: Run, metric: str = "best_fitness") -> None:
+def inspect(run: Run, metric: str | None = None) -> None:
     """What ran, how it went, and what it cost.
 
     Args:
       run: directory of a run, or of a series of seeds.
-      metric: column of metrics.jsonl that is drawn.
+      metric: column of metrics.jsonl that is drawn; by default best_fitness, or the first one of a run without it.
     """
     found = read(run)
     print(f"{found.name}, {run}")
@@ -62,7 +62,8 @@ def inspect(run: Run, metric: str = "best_fitness") -> None:
     for one in found.runs:
         if one.history:
             print()
-            print(draw(one.column(metric), f"{metric}{_of_seed(one, found)}"))
+            drawn = metric or _first_metric(one)
+            print(draw(one.column(drawn), f"{drawn}{_of_seed(one, found)}"))
             _say(_development(one))
     for picture in sorted(run.glob("*.png")):
         print(f"picture: {picture}")
@@ -134,6 +135,7 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
         genome.save(genome.genome_of(algorithm, recorded, born, index), file)
         print(f"{file}: the genome of child {index} of generation {born}, fitness {float(state.best_fitness):.6g}")
         return
+    require("run" in found.config, f"{found.path} is no run of jaxga.run, so it has no parents to export.")
     state = checkpoint.restore(found.path / "checkpoints").state
     best, slot = best_parent(state)
     about = {"run": found.name, "generation": str(int(state.generation)), "fitness": str(float(state.fitness[slot]))}
@@ -261,8 +263,15 @@ def draw(values: np.ndarray, title: str, width: int = 72, height: int = 8) -> st
     for row in reversed(range(height)):
         label = f"{high:.4g}" if row == height - 1 else f"{low:.4g}" if row == 0 else ""
         rows.append(f"{label:>10} " + "".join(BLOCKS[max(0, min(8, number - 8 * row))] for number in eighths))
-    axis = " " * 11 + "1" + f"{len(values):>{max(len(points) - 1, 1)}}"
+    last = str(len(values))
+    axis = " " * 11 + "1" + f"{last:>{max(len(points) - 1, len(last) + 1)}}"
     return "\n".join([title, *rows, axis])
+
+
+def _first_metric(run: Found) -> str:
+    """The best fitness; of a run without it the first column that is no count and no clock."""
+    others = [name for name in run.history if name not in ("generation", "seconds", "steps", "evaluations")]
+    return "best_fitness" if "best_fitness" in run.history else (others or [*run.history])[0]
 
 
 def _development(run: Found) -> dict[str, Any]:

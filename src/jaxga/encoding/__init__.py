@@ -1,7 +1,7 @@
-"""Indirect encodings: evolution moves genes, and a network is made of them before it is scored.
+"""Indirect encodings: evolution changes genes, and genes are decoded to a network before it is scored.
 
-An `Encoding` is a pair of functions, and `encoded` makes any task or game one whose parameters are genes. Mutations,
-crossover, step sizes and selections see genes alone; a network exists while it is scored.
+An `Encoding` is a pair of functions. `encoded` turns a task or game into one whose parameters are genes. Mutations,
+crossover, step sizes and selections see genes alone. A network exists only while it is scored.
 """
 
 from jaxga.encoding.encoded import Encoding, encoded

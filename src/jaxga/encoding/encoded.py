@@ -13,14 +13,10 @@ Problem = TypeVar("Problem", Task, Game)
 
 
 class Encoding(NamedTuple):
-    """Genes, and what becomes of them.
+    """A function that draws genes, and a pure function that decodes genes to the parameters of a network."""
 
-    ``init: (key) -> genes`` draws the genes of a founder: any pytree of floats. ``decode: (genes) -> params`` makes the
-    network of them: pure, and the same in every run.
-    """
-
-    init: Callable[[Key], Genes]
-    decode: Callable[[Genes], Params]
+    init: Callable[[Key], Genes]  # (key) -> genes of a founder, any pytree of float arrays
+    decode: Callable[[Genes], Params]  # (genes) -> params, the same in every run
 
 
 def encoded(
@@ -30,19 +26,18 @@ def encoded(
 ) -> Problem:
     """The same task or game, with genes as its parameters.
 
-    Everything that takes parameters decodes first: ``evaluate``, ``loss``, ``validate`` and ``test`` of a task, once a
-    call; so an episode of `jaxga.tasks.control` decodes once, and not at every step. A game decodes when a network is
-    built to play, and its steps ask what was decoded (`Game.decode`). What a run returns are genes:
-    ``decode(result.best.params)`` is the network.
+    ``evaluate``, ``loss``, ``validate`` and ``test`` of a task decode genes once per call. So `jaxga.tasks.control`
+    decodes once per evaluation, and not in every step. A game decodes when a network is built to play (`Game.decode`).
+    A run returns genes; ``decode(result.best.params)`` are the parameters of the network.
 
     Args:
-      problem: a `Task` or a `Game`. A paired one stays paired: genes of the parent are decoded, too.
-      decode: an `Encoding`; or its function ``(genes) -> params``, and then
-      init: ``(key) -> genes``.
+      problem: a `Task` or a `Game`. In a paired task, the genes of the parent are decoded, too.
+      decode: an `Encoding`, or a function ``(genes) -> params``.
+      init: ``(key) -> genes``, required if ``decode`` is a function.
 
     Raises:
-      InputError: where there is no ``init``; where decoded genes are no parameters of the problem: another structure,
-        shape or dtype.
+      InputError: if ``init`` is missing or given twice, or if decoded genes differ from the problem's parameters in
+        structure, shape or dtype.
 
     >>> import jax.numpy as jnp, jaxga
     >>> task = jaxga.Task(lambda key: jnp.zeros(3), lambda key, w: -jnp.sum((w - 2) ** 2))

@@ -15,8 +15,8 @@ from jaxga.tree import named_leaves, path_key, root_mean_square, shape_of_params
 class Leaf(NamedTuple):
     """How one leaf is encoded."""
 
-    genes: tuple[int, ...]  # their shape
-    scale: float  # of a gene at the start, in units of the leaf's root mean square
+    genes: tuple[int, ...]  # shape of the genes
+    scale: float  # standard deviation of initial genes, in units of the leaf's root mean square
     decode: Callable[[jax.Array], jax.Array]  # genes -> the leaf, in any shape of its size
 
 
@@ -26,7 +26,17 @@ def of_leaves(
     leaf_of: Callable[[str, jax.ShapeDtypeStruct], Leaf],
     who: str,
 ) -> Encoding:
-    """``leaf_of: (name, shape) -> Leaf`` encodes the leaves of these names, which the argument ``who`` gave."""
+    """An encoding of the named leaves. Other leaves are genes themselves.
+
+    Args:
+      init: ``(key) -> params``, the network.
+      names: names of the leaves to encode.
+      leaf_of: ``(name, shape) -> Leaf``.
+      who: name of the user's argument that gave the names, for messages.
+
+    Raises:
+      InputError: for names that no leaf has.
+    """
     shapes = shape_of_params(init, as_key(0))
     known, treedef = named_leaves(shapes), jax.tree.structure(shapes)
     check_names(names, known, who)

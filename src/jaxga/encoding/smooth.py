@@ -28,9 +28,9 @@ def cosines(
 
     Args:
       init: ``(key) -> params``, the network.
-      coefficients: so many of every leaf (all of them, if it has fewer): those of the lowest sum of frequencies along
-        its axes, row by row among equals. Or for the name of a leaf, such as "params/Dense_0/kernel", such a number, or
-        how many frequencies there are along each axis; leaves that are not named are genes themselves.
+      coefficients: number of coefficients of each leaf, at most its size: those with the lowest sum of frequencies
+        along the axes, row by row among equals. Or a mapping from names of leaves, such as "params/Dense_0/kernel", to
+        such a number or to the number of frequencies along each axis. Leaves that are not named are genes themselves.
       shapes: for the name of a leaf the shape that it is seen in, if not its own: ``(28, 28, 32)`` for the kernel
         ``[784, 32]`` of a layer that looks at images, so that neighbours are those in the image.
 
@@ -109,7 +109,7 @@ class CPPN(linen.Module):
 
 
 def hypernetwork(network: linen.Module, init: Callable[[Key], Params], shapes: Shapes | None = None) -> Encoding:
-    """A small network says what each weight is, from where it stands: HyperNEAT (Stanley et al. 2009), of fixed shape.
+    """A small network computes each weight from its coordinates: HyperNEAT (Stanley et al. 2009), of fixed shape.
 
     Coordinates of a weight are which leaf it belongs to (a 1 among as many numbers as there are leaves), and its place
     along each axis of the leaf, from -1 to 1. Places are aligned at the last axis, that of the units it leads to; a

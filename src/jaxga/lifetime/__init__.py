@@ -1,8 +1,9 @@
-"""Learning within a life: what a network is born with is evolved, what it learns in its life is not inherited.
+"""Learning within a life: evolution changes what a network starts with, and what it learns is not inherited.
 
-A *life* is a task that is drawn by a key, ``(key) -> Task``: a sine curve of some amplitude, a goal somewhere, labels
-in some order. An individual lives several lives, learns in each, and its fitness is how good it is after learning. Each
-function here makes a `jaxga.Task`, so that every selection, variation, device and worker goes with it.
+A *life* is a task that is drawn by a key, ``(key) -> Task``: a sine curve with a random amplitude, a random goal, or
+labels in a random order. An individual lives several lives and learns in each. Its fitness is its performance after
+learning. The functions of this package make a `jaxga.Task`, which works with every selection and variation, and on any
+device or worker.
 """
 
 from jaxga.lifetime.learning import Learner, Lives, learn, learning_curve

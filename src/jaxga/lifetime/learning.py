@@ -1,4 +1,4 @@
-"""Gradient steps within a life: evolution finds where they start, and how long each is."""
+"""Gradient steps within a life. Evolution finds the initial weights and, optionally, the learning rates."""
 
 from collections.abc import Callable
 from functools import partial
@@ -16,10 +16,10 @@ Rates = Literal["leaf", "weight"]
 
 
 class Learner(NamedTuple):
-    """What is evolved where learning rates are: both parts vary and are inherited like any parameters."""
+    """Parameters with evolved learning rates. Both parts are mutated and inherited like any parameters."""
 
-    start: Params  # the weights that a life begins with
-    log_rates: Any  # of every leaf [] or of every weight: steps of the optimiser are multiplied by their exponential
+    start: Params  # the weights at the start of a life
+    log_rates: Any  # for each leaf of start, [] or its shape; their exponentials multiply the updates of the optimiser
 
 
 def learn(
@@ -33,31 +33,34 @@ def learn(
     key: Callable[[Key, jax.Array], Key] = common,
     validation_lives: int = 100,
 ) -> Task:
-    """A task whose fitness is that of a network after ``steps`` steps of an optimiser, in each of several lives.
+    """A task whose fitness is that of a network after K steps of an optimiser, averaged over several lives.
 
-    In a life, the network begins with its inherited weights and takes K steps down the gradient of ``Task.loss``.
-    Then it is scored by ``Task.evaluate``, with another key: on data that it did not learn from. What is inherited are
-    the weights that it began with (Baldwin 1896; Fernando et al. 2018), since a child is built from its parents and its
-    index alone. No gradient goes through the steps themselves, so memory does not grow with K, and nothing has to be
-    differentiable but ``Task.loss``. MAML (Finn et al. 2017) looks for the same start by that gradient.
+    In a life, the network starts with its inherited weights and takes K steps down the gradient of ``Task.loss``.
+    Then ``Task.evaluate`` scores it with another key, so on data that it did not learn from. A child inherits the
+    initial weights of its parent, not the learned ones (Baldwin 1896; Fernando et al. 2018).
+
+    No gradient is taken through the steps. So memory does not grow with K, and only ``Task.loss`` has to be
+    differentiable. MAML (Finn et al. 2017) searches for the same initial weights by the gradient through the steps.
 
     Args:
-      lives: ``(key) -> Task``, a life; all of them have the same ``init``. Or a `Task`, the same in every life.
-      optimiser: of optax. Its state begins anew in every life.
-      steps: K, of a life.
-      rates: None takes the steps of the optimiser as they are. "leaf" evolves a factor for every leaf, "weight" one for
-        every weight: parameters are then a `Learner`, whose factors begin with 1.
-      fresh: draw new data for every step, such as another minibatch or episodes of the policy as it is by then. By
-        default all steps of a life are on one draw, as with few shots.
-      count: lives of a child in a generation; its fitness is their mean.
-      key: `common` gives all children of a generation the same lives, `independent` each its own.
-      validation_lives: `Task.validate` is the mean over so many, always the same, that nobody is scored on. Its metrics
-        ``after_0`` to ``after_K`` are the fitness after so many steps.
+      lives: ``(key) -> Task``, which draws a life; all lives have the same ``init``. Or a `Task` for every life.
+      optimiser: an optax optimiser. Its state is initialised in every life.
+      steps: K, the number of steps in a life.
+      rates: None (default) uses the updates of the optimiser as they are. "leaf" evolves a factor for each leaf,
+        "weight" a factor for each weight. Parameters are then a `Learner`, whose factors are 1 at the start of a run.
+      fresh: True draws new data for each step, such as another minibatch, or episodes of the current policy. False
+        (default) uses the same data in all steps of a life, as in few-shot learning.
+      count: lives of a child in a generation, by default 1. Fitness is the mean over them.
+      key: `common` (default) gives all children of a generation the same lives, `independent` each its own.
+      validation_lives: number of lives of `Task.validate`, by default 100. They are the same in every validation, and
+        are never used for fitness in the run. The metrics ``after_0`` to ``after_K`` are the mean fitness after each
+        number of steps.
 
-    A child whose learning ends in NaN has no fitness: it ranks last, is counted as ``nan``, and the run goes on.
+    A child whose learning ends in NaN has no fitness. It ranks last and is counted in ``nan``, and the run goes on.
 
     Raises:
-      InputError: where lives have no loss, or counts are not whole numbers of 1 or more.
+      InputError: if lives have no loss or need a `Trial`, an argument has the wrong type, or a count is not a whole
+        number of 1 or more.
 
     >>> import optax
     >>> from jaxga import lifetime, nn
@@ -104,7 +107,20 @@ def learning_curve(
     fresh: bool = False,
     count: int = 100,
 ) -> jax.Array:
-    """Fitness ``[count, K + 1]`` after 0 to K steps in each of ``count`` lives; arguments are those of `learn`."""
+    """Fitness ``[count, K + 1]`` after 0 to K steps in each of several lives, see `learn`.
+
+    Args:
+      lives: ``(key) -> Task``, or a `Task`, as in `learn`.
+      optimiser: an optax optimiser.
+      steps: K, the number of steps in a life.
+      params: parameters of one individual, for example ``result.best.params``.
+      key: key or seed that draws the lives, by default 0.
+      fresh: draw new data for each step, by default False.
+      count: number of lives, by default 100.
+
+    Raises:
+      InputError: if ``steps`` or ``count`` is below 1, or ``lives`` are not valid.
+    """
     require_whole(1, steps=steps, count=count)
     born = _born(lives)
 
@@ -116,12 +132,12 @@ def learning_curve(
 
 
 def unseen_lives() -> Key:
-    """The key of those lives that nobody is scored on."""
+    """The key of the lives that are used for validation only."""
     return path_key(as_key(0), ("lifetime", "validation"))
 
 
 def _born(lives: Lives | Task) -> Lives:
-    """A function of a key, whose tasks were looked at."""
+    """``lives`` as a function of a key, after a check of the tasks that it returns."""
 
     def always(key: Key) -> Any:
         del key
@@ -153,7 +169,7 @@ def _live(
     params: Any,
     curve: bool,
 ) -> jax.Array:
-    """Fitness ``[]`` at the end of a life, or ``[K + 1]`` after each step and before the first."""
+    """Fitness ``[]`` at the end of a life; with ``curve`` fitness ``[K + 1]`` before the first step and after each."""
     key_life, key_learning, key_score = jax.random.split(key, 3)
     task = born(key_life)
     assert task.loss is not None
@@ -175,13 +191,20 @@ def _live(
 
 
 def updated(optimiser: optax.GradientTransformation, gradient: Any, memory: Any, params: Params) -> tuple[Any, Any]:
-    """The updates and the next memory of an optimiser. Optax needs JAX's standard promotion of types."""
+    """The updates and the next state of an optimiser, under JAX's standard type promotion, which optax needs.
+
+    Args:
+      optimiser: an optax optimiser.
+      gradient: a pytree like ``params``.
+      memory: state of the optimiser.
+      params: current parameters.
+    """
     with jax.numpy_dtype_promotion("standard"):
         return optimiser.update(gradient, memory, params)
 
 
 def _parts(params: Any) -> tuple[Params, Callable[[Any], Any]]:
-    """The weights of a life's start, and what makes the steps as long as they are to be."""
+    """The initial weights of a life, and a function that multiplies updates by the learning rates."""
     if not isinstance(params, Learner):
         return params, lambda updates: updates
     factors = jax.tree.map(jnp.exp, params.log_rates)

@@ -1,4 +1,4 @@
-"""Lives: tasks that a key draws, each with something that an individual can only learn while it lives."""
+"""Lives: tasks drawn by a key. Each has a hidden variable that an individual can only learn within the life."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -18,7 +18,9 @@ Examples = Callable[[Key, int], tuple[jax.Array, jax.Array]]  # (key, n) -> inpu
 
 
 def sine_curves(life: Key) -> Examples:
-    """``A sin(x - phase)``: A from 0.1 to 5 and the phase from 0 to pi, both drawn for a life; x from -5 to 5.
+    """Examples of ``A sin(x - phase)``. For each life, A is drawn from 0.1 to 5 and the phase from 0 to pi.
+
+    The returned function ``(key, n) -> (x [n, 1], y [n, 1])`` draws x from -5 to 5. All draws are uniform.
 
     >>> x, y = sine_curves(jax.random.key(0))(jax.random.key(1), 10)
     >>> x.shape, y.shape
@@ -36,9 +38,18 @@ def sine_curves(life: Key) -> Examples:
 
 
 def sinusoids(network: linen.Module, *, shots: int = 10, tested: int = 100) -> Lives:
-    """Few-shot regression (Finn et al. 2017): a life is a sine curve, of which ``shots`` points are shown.
+    """Few-shot regression (Finn et al. 2017): in each life a network learns a sine curve from a few points.
 
-    The loss is the mean square error on these, and the fitness minus that on ``tested`` others. See `sine_curves`.
+    The loss is the mean square error on ``shots`` points of the curve. The fitness is minus the mean square error on
+    ``tested`` other points. See `sine_curves`.
+
+    Args:
+      network: a flax module from ``[n, 1]`` to ``[n, 1]``.
+      shots: points to learn from, by default 10.
+      tested: points to score on, by default 100.
+
+    Raises:
+      InputError: if ``shots`` or ``tested`` is below 1.
 
     >>> from jaxga import nn
     >>> task = sinusoids(nn.MLP((40, 40, 1)))(jax.random.key(0))
@@ -64,7 +75,7 @@ def sinusoids(network: linen.Module, *, shots: int = 10, tested: int = 100) -> L
 
 
 def relabelled(images: Images) -> Callable[[Key], Examples]:
-    """Training images whose labels change places: which digit has which label, every life draws anew."""
+    """Examples from the training images, with labels permuted at random: each life draws its own permutation."""
     pixels = jnp.asarray(images.train_images)
     labels = jnp.asarray(images.train_labels, jnp.int32)
     classes = int(images.train_labels.max()) + 1
@@ -82,9 +93,19 @@ def relabelled(images: Images) -> Callable[[Key], Examples]:
 
 
 def permuted_labels(network: linen.Module, images: Images, *, shots: int = 64, tested: int = 128) -> Lives:
-    """Images whose labels change places from life to life: nothing that is inherited knows a label, see `relabelled`.
+    """Image classification with labels permuted at random in each life, so labels cannot be inherited.
 
-    The loss is the cross-entropy on ``shots`` images, and the fitness the part of ``tested`` others that is right.
+    The loss is the cross-entropy on ``shots`` images. The fitness is the accuracy on ``tested`` other draws. See
+    `relabelled`.
+
+    Args:
+      network: a flax module from images ``[n, h, w, channels]`` to logits ``[n, classes]``.
+      images: the data, from `jaxga.data`. Only training images are used.
+      shots: images to learn from, by default 64.
+      tested: images to score on, by default 128.
+
+    Raises:
+      InputError: if ``shots`` or ``tested`` is below 1, or there are no training images.
     """
     require_whole(1, shots=shots, tested=tested)
     require(len(images.train_labels) > 0, "images has no training images: pass data.digits() or data.mnist().")
@@ -110,8 +131,11 @@ def permuted_labels(network: linen.Module, images: Images, *, shots: int = 64, t
 
 
 def point_goals(network: linen.Module, **options: Any) -> Lives:
-    """A life is a goal on the plane that is not seen, see `jaxga.tasks.point`; ``options`` are those of
-    `policy_gradient`.
+    """Point navigation: each life draws a goal on the plane that is not observed, see `jaxga.tasks.point`.
+
+    Args:
+      network: a flax module from observations ``[E, 2]`` to ``[E, 2]``.
+      options: options of `policy_gradient`.
 
     >>> from jaxga import nn
     >>> task = point_goals(nn.MLP((8, 2)), episodes=2, steps=5)(jax.random.key(0))

@@ -1,4 +1,4 @@
-"""Weights that change while a network lives, by a rule that is inherited."""
+"""Plastic networks: their weights change within a life, by a rule that is inherited."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -18,21 +18,27 @@ Weights = tuple[jax.Array, ...]
 
 
 class Rule(NamedTuple):
-    """How the weights ``[m, n]`` between two layers change, from what is at hand where they are.
+    """A local learning rule for the weights ``[m, n]`` between two layers.
 
-    ``init: (key, (m, n)) -> genes``; ``change: (genes, weights [m, n], before [m], after [n]) -> [m, n]``, which is
-    added to the weights.
+    ``change: (genes, weights [m, n], before [m], after [n]) -> [m, n]`` returns what is added to the weights.
+    ``before`` and ``after`` are the activations of the two layers.
     """
 
-    init: Callable[[Key, tuple[int, int]], Params]
-    change: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]
+    init: Callable[[Key, tuple[int, int]], Params]  # (key, (m, n)) -> genes of the rule
+    change: Callable[[Params, jax.Array, jax.Array, jax.Array], jax.Array]  # the change of the weights, [m, n]
 
 
 def hebbian(per: Literal["connection", "neuron", "layer"] = "connection") -> Rule:
-    """``rate * (A before after + B before + C after + D)``, the ABCD rule (Soltoggio et al. 2007, Najarro and Risi
-    2020).
+    """The ABCD rule: ``rate * (A before after + B before + C after + D)``.
 
-    Five numbers for every connection, for every neuron that connections lead to, or for a whole layer.
+    It was used by Soltoggio et al. (2007) and by Najarro and Risi (2020). It has five genes: rate, A, B, C and D.
+
+    Args:
+      per: "connection" (default) has five genes for each connection, "neuron" five for each neuron of the layer to
+        which connections lead, "layer" five for all connections between two layers.
+
+    Raises:
+      InputError: if ``per`` is another word.
 
     >>> genes = hebbian("layer").init(jax.random.key(0), (3, 2))
     >>> {name: gene.shape for name, gene in genes.items()}["A"]
@@ -54,14 +60,18 @@ def hebbian(per: Literal["connection", "neuron", "layer"] = "connection") -> Rul
 
 
 def change_by_network(hidden: int = 8, rate: float = 0.1) -> Rule:
-    """A small network says how each connection changes; all connections between two layers share it.
+    """A rule in which a small network computes the change of each connection.
 
-    It sees four numbers: what comes in, the weight, what goes out, and the mean of all that comes into the neuron. So
-    one rule goes with windows and layers of any size.
+    All connections between two layers share one small network. Its four inputs are the activation before the
+    connection, the weight, the activation after it, and the mean activation of the layer before. So its size does not
+    depend on the sizes of the layers.
 
     Args:
-      hidden: units of its one hidden layer, of tanh.
-      rate: a change is at most this large: the output, of tanh too, is multiplied by it.
+      hidden: tanh units of its one hidden layer, by default 8.
+      rate: largest absolute change of a weight, by default 0.1; it multiplies the tanh output.
+
+    Raises:
+      InputError: if ``hidden`` is below 1, or ``rate`` is negative.
     """
     require_whole(1, hidden=hidden)
     require_at_least(0, rate=rate)
@@ -85,23 +95,22 @@ def change_by_network(hidden: int = 8, rate: float = 0.1) -> Rule:
 
 
 class Plastic(NamedTuple):
-    """A network whose weights change while it lives: four pure functions of ONE life.
+    """A network whose weights change within a life, as pure functions of ONE life.
 
-    ``init: (key) -> genes``, what evolves. ``start: (genes, key) -> weights``. ``forward: (weights, inputs) ->
-    activations`` of every layer, inputs first and outputs last. ``change: (genes, weights, activations) -> weights``.
-    ``outputs`` is how many of the last activations are outputs; one behind them modulates.
+    Genes evolve, and weights are made of them in each life. ``forward`` returns the activations of all layers, inputs
+    first and outputs last.
     """
 
-    init: Callable[[Key], Params]
-    start: Callable[[Params, Key], Weights]
-    forward: Callable[[Weights, jax.Array], tuple[jax.Array, ...]]
-    change: Callable[[Params, Weights, tuple[jax.Array, ...]], Weights]
-    outputs: int
+    init: Callable[[Key], Params]  # (key) -> genes
+    start: Callable[[Params, Key], Weights]  # (genes, key) -> weights at the start of a life
+    forward: Callable[[Weights, jax.Array], tuple[jax.Array, ...]]  # (weights, inputs) -> activations of each layer
+    change: Callable[[Params, Weights, tuple[jax.Array, ...]], Weights]  # (genes, weights, activations) -> weights
+    outputs: int  # number of outputs among the last activations; with modulation one more neuron follows them
 
     def policy(self, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None) -> Policy:
-        """For `jaxga.tasks.control`: the weights are its memory, and change after every step of an episode.
+        """A policy for `jaxga.tasks.control`. Its memory is the weights, which change after each step of an episode.
 
-        ``act`` makes an action of the outputs, as in `jaxga.tasks.feedforward`.
+        ``act: (key, outputs [n]) -> action`` is that of `jaxga.tasks.feedforward`.
         """
         actions = environment.actions
         choose = act or (squashed(actions) if isinstance(actions, Box) else greedy)
@@ -125,19 +134,21 @@ def plastic(
     bounded: bool = True,
     modulated: bool = False,
 ) -> Plastic:
-    """A perceptron without biases whose weights change by a rule.
+    """A multilayer perceptron without biases whose weights change by a rule.
 
     Args:
-      sizes: inputs, hidden units and outputs, as (4, 16, 2). Hidden layers have tanh, the last one is linear.
-      rule: `hebbian` by default; each layer has genes of its own.
-      start: "random" draws the weights of every life, uniformly between -scale and scale, so that all that is inherited
-        is the rule. "evolved" inherits them too: ``{"rule": ..., "weights": ...}``.
-      scale: of the first weights.
-      bounded: a layer whose largest weight is above 1 is divided by it after each change. Najarro and Risi divide every
-        layer by its largest weight.
-      modulated: one more neuron beside the outputs says how much changes: every change is multiplied by the tanh of its
-        activation (Soltoggio et al. 2008), so that a network can learn from some steps and keep what it knows in
-        others.
+      sizes: numbers of inputs, hidden units, outputs, such as (4, 16, 2). Outputs are linear, hidden layers use tanh.
+      rule: the rule, by default ``hebbian()``. Each layer has its own genes.
+      start: "random" (default) draws the initial weights of each life uniformly from -scale to scale, so only the rule
+        is inherited. "evolved" inherits initial weights, too: genes are ``{"rule": ..., "weights": ...}``.
+      scale: bound of the initial weights, by default 0.1.
+      bounded: after each change, divide a layer by its largest absolute weight if that is above 1, by default True.
+        (Najarro and Risi always divide.)
+      modulated: add a neuron to the outputs that controls plasticity, by default False. Every change is multiplied by
+        the tanh of its activation (Soltoggio et al. 2008). So a network can learn in some steps and not in others.
+
+    Raises:
+      InputError: if there are fewer than two sizes, or an argument is out of range.
 
     >>> network = plastic((3, 8, 2))
     >>> genes = network.init(jax.random.key(0))
@@ -196,22 +207,26 @@ def taught(
     key: Callable[[Key, jax.Array], Key] = common,
     validation_lives: int = 20,
 ) -> Task:
-    """A plastic network is shown minibatches of examples, and then has to classify others.
+    """A task in which a plastic network learns from minibatches of labelled examples and then classifies others.
 
-    After each minibatch its weights become the mean of what every example would have made of them. While it is taught,
-    what its last layer put out is replaced by the answer as one of C, minus the softmax of its outputs: what the
-    neurons of the last layer are told. A rule may use that or not. Fitness is minus the cross-entropy on ``tested``
-    other examples of the same life, by weights that no longer change; ``accuracy`` is logged.
+    The rule is applied to each example of a minibatch, and the new weights are the mean of the results. In this phase
+    the rule sees an error signal in place of the activations of the last layer: the one-hot label minus the softmax of
+    the outputs. Then weights are frozen. Fitness is minus the cross-entropy on ``tested`` other examples of the same
+    life, and ``accuracy`` is logged.
 
     Args:
       network: from `plastic`, with C outputs.
       lives: ``(key) -> (key, n) -> (inputs, labels)``, such as ``relabelled(data.digits())``.
-      batches: minibatches of a life.
-      batch: examples of a minibatch.
-      tested: examples of the test in the end.
-      count: lives of a child in a generation.
-      key: `common` or `independent`.
-      validation_lives: `Task.validate` is the mean over so many, always the same, that nobody is scored on.
+      batches: minibatches in a life, by default 10.
+      batch: examples in a minibatch, by default 16.
+      tested: examples to score on, by default 128.
+      count: lives of a child in a generation, by default 1. Fitness is the mean over them.
+      key: `common` (default) gives all children of a generation the same lives, `independent` each its own.
+      validation_lives: number of lives of `Task.validate`, by default 20. They are the same in every validation, and
+        are never used for fitness in the run.
+
+    Raises:
+      InputError: if a number is below 1.
     """
     require_whole(1, batches=batches, batch=batch, tested=tested, count=count, validation_lives=validation_lives)
 

@@ -1,4 +1,4 @@
-"""An inner policy gradient: episodes of a fixed number of steps, and the loss by which they teach."""
+"""Policy gradients within a life: episodes of a fixed number of steps, and the loss of REINFORCE."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -12,20 +12,20 @@ from jaxga.tasks.control import Action, Box, Environment
 
 
 class Trajectory(NamedTuple):
-    """E episodes of S steps each; what came after the end of an episode is there, and does not count."""
+    """E episodes of S steps each. Entries after the end of an episode are to be masked by ``playing``."""
 
-    observations: jax.Array  # [E, S, ...], what the policy saw before each step
-    actions: jax.Array  # [E, S, ...]
-    rewards: jax.Array  # [E, S], 0 after the end
-    playing: jax.Array  # [E, S] bool: was the episode still going on?
+    observations: jax.Array  # [E, S, ...], the observation before each step
+    actions: jax.Array  # [E, S, ...], the action of each step
+    rewards: jax.Array  # [E, S], the reward of each step, 0 after the end of the episode
+    playing: jax.Array  # [E, S] bool: was the episode not over before this step?
 
     @property
     def returns(self) -> jax.Array:
-        """``[E]``, the sum of rewards."""
+        """The sum of rewards of each episode, ``[E]``."""
         return jnp.sum(self.rewards, axis=1)
 
     def to_go(self, discount: float) -> jax.Array:
-        """``[E, S]``, the discounted sum of rewards from each step on."""
+        """The discounted sum of rewards from each step on, ``[E, S]``."""
 
         def add(later: jax.Array, reward: jax.Array) -> tuple[jax.Array, jax.Array]:
             total = reward + discount * later
@@ -36,18 +36,23 @@ class Trajectory(NamedTuple):
 
 
 class Distribution(NamedTuple):
-    """What draws actions from the outputs of a network ``[..., n]``, and how likely each was."""
+    """A distribution of actions, given the outputs of a network ``[..., n]``."""
 
-    init: Callable[[Key], Params]  # what it has beside the network
-    draw: Callable[[Params, Key, jax.Array], Action]  # of one observation
+    init: Callable[[Key], Params]  # (key) -> own, the parameters of the distribution itself
+    draw: Callable[[Params, Key, jax.Array], Action]  # (own, key, outputs [n]) -> action, for one observation
     log_likelihood: Callable[[Params, jax.Array, jax.Array], jax.Array]  # (own, outputs [..., n], actions) -> [...]
 
 
 def gaussian_or_softmax(environment: Environment, deviation: float = 0.1) -> Distribution:
-    """A softmax over discrete actions; for continuous ones a normal distribution around the outputs.
+    """A softmax over discrete actions, or a normal distribution around the outputs for continuous actions.
 
-    Its standard deviations are parameters, one for each component, and begin with ``deviation``. What lies beyond the
-    bounds, the environment has to clip.
+    Args:
+      environment: decides the kind of actions.
+      deviation: initial standard deviation of continuous actions, by default 0.1. The standard deviations, one for
+        each component, are parameters. Actions are not clipped, so the environment has to clip them.
+
+    Raises:
+      InputError: if ``deviation`` is negative, or is 0 for continuous actions.
     """
     require_at_least(0, deviation=deviation)
     if not isinstance(environment.actions, Box):
@@ -72,7 +77,7 @@ def gaussian_or_softmax(environment: Environment, deviation: float = 0.1) -> Dis
         return outputs + jnp.exp(own) * jax.random.normal(key, outputs.shape, jnp.float32)
 
     def density(own: Params, outputs: jax.Array, actions: jax.Array) -> jax.Array:
-        away = (actions - outputs) * jnp.exp(-own)  # XLA may or may not make this of a division by the exponential
+        away = (actions - outputs) * jnp.exp(-own)  # not a division, which XLA rewrites to this only in some programs
         return -jnp.sum(0.5 * away**2 + own, axis=-1)
 
     return Distribution(init, draw, density)
@@ -90,21 +95,27 @@ def policy_gradient(
 ) -> Task:
     """A task whose loss is that of REINFORCE (Williams 1992), and whose fitness is the mean return.
 
-    The loss of a policy: minus the mean of ``log likelihood of an action * its advantage``. The advantage is the
-    discounted sum of rewards from that step on, less its mean over all episodes at that step (the baseline), divided by
-    the standard deviation of all. `learn` takes steps down its gradient: ``learn(lives, optax.sgd(0.5), 2,
-    fresh=True)``, with ``lives = lambda key: policy_gradient(environment_of(key), network)``.
+    The loss is minus the mean of ``log likelihood of an action * its advantage``. For the advantage, the mean over all
+    episodes at the same step (the baseline) is subtracted from the discounted sum of rewards from this step on. The
+    differences are divided by their standard deviation over all steps and episodes.
+
+    `learn` takes steps down the gradient of the loss: ``learn(lives, optax.sgd(0.5), 2, fresh=True)`` with ``lives =
+    lambda key: policy_gradient(environment_of(key), network)``.
 
     Args:
-      environment: whose episodes end by themselves, or after ``steps``.
-      network: a flax module from ``[E, *observation]`` to ``[E, outputs]``: logits, or the middle of the actions.
-      episodes: E, of a gradient and of a score.
-      steps: of an episode; by default the limit of the environment. All are computed, also after the end.
-      discount: of later rewards, in the loss; the fitness is not discounted.
-      deviation: of continuous actions at first; it is a parameter and learns.
-      key: `common` or `independent`.
+      environment: the environment. Its episodes end by themselves or after ``steps``.
+      network: a flax module from ``[E, *observation]`` to ``[E, outputs]``: logits of discrete actions, or the mean of
+        continuous ones.
+      episodes: E, the number of episodes for a gradient and for a score, by default 20.
+      steps: most steps of an episode, by default the limit of the environment. All are computed, even after the end.
+      discount: discount factor of the rewards in the loss, by default 0.99. Fitness is not discounted.
+      deviation: initial standard deviation of continuous actions, by default 0.1. It is a parameter that is learned.
+      key: `common` (default) or `independent`.
 
     Parameters are ``{"network": ..., "distribution": ...}``.
+
+    Raises:
+      InputError: if a number is out of range.
 
     >>> from jaxga import nn
     >>> from jaxga.tasks import cartpole
@@ -157,9 +168,13 @@ def policy_gradient(
 def trajectories(
     environment: Environment, act: Callable[[Key, jax.Array], Action], keys: Key, steps: int
 ) -> Trajectory:
-    """Play ``steps`` steps of an episode for each of ``keys [E]``; ``act: (keys [E], observations [E, ...])``.
+    """Play one episode for each key, always S steps, and keep all steps. (`jaxga.tasks.control` keeps only sums.)
 
-    A loop of a fixed length, whose parts are kept: what `jaxga.tasks.control` does without keeping them.
+    Args:
+      environment: the environment.
+      act: ``(keys [E], observations [E, ...]) -> actions [E, ...]``.
+      keys: ``[E]``, one key for each episode.
+      steps: S, the number of steps.
     """
 
     def drawn_for(number: Any) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a learner sees and what it is rewarded for are inherited; what it does is learned anew in every life."""
+"""Evolved rewards: features and reward of a Q-learner are inherited, and its behaviour is learned in every life."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
@@ -17,10 +17,10 @@ from jaxga.tree import iota, where
 
 
 class Rewarded(NamedTuple):
-    """What is evolved: how observations are encoded, and what is rewarded. ``()`` where that is not evolved."""
+    """The evolved parameters."""
 
-    encoder: Params
-    reward: Params
+    encoder: Params  # parameters of the encoder of observations, () if there is none
+    reward: Params  # parameters of the reward network, () if there is none
 
 
 def rewarded(
@@ -39,32 +39,37 @@ def rewarded(
     key: Callable[[Key, jax.Array], Key] = independent,
     validation_lives: int = 20,
 ) -> Task:
-    """A task whose fitness is the true return of a learner that saw an evolved reward only (Singh et al. 2010).
+    """A task whose fitness is the true return of a Q-learner that was trained on an evolved reward (Singh et al. 2010).
 
-    In every life a Q-learner begins with random weights. It acts in ``actors`` copies of the environment for ``steps``
-    steps, each followed by one step of the optimiser towards ``reward + discount * max Q`` of the next state. Its
-    reward is what the inherited network says; that of the environment it never sees. Then it plays ``episodes``
-    episodes, without exploration, and the mean of their true returns is the fitness. Nothing that it learned is
-    inherited.
+    In each life a Q-learner starts with random weights. It acts in ``actors`` copies of the environment for ``steps``
+    steps. Each step is followed by one step of the optimiser towards ``reward + discount * max Q`` of the next state.
+    The inherited network computes this reward; the learner never sees the reward of the environment. After learning it
+    plays ``episodes`` episodes without exploration. Fitness is the mean of their true returns. The learned weights are
+    not inherited.
 
     Args:
-      environment: of discrete actions.
-      reward: a flax module from ``[E, 2 * features + actions]`` (before, the action as one of so many, after) to
-        ``[E, 1]``. None rewards by the environment, to compare with.
-      encoder: from observations ``[E, ...]`` to features ``[E, d]``, which is all that learner and reward see. None
-        shows the observations.
-      learner: from features to a value for each action; by default one hidden layer of 32.
-      optimiser: of optax, by default Adam with 0.003.
-      steps: of each actor in a life; an episode that ends begins anew.
-      actors: that learn together.
-      exploration: part of the actions that are drawn uniformly while learning.
-      discount: of the learner.
-      episodes: of the test.
-      count: lives of a child in a generation.
-      key: `independent` or `common`.
-      validation_lives: `Task.validate` is the mean over so many, always the same, that nobody is scored on.
+      environment: an environment with discrete actions.
+      reward: a flax module from ``[E, 2 * features + actions]`` to ``[E, 1]``. Its inputs are the features before the
+        step, the one-hot action, and the features after the step. None uses the reward of the environment instead, as
+        a baseline.
+      encoder: a flax module from observations ``[E, ...]`` to features ``[E, d]``, the inputs of learner and reward.
+        By default None: the features are the observations, flattened.
+      learner: a flax module from features ``[E, d]`` to values ``[E, actions]``, by default ``MLP((32, actions))``.
+      optimiser: an optax optimiser, by default Adam with learning rate 0.003.
+      steps: steps of each actor in a life, by default 200. An episode that ends is followed by another one.
+      actors: environments in which the learner acts at the same time, by default 8.
+      exploration: fraction of actions that are drawn uniformly while learning, by default 0.3.
+      discount: discount factor of the learner, by default 0.9.
+      episodes: episodes to score on, by default 16.
+      count: lives of a child in a generation, by default 1. Fitness is the mean over them.
+      key: `independent` (default) gives each child its own lives, `common` all children of a generation the same.
+      validation_lives: number of lives of `Task.validate`, by default 20. They are the same in every validation, and
+        are never used for fitness in the run.
 
     Parameters are a `Rewarded`.
+
+    Raises:
+      InputError: if actions are continuous, or a number is out of range.
 
     >>> from jaxga import nn
     >>> from jaxga.tasks import four_rooms

@@ -1,7 +1,7 @@
 """Networks of flax: perceptrons, convolutions, and networks that are made of parts.
 
-They are ordinary modules. Any other network evolves as fast: what a population's layers have in common is found in the
-program of the network (`jaxga.interpret`), not in its layers.
+They are ordinary modules. Any other network evolves as fast, because `jaxga.interpret` finds computations that a
+population can share in the program of a network, whatever its layers are.
 """
 
 from jaxga.nn.networks import MLP, ConvNet, applied, lecun_normal, notes_normal

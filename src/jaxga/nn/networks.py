@@ -15,13 +15,13 @@ lecun_normal = linen.initializers.lecun_normal()
 """Standard deviation 1 / sqrt(fan in)."""
 
 notes_normal = linen.initializers.variance_scaling(4.0, "fan_in", "normal")
-"""Standard deviation 2 / sqrt(fan in): sqrt(2) wider than He, so that random networks give strong opinions."""
+"""Standard deviation 2 / sqrt(fan in), sqrt(2) times that of He, so that random networks have large logits."""
 
 
 def applied(network: linen.Module, dtype: Any = jnp.float32) -> Callable[[Any, jax.Array], jax.Array]:
-    """``(params, x) -> network.apply(params, x)``, computed in ``dtype``, its result in float32.
+    """``(params, x) -> network.apply(params, x)``, computed in ``dtype``, with a float32 result.
 
-    ``jnp.bfloat16`` halves the bytes and is what accelerators multiply fastest; parents and mutations stay float32.
+    ``jnp.bfloat16`` halves the memory traffic and is fast on accelerators. Parents and mutations stay float32.
     """
 
     def cast_floats(leaf: jax.Array) -> jax.Array:
@@ -62,8 +62,8 @@ class MLP(linen.Module):
 class ConvNet(linen.Module):
     """Convolutions, one hidden layer, outputs: the shape of the Atari networks (Mnih et al. 2015) and of the notes.
 
-    With the defaults on 64 x 64 x 3 images it has 605,866 parameters. ``pool`` is the side of the windows of which the
-    largest is taken after the last convolution; 1 takes none.
+    With the default arguments, 10 outputs and 64 x 64 x 3 images it has 605,866 parameters. ``pool`` is the side of the
+    max-pooling windows after the last convolution; 1 means no pooling.
     """
 
     outputs: int

@@ -1,7 +1,7 @@
-"""Networks made of parts, of which a gene may change one: members of an ensemble, layers of a stack.
+"""Networks made of parts, one of which a mutation can change: members of an ensemble, or layers of a stack.
 
-The weights of all M parts are stacked, ``[M, ...]``, under the name "members" or "layers". So `jaxga.variation.one_of`
-changes one part of a child, and what the other parts compute is computed once for all children of a parent.
+The weights of all M parts are stacked, ``[M, ...]``, under the name "members" or "layers". `jaxga.variation.one_of`
+changes one part of a child. The outputs of the other parts are then computed once for all children of a parent.
 """
 
 from collections.abc import Callable
@@ -24,30 +24,30 @@ Combine = Callable[[jax.Array], jax.Array]  # [M, B, C] of all members -> [B, C 
 
 
 def mean(outputs: jax.Array) -> jax.Array:
-    """Every member counts the same."""
+    """The mean of all members."""
     return outputs.mean(axis=0)
 
 
 def total(outputs: jax.Array) -> jax.Array:
-    """The sum of all members: one whose last layer is zero changes nothing, and may grow from there."""
+    """The sum of all members. A member whose last layer is zero has no effect until it mutates."""
     return outputs.sum(axis=0)
 
 
 def largest_logit(outputs: jax.Array) -> jax.Array:
-    """For each example, the member with the largest logit answers alone."""
+    """For each example, the outputs of the member with the largest logit."""
     return _of_winner(outputs, outputs.max(axis=-1))
 
 
 def importance(outputs: jax.Array) -> jax.Array:
-    """For each example, the member whose last output, its importance, is largest answers alone, with the others."""
+    """For each example, the outputs of the member with the largest importance, its last output, which is left out."""
     return _of_winner(outputs[..., :-1], outputs[..., -1])
 
 
 def attention(outputs: jax.Array) -> jax.Array:
-    """A mean of all members, weighted by the softmax of their last output.
+    """A mean of all members, weighted by the softmax over members of their last output, which is left out.
 
-    This is a head that attends always: it has no weights, so nothing can mutate it. (With a constant query, the key of
-    a member says no more than its product with the query: one number.)
+    It is an attention head with a constant query. It has no weights of its own that could mutate. With a constant
+    query, only the product of a member's key with the query matters, so one number per member is enough.
     """
     return jnp.sum(jax.nn.softmax(outputs[..., -1:], axis=0) * outputs[..., :-1], axis=0)
 
@@ -58,23 +58,24 @@ def _of_winner(outputs: jax.Array, votes: jax.Array) -> jax.Array:
 
 
 class Ensemble(linen.Module):
-    """M networks of one kind with weights of their own, and what is made of their outputs.
+    """M networks of one architecture with separate weights, whose outputs are combined.
 
-    ``Ensemble(MLP((32, 10)), 8)`` is the mean of 8 perceptrons. An ensemble *by action* combines what members would do.
-    *By state*, its members say what they see, and a ``head``, one more network, makes an action of what is combined:
-    ``Ensemble(MLP((32, 16)), 8, head=MLP((10,)))``. With ``states=16`` it is both: the first 16 outputs of a member are
-    its state, and the others are added to what the head says.
+    ``Ensemble(MLP((32, 10)), 8)`` is the mean of 8 perceptrons. In an ensemble *by action*, the output is the combined
+    output of its members. In an ensemble *by state*, the combined outputs are the input of one more network, ``head``:
+    ``Ensemble(MLP((32, 16)), 8, head=MLP((10,)))``. With ``states=16`` both are used: the first 16 combined outputs
+    are the input of the head, and the others are added to its output.
 
-    The params are stacked under "members", and a mutation ``one_of(...)`` changes one member of a child. A child then
-    costs about an M-th where all children of a parent see the same examples.
+    Parameters are stacked under "members", and a mutation ``one_of(...)`` changes one member of a child. If all
+    children of a parent see the same examples, a child then costs about 1 / M of the whole network.
 
     Args:
       member: a network ``[B, ...] -> [B, C]`` that has "params" and no other variables.
-      members: M, their number.
+      members: M, the number of members.
       combine: `mean`, `total`, `largest_logit`, `importance`, `attention`, or ``(outputs [M, B, C]) -> [B, D]`` of
         your own, a flax module too. `importance` and `attention` take the last of the C outputs for themselves.
-      head: a network ``[B, S] -> [B, D]``; without one, what is combined is the output.
-      states: S, where a head gets a part of what is combined and the rest is added to its output; all by default.
+      head: a network ``[B, S] -> [B, D]``. By default None: the combined outputs are the output.
+      states: S, the number of combined outputs that are the input of the head; the others are added to its output. By
+        default all.
 
     >>> network = Ensemble(linen.Dense(4), 3, importance)
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 5)))
@@ -107,11 +108,11 @@ class Ensemble(linen.Module):
 
 
 class Stack(linen.Module):
-    """The same layer L times, one after another, with weights of their own.
+    """L layers of one kind in sequence, with separate weights.
 
-    ``Stack(Residual(64), 8)`` is a deep network of constant width. The params are stacked under "layers", so that
-    ``one_of(mutation, "layers", of_brood=True)`` changes one layer, the same one for all children of a pair: the layers
-    below it are then computed once for all of them.
+    ``Stack(Residual(64), 8)`` is a deep network of constant width. Parameters are stacked under "layers".
+    ``one_of(mutation, "layers", of_brood=True)`` changes one layer, the same for all children of a pair. The layers
+    below it are then computed once for all these children.
 
     >>> network = Stack(linen.Dense(5), 3)
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 5)))
@@ -134,9 +135,9 @@ class Stack(linen.Module):
 
 
 class Residual(linen.Module):
-    """``x`` plus a perceptron of it with one hidden layer, whose output is zero at first: the block changes nothing.
+    """A residual block (He et al. 2016): ``x`` plus a perceptron of ``x`` with one hidden layer.
 
-    (He et al. 2016; that the last layer of a branch begins with zero is of Goyal et al. 2017.)
+    Its last layer is initialised with zeros (Goyal et al. 2017), so the block is the identity at first.
 
     >>> block = Residual(8)
     >>> x = jnp.ones((1, 3))
@@ -173,9 +174,9 @@ def _stacked(init: Callable[..., Any], parts: int) -> Callable[..., Any]:
 
 
 def each(part: Part, params: Any, x: jax.Array) -> jax.Array:
-    """``[M, ...]``: what every part makes of ``x``; ``params`` are stacked, ``[M, ...]``.
+    """The outputs ``[M, ...]`` of all parts for ``x``. ``params`` are stacked, ``[M, ...]``.
 
-    Of a child that differs in one part, the others are those of its parent, and are computed with its weights.
+    If a child differs from its parent in one part, the other parts are computed with the parent's weights.
     """
     return with_rule(partial(_each, part), partial(_each_but_one, part))(params, x)
 
@@ -193,9 +194,9 @@ def _each_but_one(part: Part, params: Any, x: Any) -> Any:
 
 
 def in_turn(part: Part, params: Any, x: jax.Array) -> jax.Array:
-    """``x`` through every part, one after another; ``params`` are stacked, ``[L, ...]``.
+    """The output of all parts in sequence, starting with ``x``. ``params`` are stacked, ``[L, ...]``.
 
-    Of children that differ from their parent in the same part, the parts before it are computed once for all of them.
+    If children differ from their parent in the same part, the parts before it are computed once for all children.
     """
     return with_rule(partial(_in_turn, part), partial(_in_turn_but_one, part))(params, x)
 

@@ -1,4 +1,4 @@
-"""What is to be solved: one file a family of tasks."""
+"""Tasks to solve, one module per family of tasks."""
 
 from jaxga.tasks.ant import ant, ant_goal
 from jaxga.tasks.atari import atari, atari_games, paper_network

@@ -1,7 +1,7 @@
-"""An ant with four legs that learns to run, or to find out where to: physics by MJX, MuJoCo on JAX.
+"""A four-legged ant that runs in a known or unknown direction. The physics is MJX, MuJoCo on JAX.
 
-`pip install 'jaxga[ant]'`. The state of an episode is no more than positions, speeds and the last accelerations, from
-which the solver starts: everything else that MJX keeps is made of them anew at each step.
+`pip install 'jaxga[ant]'`. The state of an episode holds only positions, speeds and the last accelerations, from which
+the solver starts. MJX recomputes all its other data from them in each step.
 """
 
 import contextlib
@@ -16,10 +16,10 @@ import numpy as np
 from jaxga.base import InputError, Key, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
-SUBSTEPS, SECONDS = 5, 0.01  # of physics in a step of the agent, and each of them
-LOWEST, HIGHEST = 0.2, 1.0  # metres that the torso of a healthy ant is above the ground
-EFFORT = 0.5  # what the sum of squared actions costs, by weight
-FASTEST = 10.0  # speeds are seen up to here, and so is the reward of a goal
+SUBSTEPS, SECONDS = 5, 0.01  # physics steps per step of the agent, and the duration of a physics step
+LOWEST, HIGHEST = 0.2, 1.0  # metres, the allowed range of the torso's height above the ground
+EFFORT = 0.5  # cost per unit of the sum of squared actions
+FASTEST = 10.0  # observed speeds, and the observed reward in `ant_goal`, are clipped to this absolute value
 
 _LEG = """
 <body euler="0 0 {turn}">
@@ -55,24 +55,29 @@ _MODEL = """
 
 
 class AntState(NamedTuple):
-    """One episode."""
+    """The state of one episode."""
 
-    position: jax.Array  # [15] place, orientation and joints of the ant
-    speed: jax.Array  # [14]
-    acceleration: jax.Array  # [14]
-    direction: jax.Array  # [2] in which speed is worth something
+    position: jax.Array  # [15] position of the torso [3], its orientation [4] and joint angles [8], MuJoCo's qpos
+    speed: jax.Array  # [14] linear, angular and joint speeds, MuJoCo's qvel
+    acceleration: jax.Array  # [14] the last accelerations, from which the solver starts
+    direction: jax.Array  # [2] unit vector, the direction in which speed is rewarded
 
 
 def ant(max_steps: int = 1000) -> Environment:
-    """Run along the x axis: a step is worth the speed in m/s, plus 1 for being upright, minus 0.5 times the squared
-    actions; an episode is over once the torso is lower than 0.2 m or higher than 1 m.
+    """Run along the x axis.
 
-    The observation is all of position but the place on the ground, and speeds, 27 numbers; the action is 8 torques.
-    Rewards are those of Gymnasium's Ant-v4, but the body is our own: returns cannot be compared. Compiling a run takes
-    a minute or three on two CPU cores, where 64 ants make some 2,500 steps a second.
+    The reward of a step is the speed along x in m/s, plus 1, minus 0.5 times the sum of squared actions. An episode
+    ends when the torso is lower than 0.2 m or higher than 1 m.
+
+    Observations ``[27]``: all positions except the place on the ground, and all speeds. Actions ``[8]``: torques from
+    -1 to 1. The reward is that of Gymnasium's Ant-v4, but the body is another one, so returns cannot be compared. On
+    two CPU cores, compiling a run takes one to three minutes, and 64 ants make about 2,500 steps per second.
+
+    Args:
+      max_steps: most steps of an episode, by default 1000.
 
     Raises:
-      InputError: where MJX is not installed.
+      InputError: if MJX is not installed, or ``max_steps`` is below 1.
     """
 
     def east(key: Key) -> jax.Array:
@@ -87,10 +92,15 @@ def ant(max_steps: int = 1000) -> Environment:
 
 
 def ant_goal(seen: bool = False, max_steps: int = 200) -> Environment:
-    """Every episode has a direction of its own, drawn uniformly, and speed is worth something in that direction alone.
+    """Run in a direction that is drawn uniformly for each episode. Only speed in this direction is rewarded.
 
-    It is ``seen`` in the observation, 29 numbers; or else an ant has to find out: it sees its last action and its last
-    reward, 36 numbers, which only a policy with a memory makes much of.
+    Args:
+      seen: True adds the direction to the observation, ``[29]``. False (default) adds the last action and the last
+        reward instead, ``[36]``, so a policy needs a memory to find the direction.
+      max_steps: most steps of an episode, by default 200.
+
+    Raises:
+      InputError: if MJX is not installed, or ``max_steps`` is below 1.
     """
 
     def draw(key: Key) -> jax.Array:
@@ -144,7 +154,7 @@ def _ant(max_steps: int, draw: Any, told: Any) -> Environment:
 def _physics() -> tuple[Any, Any, Any]:
     """MJX, the model, and data in which the ant stands."""
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints which of its other engines are missing
+        with contextlib.redirect_stdout(io.StringIO()):  # the import prints which other engines are missing
             import mujoco  # pyright: ignore[reportMissingImports]
             from mujoco import mjx  # pyright: ignore[reportMissingImports]
     except ImportError as error:
@@ -157,7 +167,7 @@ def _physics() -> tuple[Any, Any, Any]:
 
 
 def _mjcf() -> str:
-    """The body: a torso, and four legs of three parts, whose hip turns and whose knee bends."""
+    """The body as MuJoCo XML: a torso and four legs, each of three parts with a hip joint and a knee joint."""
     turns = (45, 135, 225, 315)
     legs = "".join(_LEG.format(n=n, turn=turn) for n, turn in enumerate(turns))
     motors = "".join(f'<motor joint="{joint}{n}"/>' for n in range(4) for joint in ("hip", "knee"))

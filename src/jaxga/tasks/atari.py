@@ -33,9 +33,10 @@ def atari_games() -> list[str]:
 
 
 def paper_network(actions: int, small: bool = False) -> ConvNet:
-    """The network of Such et al. 2017: with 18 actions 4,052,658 parameters; ``small`` 1,008,450.
+    """The network of Such et al. 2017. With 18 actions it has 4,052,658 parameters, or 1,008,450 if ``small``.
 
-    Weights are normal with standard deviation 1 / sqrt(fan in), in the last layer a tenth of it; biases begin at zero.
+    Initial weights are truncated normal with standard deviation 1 / sqrt(fan in), in the last layer a tenth of that.
+    Initial biases are zero.
     """
     last = linen.initializers.variance_scaling(OUTPUT_SCALE**2, "fan_in", "truncated_normal")
     if small:
@@ -44,7 +45,7 @@ def paper_network(actions: int, small: bool = False) -> ConvNet:
 
 
 def as_image(observations: jax.Array) -> jax.Array:
-    """Stacked frames ``[B, stack, h, w]``, bytes, as one image ``[B, h, w, stack]`` from 0 to 1."""
+    """Stacked frames ``[B, stack, h, w]`` uint8 as one float image ``[B, h, w, stack]`` from 0 to 1."""
     return jnp.moveaxis(observations, 1, -1).astype(jnp.float32) / 255
 
 
@@ -66,32 +67,33 @@ def atari(
     fresh: bool = False,
     key: Callable[[Key, jax.Array], Key] = independent,
 ) -> Game:
-    """One game, 84 x 84 pixels in grey, for a network that always takes the action it likes best.
+    """One Atari game in 84 x 84 grey pixels, for a network whose largest output chooses the action.
 
-    Without sticky actions nothing but the number of no-ops before an episode is random, so an episode of a network has
-    at most ``noops`` different outcomes: the same start, the same return.
+    Without sticky actions, only the number of no-ops at the start of an episode is random. Episodes of one network with
+    the same start have the same return, so a network has at most ``noops`` different returns.
 
     Args:
-      game: "Frostbite", one of `atari_games()`.
-      network: a flax module from ``[B, 84, 84, stack]`` to an output for each action; by default `paper_network`,
-      small: or the smaller one.
-      frame_skip: frames of the game in a step of the agent; the screen is the brightest of the last two.
-      stack: screens that are seen together; those before the start are black.
-      noops: 1 to so many frames pass before the agent acts.
-      max_steps: of the agent, after which an episode is over: 5,000 are 20,000 frames.
-      sticky: the probability that the emulator repeats the action before; 0.25 is the protocol of Machado et al. 2018.
-      full_actions: all 18 actions, not only those that the game knows.
-      clip_rewards: to -1, 0 and 1.
-      end_on_life_loss: a life is an episode.
-      fire_start: press fire at the start, which some games wait for.
-      area_resize: shrink the screen by means of areas, and not bilinearly.
-      fresh: give every episode a new environment (a tenth of a second of a core), seeded with its start, instead of one
-        whose memory shows that it begins like a new one. This is always done where the latter cannot work: with sticky
-        actions, and in games that carry memory over from one episode to the next.
-      key: `jaxga.independent` gives every individual starts of its own, `jaxga.common` everyone the same ones.
+      game: name of the game, one of `atari_games()`, such as "Frostbite".
+      network: a flax module from ``[B, 84, 84, stack]`` to one output per action, by default `paper_network`.
+      small: use the smaller `paper_network` if ``network`` is not given, by default False.
+      frame_skip: frames per step of the agent, by default 4. A screen is the pixelwise maximum of the last two frames.
+      stack: screens in an observation, by default 4. Screens before the start are black.
+      noops: largest number of frames that pass before the agent acts, by default 30. The number is drawn from 1.
+      max_steps: most steps of the agent in an episode, by default 5000, which are 20,000 frames.
+      sticky: probability that the emulator repeats the previous action, by default 0. Machado et al. 2018 use 0.25.
+      full_actions: use all 18 actions instead of those with an effect in the game, by default False.
+      clip_rewards: clip rewards to -1, 0 and 1, by default False.
+      end_on_life_loss: end an episode when a life is lost, by default False.
+      fire_start: press fire at the start of an episode, which some games wait for, by default False.
+      area_resize: resize the screen by area interpolation instead of bilinearly, by default False.
+      fresh: make a new environment for each episode, seeded with its start, by default False. It takes a tenth of a
+        second of one core. Otherwise an environment is used again if its memory equals that of a new one. New
+        environments are always made with sticky actions, and for games that keep memory from one episode to the next.
+      key: `jaxga.independent` (default) gives each individual its own starts, `jaxga.common` gives all the same starts.
 
     Raises:
-      InputError: for an unknown game, with the nearest names; where envpool is missing.
+      InputError: for an unknown game, with the most similar names; if envpool is not installed; if a number is out of
+        range.
 
     >>> game = atari("Frostbite")
     >>> game.frames, len(game.starts)
@@ -130,7 +132,7 @@ def atari(
 
 @lru_cache(maxsize=64)
 def _starts(task_id: str, actions: int, config: tuple[tuple[str, Any], ...]) -> Mapping[bytes, int]:
-    """Those that can be recognised, none where they cannot; to look for them takes two seconds."""
+    """The starts that can be recognised by the emulator's memory; empty if they cannot. The search takes 2 seconds."""
     options = dict(config)
     make, count = partial(make_pool, task_id, **options), options["noop_max"]
     starts = known_starts(make, count)
@@ -138,12 +140,12 @@ def _starts(task_id: str, actions: int, config: tuple[tuple[str, Any], ...]) -> 
 
 
 def film(game: Game, start: int, actions: Sequence[int]) -> np.ndarray:
-    """What a person sees of an episode: screens ``[steps, 210, 160, 3]``, bytes, 15 a second.
+    """The screens of an episode in colour, ``[steps, 210, 160, 3]`` uint8, 15 per second.
 
     Args:
-      game: from `atari`.
-      start: of the episode.
-      actions: what the agent did, see `jaxga.evaluate.Rollouts.record`.
+      game: the game, from `atari`.
+      start: start of the episode.
+      actions: actions of the agent, int ``[steps]``, see `jaxga.evaluate.Rollouts.record`.
     """
     size = {"stack_num": 1, "gray_scale": False, "img_height": 210, "img_width": 160}
     one = {"num_envs": 1, "batch_size": 1, "num_threads": 1}
@@ -161,4 +163,4 @@ def film(game: Game, start: int, actions: Sequence[int]) -> np.ndarray:
     return np.concatenate(played[passing:]).transpose(0, 2, 3, 1)
 
 
-SUFFICIENT = 1_000_000  # steps in which envpool ends no episode: `jaxga.arena` does
+SUFFICIENT = 1_000_000  # envpool's limit of steps, never reached: `jaxga.arena` ends episodes at max_steps

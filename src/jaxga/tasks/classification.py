@@ -1,4 +1,4 @@
-"""Learn labelled images: fitness on the training images, all of them or a batch, and accuracy on images not learned."""
+"""Image classification: fitness on training images (all of them or a batch), accuracy on validation and test images."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,9 +14,9 @@ from jaxga.nn import applied
 from jaxga.tasks.losses import Loss, cross_entropy, right
 from jaxga.tree import iota
 
-WHOLE = 1000  # images are scored at once, if there are no more,
-BLOCK = 100  # and else so many at a time, so that what a network's layers make of them stays in a cache,
-CHUNK = 128  # by so many children, who share what their parent makes of a block.
+WHOLE = 1000  # up to this number of images are scored at once
+BLOCK = 100  # images scored at a time if there are more, so that the activations of a network stay in a cache
+CHUNK = 128  # children scored at a time on blocks; they share the activations of their parent
 
 
 def classification(
@@ -29,25 +29,26 @@ def classification(
     normalise: bool = True,
     dtype: Any = jnp.float32,
 ) -> Task:
-    """Classify images. The data is on the device once, whatever the population.
+    """Classify images. The device holds one copy of the data for the whole population.
 
     Args:
       network: a flax module from ``[B, h, w, channels]`` to logits ``[B, classes]``.
-      images: from `jaxga.data`.
-      loss: `cross_entropy`, `errors`, `sampled` or another `Loss`. Fitness is its mean over examples: minus nats, minus
-        the part that is wrong, the part that a draw from the softmax gets right.
-      batch: so many training images, drawn anew every generation with replacement. None takes them all.
-      key: `common` scores everyone of a generation on the same batch, `independent` every child on one of its own.
-        See `jaxga.paired` for the difference to the parent.
-      normalise: subtract the mean of the training pixels and divide by their standard deviation.
-      dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
+      images: the data, from `jaxga.data`.
+      loss: `cross_entropy`, `errors`, `sampled` or another `Loss`. Fitness is its mean over examples: minus the
+        cross-entropy in nats; minus the error rate; the part of examples for which a draw from the softmax is right.
+      batch: number of training images, drawn with replacement in every generation. By default None: all images.
+      key: `common` (default) scores all individuals of a generation on the same batch, `independent` each child on its
+        own batch. `jaxga.paired` scores the difference between child and parent.
+      normalise: subtract the mean of the training pixels and divide by their standard deviation, by default True.
+      dtype: dtype of the network's computation, by default float32; for example `jnp.bfloat16`. Losses are float32.
 
-    `Task.validate` gives accuracy (its fitness) and loss, the mean cross-entropy, on the validation images. `Task.test`
-    gives the same on the test images, where there are any. All pixels are normalised by those of the training images.
+    On the validation images, `Task.validate` gives the accuracy as fitness, and the mean cross-entropy as the metric
+    ``loss``. `Task.test` gives the same on the test images, if there are any. Validation and test pixels are
+    normalised with mean and standard deviation of the training pixels.
 
     Raises:
-      InputError: for a batch larger than the training images; for a part without images, or whose labels are not one
-        integer an image, or are none of the network's outputs.
+      InputError: if ``batch`` is below 1 or above the number of training images; if a part of the data has no images,
+        does not have one integer label per image, or has labels for which the network has no output.
 
     >>> from jaxga import data, nn
     >>> task = classification(nn.MLP((10,)), data.digits(), batch=32)
@@ -105,7 +106,7 @@ def classification(
 
 
 def _checked(images: Images, network: linen.Module) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Images and labels to learn from, for validation, and for the test where there are any; all can be classified."""
+    """Images and labels for training, validation and, if there are any, the test, after all checks."""
     parts = {
         "training": (images.train_images, images.train_labels),
         "validation": (images.validation_images, images.validation_labels),
@@ -143,7 +144,7 @@ def _check_part(name: str, pixels: Any, labels: Any, shape: tuple[int, ...], out
 def _mean_in_blocks(
     scores: Callable[..., jax.Array], key: Key, params: Params, inputs: jax.Array, labels: jax.Array
 ) -> jax.Array:
-    """``sum(scores) / P``, so many images at a time; the last block is as small as what is left."""
+    """``sum(scores) / P``. More than WHOLE images are scored in blocks of BLOCK; the last block may be smaller."""
     total, whole = len(labels), len(labels) // BLOCK
     if total <= WHOLE:
         return scores(key, params, inputs, labels) / total

@@ -1,4 +1,4 @@
-"""What counts beside a score: comparisons with the parent, for `jaxga.against`, and penalties on weights."""
+"""Comparisons of a child with its parent, for `jaxga.against`, and penalties on weights."""
 
 from collections.abc import Callable
 
@@ -11,13 +11,13 @@ Compare = Callable[[Key, Params, Params], Evaluation]
 
 
 def along_gradient(task: Task) -> Compare:
-    """The oracle: the cosine between a child's step and the steepest way down `Task.loss` from its parent.
+    """An oracle: the cosine between the child's step and the negative gradient of `Task.loss` at its parent.
 
-    It says how much of a mutation goes in the right direction, whatever its length. The score of the child is logged
-    as ``score``. A child that did not move has 0.
+    The step is child minus parent. The cosine measures the direction of a mutation, and does not depend on its length.
+    It is 0 for a child that equals its parent. The score of the child is logged as ``score``.
 
     Raises:
-      InputError: where the task has no loss.
+      InputError: if the task has no loss.
 
     >>> import jaxga
     >>> square = lambda key, w: jnp.sum(w**2)
@@ -43,9 +43,10 @@ def along_gradient(task: Task) -> Compare:
 
 
 def _products(one: Params, other: Params) -> jax.Array:
-    """The inner products of two trees with themselves and each other, ``[2, 2]``: one matrix product a leaf.
+    """The inner products of two trees with themselves and each other, ``[2, 2]``: one matrix product per leaf.
 
-    Three sums would be fused with what they add up, on many devices otherwise than on one, and so rounded otherwise.
+    XLA would fuse three separate sums with their operands, in another way on many devices than on one. The rounding
+    would then depend on the number of devices.
     """
     found = jnp.zeros((2, 2), jnp.float32)
     for leaves in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
@@ -55,9 +56,13 @@ def _products(one: Params, other: Params) -> jax.Array:
 
 
 def change_of(outputs: Callable[[Params], jax.Array]) -> Compare:
-    """How far the child's behaviour is from its parent's: the root mean square difference of ``outputs(params)``.
+    """The change of behaviour: the root mean square difference between ``outputs`` of the child and of its parent.
 
-    ``outputs`` is what a network answers to fixed inputs, an array of any shape.
+    Args:
+      outputs: ``(params) -> array`` of any shape, for example a network's outputs for fixed inputs.
+
+    Raises:
+      InputError: if ``outputs`` is not callable.
 
     >>> compare = change_of(lambda params: params * jnp.array([1.0, 2.0]))
     >>> round(float(compare(jax.random.key(0), jnp.array([1.0, 0.0]), jnp.zeros(2)).fitness), 4)
@@ -73,9 +78,9 @@ def change_of(outputs: Callable[[Params], jax.Array]) -> Compare:
 
 
 def penalised(task: Task, penalty: Callable[[Params], jax.Array]) -> Task:
-    """The same task, less a penalty on the weights ``(params) -> []``: in fitness, and in the loss of gradient descent.
+    """The same task with a penalty ``(params) -> []``, subtracted from the fitness and added to `Task.loss`.
 
-    What is validated and tested is not penalised. The penalty is logged as ``penalty``.
+    `Task.validate` and `Task.test` have no penalty. The penalty is logged as ``penalty``.
 
     >>> task = Task(lambda key: jnp.ones(2), lambda key, w: Evaluation(-jnp.sum(w**2)))
     >>> float(penalised(task, from_magnitude()).score(jax.random.key(0), jnp.array([0.0, 3.0])).fitness)
@@ -92,9 +97,13 @@ def penalised(task: Task, penalty: Callable[[Params], jax.Array]) -> Task:
 
 
 def from_magnitude(magnitude: float = 1.0, weight: float = 1.0) -> Callable[[Params], jax.Array]:
-    """A penalty: ``weight`` times the mean square distance of the weights' absolute values from ``magnitude``.
+    """A penalty: ``weight * mean((abs(params) - magnitude) ** 2)``, over all parameters of a network.
 
-    With 0 it is what is called weight decay. (`jaxga.variation.towards_magnitude` is the same pull as a projection.)
+    With ``magnitude=0`` it is weight decay. `jaxga.variation.towards_magnitude` is the corresponding projection.
+
+    Args:
+      magnitude: absolute value at which a parameter has no penalty, by default 1.0.
+      weight: factor of the penalty, by default 1.0.
     """
 
     def penalty(params: Params) -> jax.Array:

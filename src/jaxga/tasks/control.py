@@ -1,7 +1,8 @@
-"""Act in an environment that is itself a JAX program, so that whole generations compile.
+"""Control tasks in environments that are JAX programs, so that whole generations compile.
 
-E episodes of one individual go through its network as one batch; nothing of them is kept but running sums. An
-`Environment` and a `Policy` are pure functions of ONE episode and of E episodes; `control` makes a `Task` of the two.
+The E episodes of one individual pass through its network as one batch. Only running sums are kept of them. The
+functions of an `Environment` are written for ONE episode, those of a `Policy` for E episodes. `control` makes a `Task`
+of an environment and a policy.
 """
 
 from collections.abc import Callable, Mapping
@@ -35,74 +36,74 @@ Memory = Any
 Action = Any
 Observation = jax.Array
 
-CHUNK = 256  # children at once on a CPU: an episode is many steps of little work each
-CLIP = 10.0  # standard deviations that an observation may lie from its mean
+CHUNK = 256  # children scored at once on a CPU, because each step of an episode is little work
+CLIP = 10.0  # normalised observations are clipped to this absolute value, in standard deviations
 
 
 class Box(NamedTuple):
-    """Continuous actions ``[n]`` between two bounds, each a number for every component."""
+    """Continuous actions ``[n]`` between two bounds."""
 
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    low: tuple[float, ...]  # [n], the lower bound of each component
+    high: tuple[float, ...]  # [n], the upper bound of each component
 
 
 class Environment(NamedTuple):
     """One episode of a task, as two pure functions.
 
-    ``reset: (key) -> (state, observation)``; ``step: (key, state, action) -> (state, observation, reward, done)``.
-    Rewards are float32, ``done`` is bool, both ``[]``. A state is any pytree of arrays, whose shapes and dtypes stay
-    the same. Nothing starts anew by itself: `control` freezes an episode that is over.
+    ``reset: (key) -> (state, observation)``. ``step: (key, state, action) -> (state, observation, reward, done)``.
+    A reward is float32 ``[]``, ``done`` is bool ``[]``. A state is any pytree of arrays whose shapes and dtypes do not
+    change from step to step. ``step`` must not reset an episode that is over: `control` freezes it.
     """
 
-    reset: Callable[[Key], tuple[State, Observation]]
-    step: Callable[[Key, State, Action], tuple[State, Observation, jax.Array, jax.Array]]
+    reset: Callable[[Key], tuple[State, Observation]]  # (key) -> (state, observation)
+    step: Callable[[Key, State, Action], tuple[State, Observation, jax.Array, jax.Array]]  # one step of the episode
     observation: tuple[int, ...]  # shape of an observation, float32
-    actions: int | Box  # so many discrete ones, 0, 1, ...; or vectors between bounds
-    max_steps: int  # an episode ends after so many
-    costly: bool = False  # is a step computed by a program part of its own? See `jaxga.compilation.apart`; try both
+    actions: int | Box  # the number n of discrete actions 0 to n - 1, or the bounds of continuous actions
+    max_steps: int  # most steps of an episode
+    costly: bool = False  # compile a step as a separate part, see `jaxga.compilation.apart`; try which is faster
 
     @property
     def init(self) -> Any:
-        """Refused: an environment is no task."""
+        """Raises `InputError`, because an environment is not a task."""
         raise InputError("an Environment is no task: make one of it by tasks.control(environment, network).")
 
     @property
     def outputs(self) -> int:
-        """How many numbers a network has to give: one for each discrete action, or for each component."""
+        """The number of network outputs: one for each discrete action, or for each component of a continuous one."""
         return len(self.actions.low) if isinstance(self.actions, Box) else self.actions
 
 
 class Policy(NamedTuple):
-    """What acts, with a memory that lasts an episode: three pure functions. E episodes are a batch.
+    """A policy with a memory that lasts one episode, as three pure functions of a batch of E episodes.
 
-    ``init: (key) -> params``. ``start: (params, keys [E]) -> memory``, any pytree of arrays ``[E, ...]``; ``()`` is
-    none. ``act: (params, memory, observations [E, ...], keys [E]) -> (memory, actions [E, ...])``. An action that is
-    NaN, or a discrete one below 0, says that there is none: its episode is over, and its return NaN.
+    ``act: (params, memory, observations [E, ...], keys [E]) -> (memory, actions [E, ...])``.
+    A memory is any pytree of arrays ``[E, ...]``, or ``()`` for none. An action that is NaN, or a discrete action
+    below 0, ends its episode with a return of NaN.
     """
 
-    init: Callable[[Key], Params]
-    start: Callable[[Params, Key], Memory]
-    act: Callable[[Params, Memory, jax.Array, jax.Array], tuple[Memory, Action]]
+    init: Callable[[Key], Params]  # (key) -> params
+    start: Callable[[Params, Key], Memory]  # (params, keys [E]) -> memory at the start of the episodes
+    act: Callable[[Params, Memory, jax.Array, jax.Array], tuple[Memory, Action]]  # one step of all E episodes
 
 
 class Statistics(NamedTuple):
     """Mean and standard deviation of every component of an observation."""
 
-    mean: jax.Array  # of the observation's shape
-    std: jax.Array
+    mean: jax.Array  # [...], in the shape of an observation
+    std: jax.Array  # [...], in the shape of an observation; 1 for a component that never changed
 
 
 class _Episodes(NamedTuple):
-    """What is carried from step to step, ``[E, ...]``."""
+    """The carry from step to step, ``[E, ...]``."""
 
     state: State
     observation: jax.Array
     memory: Memory
-    over: jax.Array  # bool
-    seen: dict[str, Any]  # by each observer
+    over: jax.Array  # [E] bool
+    seen: dict[str, Any]  # the accumulated value of each observer
 
 
-# What every episode is asked.
+# Observers of every episode.
 RETURN, LENGTH = "return", "steps"
 ALWAYS = {
     RETURN: Observer(lambda *_: jnp.float32(0), lambda seen, step: seen + step.reward, lambda seen: seen),
@@ -111,9 +112,9 @@ ALWAYS = {
 
 
 def greedy(key: Key, outputs: jax.Array) -> jax.Array:
-    """The action ``[]`` with the largest of ``outputs [n]``, the first of equal ones; -1, none, where one is NaN.
+    """The index ``[]`` of the largest of ``outputs [n]``, the first among equals; -1, no action, if an output is NaN.
 
-    By comparisons, which on a CPU are faster for a population than the search for the largest.
+    It compares outputs instead of calling argmax, which for a population is faster on a CPU.
 
     >>> [greedy(None, jnp.array(outputs)).item() for outputs in ([1.0, 3.0, 3.0], [2.0, jnp.nan, 1.0])]
     [1, -1]
@@ -127,12 +128,12 @@ def greedy(key: Key, outputs: jax.Array) -> jax.Array:
 
 
 def drawn(key: Key, outputs: jax.Array) -> jax.Array:
-    """A draw from the softmax of ``outputs [n]``: an action ``[]``; -1, none, where an output is NaN."""
+    """An action ``[]`` drawn from the softmax of ``outputs [n]``; -1, no action, if an output is NaN."""
     return greedy(key, outputs + jax.random.gumbel(key, outputs.shape, outputs.dtype))
 
 
 def squashed(bounds: Box) -> Callable[[Key, jax.Array], jax.Array]:
-    """``low + (high - low) * (tanh(outputs) + 1) / 2``.
+    """``(key, outputs [n]) -> low + (high - low) * (tanh(outputs) + 1) / 2``. The key is not used.
 
     >>> squashed(Box((-2.0,), (2.0,)))(None, jnp.zeros(1)).tolist()
     [0.0]
@@ -149,9 +150,16 @@ def squashed(bounds: Box) -> Callable[[Key, jax.Array], jax.Array]:
 def feedforward(
     network: linen.Module, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None
 ) -> Policy:
-    """A policy without memory: a network, and ``act: (key, outputs [n]) -> action`` of one episode.
+    """A policy without memory.
 
-    By default `greedy` for discrete actions, `squashed` for continuous ones; `drawn` samples.
+    Args:
+      network: a flax module from observations ``[E, *observation]`` to outputs ``[E, n]``.
+      environment: decides the shape of observations and the kind of actions.
+      act: ``(key, outputs [n]) -> action``, for ONE episode. By default `greedy` for discrete actions and `squashed`
+        for continuous ones. `drawn` samples discrete actions.
+
+    Raises:
+      InputError: if ``act`` is not given and the network has another number of outputs than the environment needs.
     """
     actions = environment.actions
     default = squashed(actions) if isinstance(actions, Box) else greedy
@@ -178,11 +186,19 @@ def _no_memory(params: Params, keys: Key) -> Memory:
 def statistics(environment: Environment, *, episodes: int = 64, steps: int = 200, seed: int = 0) -> Statistics:
     """Mean and standard deviation of observations under random actions, for `control(..., normalise=...)`.
 
-    They are measured once, and then as fixed as data. Statistics that move with a run, as evolution strategies often
-    have them, would make a score depend on what was scored before: a child would no longer be a function of (key,
-    parents, index), and a replay or another device would come to another result.
+    They are measured once and stay constant. With running statistics, which are common in evolution strategies, a score
+    would depend on what was scored before. A replay or a run on another device would then have another result.
 
-    A component that never changes keeps its scale: its standard deviation counts as 1.
+    A component that never changes has the standard deviation 1, so it keeps its scale.
+
+    Args:
+      environment: the environment.
+      episodes: number of episodes with random actions, by default 64.
+      steps: most steps of an episode, by default 200.
+      seed: seed of actions and episodes, by default 0.
+
+    Raises:
+      InputError: if ``environment`` is no `Environment`, or a number is below 1.
 
     >>> from jaxga.tasks import cartpole
     >>> found = statistics(cartpole(), episodes=8)
@@ -235,27 +251,32 @@ def control(
     validation_episodes: int = 100,
     observe: Mapping[str, Observer] | None = None,
 ) -> Task:
-    """Fitness is the return, the sum of rewards, averaged over episodes. E episodes.
+    """A task whose fitness is the return, the sum of rewards, averaged over E episodes.
 
     Args:
-      environment: `cartpole`, `bandit`, `from_gymnax`, or one of your own.
+      environment: `cartpole`, `bandit`, `from_gymnax`, or your own `Environment`.
       network: a flax module from ``[E, *observation]`` to ``[E, outputs]``; or a `Policy`, which may have a memory.
-      episodes: E, all at once, each from a start of its own.
-      max_steps: an episode ends after so many, if the environment does not end it sooner; by default its own limit.
-      block: steps between two looks whether all episodes of all children that are scored together are over. It says
-        how much is computed in vain, and never what comes out.
-      act: ``(key, outputs [n]) -> action`` for a network, see `feedforward`.
-      normalise: from `statistics`: observations less their mean, in standard deviations, at most 10 of them.
-      key: `independent` lets every child play episodes of its own, `common` all of a generation the same.
-      validation_episodes: `Task.validate` is the mean return over so many, always the same, that nobody is scored on.
-      observe: by name, what else is measured in an episode, see `jaxga.Observer`: a metric of any shape, the mean over
-        the episodes. `jaxga.observe` makes the usual ones.
+      episodes: E, by default 1. Each episode has its own start, and all run at the same time.
+      max_steps: most steps of an episode, by default the environment's own limit.
+      block: number of steps after which the program checks if all episodes of all children that are scored together
+        are over, by default 16. It changes how many steps are computed in vain, and never the result.
+      act: ``(key, outputs [n]) -> action`` for a network, see `feedforward`. It is refused with a `Policy`.
+      normalise: mean and standard deviation from `statistics`. Observations minus the mean are divided by the standard
+        deviation and clipped to -10 to 10. By default observations stay as they are.
+      key: `independent` (default) gives each child its own episodes, `common` all children of a generation the same.
+      validation_episodes: number of episodes of `Task.validate`, by default 100. Its fitness is their mean return.
+        They are the same in every validation, and are never used for fitness in the run.
+      observe: further measurements of an episode, by name, see `jaxga.Observer` and `jaxga.observe`. The mean of each
+        over the episodes, in any shape, becomes a metric.
 
-    Rewards after the end do not count. Where an action, an observation or a reward is NaN, its episode is over, and the
-    individual has no fitness: NaN. Other episodes and other individuals do not notice.
+    Rewards after the end of an episode do not count. An action, an observation or a reward that is NaN ends its episode
+    and makes the fitness of the individual NaN. It does not affect other episodes or individuals.
 
-    Logged for the best child: ``episode_steps`` (mean over episodes), ``steps`` (of all its episodes together) and
-    ``worst_return`` (of its episodes).
+    Metrics of the best child in the log: ``episode_steps``, the mean length of its episodes; ``steps``, the sum of
+    their lengths; ``worst_return``, their lowest return.
+
+    Raises:
+      InputError: if ``environment`` is no valid `Environment`, a number is below 1, or another argument does not fit.
 
     >>> from jaxga import nn
     >>> from jaxga.tasks import cartpole
@@ -287,7 +308,7 @@ def control(
 
 
 def _score(values: dict[str, jax.Array]) -> Evaluation:
-    """Of what observers say of each episode, ``[E, ...]``."""
+    """The evaluation, from the observers' values for each episode, ``[E, ...]``."""
     returns, steps = values[RETURN], values[LENGTH]
     metrics = {
         "episode_steps": jnp.mean(steps.astype(jnp.float32)),
@@ -311,7 +332,7 @@ def _require_environment(environment: Any) -> None:
 
 
 def _check(environment: Environment) -> None:
-    """A step has to give what a reset gives."""
+    """Refuse an environment whose step returns other shapes or dtypes than its reset."""
     key = jax.random.key(0)
     state, observation = jax.eval_shape(environment.reset, key)
     action = jax.eval_shape(partial(_random_action, actions=environment.actions), key)
@@ -349,7 +370,7 @@ def _play(
     keys: jax.Array,
     params: Params,
 ) -> dict[str, jax.Array]:
-    """Play an episode for each of ``keys [E]``: blocks of steps, until all are over. Observers say what is left."""
+    """Play an episode for each of ``keys [E]``, in blocks of steps until all are over. Returns observers' values."""
 
     def drawn_for(number: Any) -> jax.Array:
         return jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, number)
@@ -379,7 +400,7 @@ def _play(
 
 
 def _as_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, with numbers as arrays: floats in 32 bits."""
+    """The same function with Python numbers in its result as arrays, floats as float32."""
 
     def array(leaf: Any) -> jax.Array:
         return jnp.asarray(leaf, jnp.float32) if isinstance(leaf, float) else jnp.asarray(leaf)
@@ -388,7 +409,7 @@ def _as_arrays(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _kept(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
-    """The same, refused where what it returns is not like what it got."""
+    """The same function, with a check that its result has the structure, shapes and dtypes of its first argument."""
 
     def call(seen: Any, step: Step) -> Any:
         return check_like(_as_arrays(add)(seen, step), seen, f"add ({name_of(add)}) of an observer")
@@ -398,10 +419,10 @@ def _kept(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
 
 @jax.custom_batching.custom_vmap
 def _anyone(playing: jax.Array) -> jax.Array:
-    """Is anyone still playing? Under ``vmap``: anyone of all.
+    """Is any episode still running? Under ``vmap``: any episode of any individual.
 
-    So a loop of many individuals goes on until the last is done, and need not choose, step by step, whose results are
-    kept: who is over does not move.
+    So a loop over many individuals goes on until the last episode is over. No selection per step is needed to keep the
+    results of individuals that are done, because an episode that is over does not change.
     """
     return playing.any()
 
@@ -413,12 +434,12 @@ def _anyone_of_all(axis_size: int, in_batched: list[bool], playing: jax.Array) -
 
 
 def _none(action: Action) -> jax.Array:
-    """Which actions ``[E, ...]`` are none?"""
+    """Bool ``[E]``: which of the actions ``[E, ...]`` mean "no action"?"""
     if jnp.issubdtype(action.dtype, jnp.integer):
         return (action < 0).reshape(len(action), -1).any(axis=1)
     return _has_nan(action)
 
 
 def _has_nan(values: jax.Array) -> jax.Array:
-    """Which of ``values [E, ...]`` hold a NaN?"""
+    """Bool ``[E]``: which of ``values [E, ...]`` contain a NaN?"""
     return jnp.isnan(values).reshape(len(values), -1).any(axis=1)

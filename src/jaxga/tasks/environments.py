@@ -1,4 +1,4 @@
-"""Environments for `jaxga.tasks.control`: CartPole, a bandit that changes with every episode, and those of gymnax."""
+"""Environments for `jaxga.tasks.control`: CartPole, a bandit that differs in each episode, and those of gymnax."""
 
 import difflib
 from collections.abc import Callable
@@ -14,15 +14,22 @@ from jaxga.base import InputError, Key, require, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
 GRAVITY, POLE_MASS, TOTAL_MASS, HALF_LENGTH = 9.8, 0.1, 1.1, 0.5
-FORCE, SECONDS = 10.0, 0.02  # of a push, and of a step
-MOST_POSITION, MOST_ANGLE = 2.4, 12 * jnp.pi / 180  # beyond which an episode is over
+FORCE, SECONDS = 10.0, 0.02  # force of a push; duration of a step
+MOST_POSITION, MOST_ANGLE = 2.4, 12 * jnp.pi / 180  # an episode ends beyond these absolute values
 
 
 def cartpole(max_steps: int = 500) -> Environment:
-    """Keep a pole upright on a cart by pushing it left (0) or right (1); each step is worth 1.
+    """Balance a pole on a cart by pushing the cart left (0) or right (1). Each step has reward 1.
 
-    The state and the observation are position, speed, angle and angular speed. With 500 steps it is CartPole-v1, solved
-    at a mean return of 475 over 100 episodes. Dynamics: Barto, Sutton and Anderson (1983), by Euler's method.
+    State and observation ``[4]``: position, speed, angle and angular speed. With 500 steps it is CartPole-v1, which
+    counts as solved at a mean return of 475 over 100 episodes. The dynamics are those of Barto, Sutton and Anderson
+    (1983), integrated by Euler's method.
+
+    Args:
+      max_steps: most steps of an episode, by default 500.
+
+    Raises:
+      InputError: if ``max_steps`` is below 1.
 
     >>> state, observation = cartpole().reset(jax.random.key(0))
     >>> state, observation, reward, done = cartpole().step(jax.random.key(1), state, jnp.int32(1))
@@ -51,18 +58,25 @@ def cartpole(max_steps: int = 500) -> Environment:
 
 
 class BanditState(NamedTuple):
-    """The levers of one episode, and how many pulls are left."""
+    """The state of one episode of `bandit`."""
 
-    chances: jax.Array  # [K]
-    left: jax.Array  # [] int32
+    chances: jax.Array  # [K] the probability that a lever pays
+    left: jax.Array  # [] int32, the number of pulls that are left
 
 
 def bandit(levers: int = 2, pulls: int = 20) -> Environment:
-    """The meta-bandit: K levers, each with a chance to pay 1 that is drawn anew, uniformly, for every episode.
+    """The meta-bandit: K levers that pay 1 with unknown probabilities, drawn uniformly for each episode.
 
-    The observation is the previous action as one of K (zeros before the first), the previous reward and the part of
-    the pulls that is left: a policy must find out within the episode what it is playing with. With two levers
-    anyone's mean return is ``pulls / 2`` by chance, and whoever knew the chances would get ``pulls * 2 / 3``.
+    Observations ``[K + 2]``: the previous action, one-hot (zeros before the first); the previous reward; the fraction
+    of pulls that are left. A policy has to find the best lever within the episode. With two levers, random actions
+    have a mean return of ``pulls / 2``, and a policy that knew the probabilities would have ``pulls * 2 / 3``.
+
+    Args:
+      levers: K, by default 2.
+      pulls: steps of an episode, by default 20.
+
+    Raises:
+      InputError: if ``levers`` or ``pulls`` is below 1.
 
     >>> state, observation = bandit(levers=3).reset(jax.random.key(0))
     >>> observation.tolist()
@@ -94,9 +108,13 @@ def bandit(levers: int = 2, pulls: int = 20) -> Environment:
 def from_gymnax(name: str, **settings: Any) -> Environment:
     """An environment of gymnax: ``from_gymnax("Breakout-MinAtar")``.
 
-    It is stepped by ``step_env``, without gymnax's own restart, whose work would be thrown away. That returns the same
-    five values in gymnax 0.0.9, which is what JAX 0.12 gets, and in 1.0, where ``step`` returns six. ``settings``
-    replace its parameters, as ``max_steps_in_episode=100``.
+    It calls gymnax's ``step_env``, which has no automatic reset, because `control` would discard the reset.
+    ``step_env`` returns the same five values in gymnax 0.0.9, the version that JAX 0.12 gets, and in gymnax 1.0, where
+    ``step`` returns six.
+
+    Args:
+      name: name of the environment in gymnax.
+      settings: parameters of the environment to replace, such as ``max_steps_in_episode=100``.
 
     Raises:
       InputError: where gymnax is not installed, or knows no such name or setting, or cannot step the environment with
@@ -110,7 +128,7 @@ def from_gymnax(name: str, **settings: Any) -> Environment:
     names = list(gymnax.registered_envs)
     near = ", ".join(difflib.get_close_matches(name, names, 3, 0.4) or names)
     require(name in names, f"gymnax has no environment {name!r}: did you mean {near}?")
-    # gymnax is written for jax's standard promotion of types, whatever is set outside.
+    # gymnax is written for JAX's standard type promotion, so this is set here whatever the caller has set.
     standard = partial(jax.numpy_dtype_promotion, "standard")
     with standard():
         made, params = gymnax.make(name)
@@ -129,7 +147,7 @@ def from_gymnax(name: str, **settings: Any) -> Environment:
         action = jnp.int32(0) if hasattr(space, "n") else jnp.zeros(space.shape)
         return jax.eval_shape(raw_step, jax.random.key(0), example, action)[0]
 
-    # Numbers of Python in a first state have no settled type: it takes those that a step makes.
+    # Python numbers in the state of a reset have no fixed dtype. They get the dtypes of the state after a step.
     with standard():
         types = _of_gymnax(name, types_of_a_step)
 
@@ -152,7 +170,7 @@ def from_gymnax(name: str, **settings: Any) -> Environment:
 
 
 def _of_gymnax(name: str, traced: Callable[[], Any]) -> Any:
-    """What this returns; where this gymnax and this JAX do not go together, a sentence."""
+    """The result of ``traced()``; an `InputError` if the installed gymnax and JAX do not work together."""
     try:
         return traced()
     except Exception as error:

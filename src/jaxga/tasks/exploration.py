@@ -1,4 +1,4 @@
-"""Environments whose reward is seldom seen: the deep sea, whose treasure lies behind costs, and bits to be flipped."""
+"""Environments with sparse rewards: the deep sea, where a treasure lies behind small costs, and bit flipping."""
 
 from typing import NamedTuple
 
@@ -9,29 +9,32 @@ import numpy as np
 from jaxga.base import Key, require_whole
 from jaxga.tasks.control import Action, Environment
 
-COST = 0.01  # of going right all the way down
+COST = 0.01  # total cost of going right in all steps of an episode
 
 
 class Diver(NamedTuple):
     """The state of one episode in the deep sea."""
 
-    row: jax.Array  # [] int32, which is also how many steps were taken
-    column: jax.Array  # [] int32
+    row: jax.Array  # [] int32, the row, equal to the number of steps taken
+    column: jax.Array  # [] int32, the column
 
 
 def deep_sea(size: int = 10, mapping: int = 42) -> Environment:
-    """Sink for N steps, one row a step, and go left or right: 1 is paid for going right N times, 0.99 with its cost.
+    """Sink for N steps, one row per step, and go left or right: N steps to the right reach a treasure worth 1.
 
-    A step to the right costs 0.01 / N. Which of the actions 0 and 1 goes right is drawn for every cell once. At
-    random, the treasure is found in one of 2 ** N episodes. It is the task of Osband et al. (2020, bsuite), where an
-    agent solves it that gets there in far fewer.
+    A step to the right costs 0.01 / N, so the best return is 0.99. For each cell it is drawn once which of the actions
+    0 and 1 goes right. Random actions find the treasure in one of 2 ** N episodes. The task is that of Osband et al.
+    (2020, bsuite), where an agent counts as successful if it needs far fewer episodes.
 
     Args:
-      size: N, of 1 or more.
-      mapping: the seed of what the actions do. The sea is the same one in every episode.
+      size: N, 1 or more, by default 10.
+      mapping: seed that decides which action goes right in each cell, by default 42. All episodes share the mapping.
 
-    Observations ``[(N + 1) ** 2]``: the cell as one of so many, row by row. There are N + 1 rows and columns, since the
-    last step leads somewhere too, to the lower right corner where the treasure was found; bsuite shows zeros there.
+    Observations ``[(N + 1) ** 2]``: the cell, one-hot, row by row. There are N + 1 rows and columns, because the last
+    step also leads to a cell: to the lower right corner if the treasure was found. Here bsuite shows zeros.
+
+    Raises:
+      InputError: if ``size`` is below 1, or ``mapping`` is negative.
 
     >>> environment = deep_sea(3)
     >>> state, observation = environment.reset(jax.random.key(0))
@@ -64,23 +67,26 @@ def deep_sea(size: int = 10, mapping: int = 42) -> Environment:
 
 
 class Bits(NamedTuple):
-    """The state of one episode of flips."""
+    """The state of one episode of `bit_flip`."""
 
-    bits: jax.Array  # [n] float32, 0 or 1
-    target: jax.Array  # [n]
+    bits: jax.Array  # [n] float32, the current bits, 0 or 1
+    target: jax.Array  # [n] float32, the bits to reach, 0 or 1
 
 
 def bit_flip(bits: int = 13, max_steps: int | None = None) -> Environment:
-    """Make n bits equal to others, by actions that flip one each; every step that does not get there costs 1.
+    """Make n bits equal to n target bits (Andrychowicz et al. 2017). Each action flips one bit.
 
-    The bits and the target are drawn for every episode, which ends where they are equal. Whoever only learns from that
-    has seen nothing but -1 when n is large. Andrychowicz et al. (2017).
+    A step costs 1, except the step that reaches the target, which ends the episode. Bits and target are drawn for each
+    episode. If n is large, random actions almost never reach the target, and every reward that they see is -1.
 
     Args:
-      bits: n, their number.
-      max_steps: of an episode; n by default.
+      bits: n, the number of bits, by default 13.
+      max_steps: most steps of an episode, by default n.
 
-    Observations ``[2 n]``: the bits, and the target.
+    Observations ``[2 n]``: the bits, then the target.
+
+    Raises:
+      InputError: if ``bits`` or ``max_steps`` is below 1.
 
     >>> environment = bit_flip(4)
     >>> state, observation = environment.reset(jax.random.key(0))

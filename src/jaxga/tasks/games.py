@@ -18,7 +18,11 @@ Prepare = Callable[[jax.Array], jax.Array]  # observations [B, ...] -> what the 
 
 
 def envpool() -> Any:
-    """The library, or one sentence on how to get it."""
+    """The module envpool.
+
+    Raises:
+      InputError: if envpool is not installed, with the command that installs it.
+    """
     try:
         import envpool
     except ImportError as error:
@@ -27,21 +31,21 @@ def envpool() -> Any:
 
 
 def make_pool(task_id: str, **options: Any) -> Any:
-    """So many environments of a game, as envpool's options say."""
+    """A pool of environments of one game; ``options`` are those of ``envpool.make``, such as ``num_envs``."""
     pool = envpool().make(task_id, env_type="gymnasium", **options)
     _spaces(pool)
     return pool
 
 
 def _spaces(pool: Any) -> tuple[Any, Any]:
-    """What is seen and what is done; they remember what they are, and gymnasium's complaint is made once."""
+    """The observation space and the action space. envpool caches both, so gymnasium would warn in the first call."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it takes bounds in doubles as singles
+        warnings.simplefilter("ignore")  # gymnasium warns that it casts float64 bounds to float32
         return pool.observation_space, pool.action_space
 
 
 def check_name(name: str, known: Sequence[str]) -> None:
-    """Raise `InputError` with the nearest names where ``name`` is not known."""
+    """Raise `InputError` with the most similar known names if ``name`` is not known."""
     lower = {other.lower(): other for other in known}
     near = [lower[other] for other in difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {len(known)}, {known[0]} for instance."
@@ -54,7 +58,7 @@ def as_is(observations: jax.Array) -> jax.Array:
 
 
 def policy(network: linen.Module, space: Any, prepare: Prepare) -> Callable[[Params, jax.Array], jax.Array]:
-    """``(params, observations [B, ...]) -> actions``: the largest output, or tanh of outputs within their bounds."""
+    """``(params, observations [B, ...]) -> actions``: argmax of the outputs, or their tanh scaled to the bounds."""
 
     def act(params: Params, observations: jax.Array) -> jax.Array:
         outputs: Any = network.apply(params, prepare(observations))
@@ -76,7 +80,22 @@ def make_game(
     unseen: int = 0,
     **config: Any,
 ) -> Game:
-    """A game whose episodes have an environment each, seeded with their start."""
+    """A game in which each episode has its own environment, seeded with the start of the episode.
+
+    Args:
+      task_id: name of the game in envpool.
+      network: a flax module from prepared observations ``[B, ...]`` to outputs ``[B, n]``, one per action or component.
+      max_steps: most steps of an episode.
+      prepare: maps observations ``[B, ...]`` to the network's inputs.
+      key: `jaxga.independent` or `jaxga.common`.
+      frames: frames of the game per step, by default 1.
+      unseen: stored as `Game.unseen`, by default 0.
+      config: further options of ``envpool.make``.
+
+    Raises:
+      InputError: if ``max_steps`` is below 1, if observations or actions are not single arrays, or if the network has
+        another number of outputs than the game needs.
+    """
     require_whole(1, max_steps=max_steps)
     library = envpool()
     seen, actions = _spaces(library.make_spec(task_id, **config))
@@ -110,22 +129,23 @@ def envpool_game(
     key: Callable[[Key, jax.Array], Key] = independent,
     **config: Any,
 ) -> Game:
-    """Any game of envpool with one array to see and one to answer: "CartPole-v1", "Ant-v4", "CoinrunEasy-v0".
+    """Any envpool game whose observation is one array and whose action is one array: "CartPole-v1", "Ant-v4".
 
-    Every episode has an environment of its own, seeded with the start that its key draws: what happens in it depends on
-    nothing that was played before.
+    Each episode has its own environment, seeded by the key of the episode. So an episode does not depend on episodes
+    that were played before.
 
     Args:
       task_id: one of ``envpool.list_all_envs()``.
-      network: a flax module from ``[B, ...]`` to an output for each action (the largest is taken), or for each
-        component of a continuous one (tanh, between its bounds).
-      max_steps: after which an episode is over.
-      prepare: what becomes of observations before the network sees them.
-      key: `jaxga.independent` gives every individual starts of its own, `jaxga.common` everyone the same ones.
-      config: other options of the environment, as envpool names them.
+      network: a flax module from ``[B, ...]`` to ``[B, n]``: one output per discrete action, of which the largest is
+        chosen; or one per component of a continuous action, whose tanh is scaled to the bounds.
+      max_steps: most steps of an episode, by default 1000.
+      prepare: maps observations ``[B, ...]`` to the network's inputs. By default it casts them to float32.
+      key: `jaxga.independent` (default) gives each individual its own starts, `jaxga.common` gives all the same starts.
+      config: further options of the environment, as in ``envpool.make``.
 
     Raises:
-      InputError: for an unknown name, with the nearest ones; where envpool is missing.
+      InputError: for an unknown name, with the most similar known names; if envpool is not installed; if the network
+        has another number of outputs than the game needs.
 
     >>> from jaxga.nn import MLP
     >>> game = envpool_game("CartPole-v1", MLP((2,)))

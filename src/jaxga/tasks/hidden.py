@@ -1,4 +1,4 @@
-"""Small environments in which something is hidden that a life has to find out: a goal, a body, where food is."""
+"""Small environments with a hidden variable to find out within a life: a goal, a body, or the best end of a maze."""
 
 from typing import Any, NamedTuple
 
@@ -10,33 +10,38 @@ from jax.core import Tracer
 from jaxga.base import Key, require, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
-SPEED, ARRIVED = 0.1, 0.01  # the longest step along each axis; how near to the goal an episode ends
+SPEED, ARRIVED = 0.1, 0.01  # longest step along each axis; distance along each axis below which the goal is reached
 
 
 class Point(NamedTuple):
-    """The state of one episode on the plane."""
+    """The state of one episode of `point`."""
 
-    place: jax.Array  # [2]
-    goal: jax.Array  # [2]
-    turned: jax.Array  # [] radians, between what is asked for and where the point goes
-    reward: jax.Array  # [] of the last step
+    place: jax.Array  # [2] position of the point
+    goal: jax.Array  # [2] position of the goal
+    turned: jax.Array  # [] radians, the angle by which steps are rotated
+    reward: jax.Array  # [] the reward of the last step
 
 
 def point(goal: Any = None, *, turned: bool = False, tells: bool = False, max_steps: int = 100) -> Environment:
-    """Go to a goal on the plane: each step costs the distance to it. The goal is not seen.
+    """Go to a goal on the plane that is not observed. The reward of a step is minus the distance to the goal.
 
-    With a goal it is the point navigation of Finn et al. (2017): a point starts at (0, 0), the observation ``[2]`` is
-    its place, actions ``[2]`` are steps of at most 0.1 along each axis, and the episode ends where it is nearer than
-    0.01 to the goal along both. The goals of that paper lie uniformly between -0.5 and 0.5.
+    With a goal it is the point navigation of Finn et al. (2017). The point starts at (0, 0). Actions ``[2]`` are steps,
+    clipped to -0.1 to 0.1 along each axis. The episode ends when the point is nearer than 0.01 to the goal along both
+    axes. In that paper, goals are drawn uniformly from -0.5 to 0.5 along each axis.
 
     Args:
-      goal: ``[2]``, the same in every episode. None draws one for every episode, from those of the paper.
-      turned: the goal is seen, and instead the body is unknown: every episode turns all steps by an angle of its own.
-      tells: observe the last reward, too; only by it can a policy find a goal that it does not see.
-      max_steps: of an episode.
+      goal: ``[2]``, the same in every episode. None (default) draws a goal for each episode, as in that paper.
+      turned: True shows the goal and hides the body instead: in each episode all steps are rotated by an angle that is
+        drawn for the episode. By default False.
+      tells: add the last reward to the observation, by default False. Without it, no policy can find a hidden goal
+        within the episode.
+      max_steps: most steps of an episode, by default 100.
 
-    Observations: the place ``[2]``; with ``turned`` the way to the goal ``[2]`` behind it; with ``tells`` the last
-    reward.
+    Observations ``[2]`` to ``[5]``: the position ``[2]``; with ``turned`` the vector to the goal ``[2]``; with
+    ``tells`` the last reward.
+
+    Raises:
+      InputError: if ``goal`` is not two numbers, or ``max_steps`` is below 1.
 
     >>> environment = point((0.3, 0.0))
     >>> state, observation = environment.reset(jax.random.key(0))
@@ -77,25 +82,34 @@ def point(goal: Any = None, *, turned: bool = False, tells: bool = False, max_st
 class Trip(NamedTuple):
     """The state of one episode in the T-maze."""
 
-    step: jax.Array  # [] int32, of the trip
-    trip: jax.Array  # [] int32
-    turned: jax.Array  # [turns], of this trip so far: -1 left, 1 right, 0 not yet
-    best: jax.Array  # [] int32, the end with the high reward
-    later: jax.Array  # [] int32, and from the switch on
-    switch: jax.Array  # [] int32, the trip at which it moves
+    step: jax.Array  # [] int32, number of the step within the trip
+    trip: jax.Array  # [] int32, number of the trip
+    turned: jax.Array  # [turns], turns of this trip so far: -1 left, 1 right, 0 not yet
+    best: jax.Array  # [] int32, the end with the high reward before the switch
+    later: jax.Array  # [] int32, the end with the high reward from the switch on
+    switch: jax.Array  # [] int32, the trip at which the high reward moves
 
 
 def t_maze(turns: int = 2, trips: int = 40) -> Environment:
-    """A maze of T junctions with 2 ** turns ends, one of which pays 1 and the others 0.2; the best end moves once.
+    """A maze of T junctions with 2 ** turns ends. One end pays 1, the others 0.2, and the best end changes once.
 
-    A trip leads from home through corridors and junctions to an end, which pays, and then home. In a corridor the only
-    good action is 1, straight on; at a junction it is 0, left, or 2, right. Another one is a crash: it costs 0.4, and
-    the trip is over. The best end is drawn for every episode, and once, after 35 to 65 % of the trips, it moves to
-    another one. A policy sees nothing of that but rewards. With two turns it is the double T-maze of Soltoggio et al.
-    (2008), in steps that are all alike.
+    A trip leads from home through corridors and junctions to an end, which pays the reward. The next trip starts at
+    home. In a corridor (and at home) the only valid action is 1, straight on. At a junction 0, left, and 2, right, are
+    valid. Any other action is a crash: the reward is -0.4 and the trip is over.
 
-    Observations ``[4 + turns]``: is it at home, in a corridor, at a junction; the last reward; and, at home alone, the
-    turns of the trip that is over: -1 left, 1 right, 0 where there was none.
+    The best end is drawn for each episode. Once per episode, after 35 to 65 % of the trips, another end becomes the
+    best. A policy can notice this by rewards alone. With two turns it is the double T-maze of Soltoggio et al. (2008),
+    with corridors of equal length.
+
+    Args:
+      turns: number of junctions on a trip, by default 2.
+      trips: number of trips in an episode, 2 or more, by default 40.
+
+    Observations ``[4 + turns]``: three flags (at home, in a corridor, at a junction); the last reward; and only at
+    home, the turns of the last trip, -1 left, 1 right, 0 for a turn that was not made.
+
+    Raises:
+      InputError: if ``turns`` is below 1, or ``trips`` is below 2.
 
     >>> environment = t_maze()
     >>> state, observation = environment.reset(jax.random.key(0))
@@ -110,7 +124,7 @@ def t_maze(turns: int = 2, trips: int = 40) -> Environment:
     require_whole(2, trips=trips)
     ends, length = 2**turns, 2 * turns
     level = np.arange(turns, dtype=np.int32)
-    worth = (2 ** level[::-1]).astype(np.int32)  # of a right turn at each level, in the number of the end
+    worth = (2 ** level[::-1]).astype(np.int32)  # what a right turn at each level adds to the number of the end
 
     def observed(step: jax.Array, reward: jax.Array, turned: jax.Array) -> jax.Array:
         at = jnp.stack([step == 0, (step > 0) & (step % 2 == 0), step % 2 == 1])
@@ -150,8 +164,8 @@ def t_maze(turns: int = 2, trips: int = 40) -> Environment:
 class Walker(NamedTuple):
     """The state of one episode in the four rooms."""
 
-    place: jax.Array  # [2] int32, row and column
-    goal: jax.Array  # [2] int32
+    place: jax.Array  # [2] int32, row and column of the agent
+    goal: jax.Array  # [2] int32, row and column of the goal
 
 
 MOVES = np.array([(-1, 0), (0, 1), (1, 0), (0, -1)], np.int32)  # north, east, south, west
@@ -172,18 +186,21 @@ def rooms(size: int) -> np.ndarray:
 
 
 def four_rooms(size: int = 9, goal: Any = None, max_steps: int = 100) -> Environment:
-    """Walk on a grid of four rooms from a cell that is drawn to a goal, which pays 1 and ends the episode.
+    """Walk on a grid of four rooms from a random cell to a goal (Sutton, Precup and Singh 1999).
 
-    The grid has ``size`` rows and columns, without the outer walls. The middle row and the middle column are walls with
-    a door in the middle of each of their halves. Actions 0 to 3 go north, east, south and west; into a wall nobody
-    goes.
+    The step that reaches the goal has reward 1 and ends the episode. The grid has ``size`` rows and columns, not
+    counting outer walls. The middle row and the middle column are walls, with a door in the middle of each half.
+    Actions 0 to 3 go north, east, south and west. A move into a wall has no effect.
 
     Args:
-      size: an odd number of 5 or more.
-      goal: row and column. By default the lower right corner.
-      max_steps: of an episode.
+      size: rows and columns of the grid, odd and 5 or more, by default 9.
+      goal: row and column of the goal, a free cell. By default the lower right corner.
+      max_steps: most steps of an episode, by default 100.
 
-    Observations ``[2 * size]``: the row as one of ``size``, and the column. Sutton, Precup and Singh (1999).
+    Observations ``[2 * size]``: the row, one-hot, then the column, one-hot.
+
+    Raises:
+      InputError: if ``size`` is even or below 5, or ``goal`` is not a free cell.
 
     >>> environment = four_rooms(5)
     >>> state, observation = environment.reset(jax.random.key(0))

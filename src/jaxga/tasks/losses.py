@@ -20,15 +20,15 @@ from jaxga.tree import iota
 
 
 class Loss(NamedTuple):
-    """``each: (key, logits [P, C], labels [P]) -> [P]``, and how the values of examples are put together.
+    """A value for each example, and a function that combines the values to the fitness of a batch, ``[]``.
 
-    Calling it gives the fitness of a batch, ``[]``. A loss that asks only who is right says how it counts them,
-    ``of_right: (key, right [P]) -> [P]``: a network that knows its answers without logits is spared them.
+    A loss that depends only on which examples are right also has ``of_right``. A network that classifies without
+    logits then does not compute them.
     """
 
-    each: Callable[[Key, jax.Array, jax.Array], jax.Array]
-    together: Callable[[jax.Array], jax.Array]  # jnp.mean, or jnp.sum of what is counted
-    of_right: Callable[[Key, jax.Array], jax.Array] | None = None
+    each: Callable[[Key, jax.Array, jax.Array], jax.Array]  # (key, logits [P, C], labels [P]) -> values [P]
+    together: Callable[[jax.Array], jax.Array]  # values [P] -> []: jnp.mean, or jnp.sum for losses that count
+    of_right: Callable[[Key, jax.Array], jax.Array] | None = None  # (key, right bool [P]) -> values [P]
 
     def __call__(self, key: Key, logits: jax.Array, labels: jax.Array) -> jax.Array:
         """Fitness of a batch, ``[]``."""
@@ -36,9 +36,9 @@ class Loss(NamedTuple):
 
 
 def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """``logits.argmax(axis=-1) == labels``, bool ``[P]``; but NaN is no opinion, and never right.
+    """``logits.argmax(axis=-1) == labels``, bool ``[P]``. An example with a NaN among its logits is never right.
 
-    By comparisons, which on a CPU are five times faster for a population than the search for the largest.
+    It compares logits instead of calling argmax, which for a population is five times faster on a CPU.
     """
     columns, classes = _in_columns(logits)
     labels = labels.astype(jnp.int32)
@@ -47,12 +47,12 @@ def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _in_columns(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Logits as ``[C, P]``, as the networks of `jaxga.nn` make them: what is done to each example is then one pass."""
+    """Logits as ``[C, P]``, and class numbers ``[C, 1]``. In this layout an operation per example is one pass."""
     return logits.T, iota(logits.shape[-1])[:, None]
 
 
 def _picked(columns: jax.Array, classes: jax.Array, labels: jax.Array) -> jax.Array:
-    """``logits[p, labels[p]]``, by a sum: a population's gather is slow."""
+    """``logits[p, labels[p]]`` as a masked sum, because a gather is slow for a population."""
     return jnp.sum(jnp.where(classes == labels, columns, 0), axis=0)
 
 
@@ -74,7 +74,7 @@ def _wrong(key: Key, right: jax.Array) -> jax.Array:
 def _before_error(key: Key, right: jax.Array) -> jax.Array:
     del key
     place = iota(right.size)
-    first = jnp.min(place, where=~right, initial=right.size)  # not a cumulative product, which a CPU is slow in
+    first = jnp.min(place, where=~right, initial=right.size)  # a cumulative product would be slow on a CPU
     return (place < first).astype(jnp.float32)
 
 
@@ -94,10 +94,10 @@ errors = _counting(_wrong)
 """Minus the number of examples whose most likely class is wrong, 0 at best."""
 
 till_death = _counting(_before_error)
-"""The number of examples that are right before the first error, in their fixed order. Everything right is P."""
+"""The number of examples before the first wrong one, in their fixed order; P if all are right."""
 
 till_death_shuffled = _counting(_before_error_shuffled)
-"""`till_death` with the examples in a new order every generation, the same for all children."""
+"""`till_death` with the examples in an order drawn from the key: by default a new one in each generation."""
 
 sampled = Loss(_drawn_right, jnp.sum)
-"""The number of examples whose class, drawn from the softmax, is right: accuracy with a slope to climb."""
+"""The number of examples for which a class drawn from the softmax is right: a smoother measure than accuracy."""

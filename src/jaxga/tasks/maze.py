@@ -9,21 +9,21 @@ import numpy as np
 from jaxga.base import Key, require, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
-RADIUS, NEAR = 8.0, 5.0  # of the robot; the goal is reached at less than this distance
-RANGE = 100.0  # of a range finder
-MOST_SPEED = 3.0  # forward in units, and turning in degrees, a step
+RADIUS, NEAR = 8.0, 5.0  # radius of the robot; distance from the goal below which it counts as reached
+RANGE = 100.0  # largest distance that a range finder measures
+MOST_SPEED = 3.0  # limit of the speed in units per step, and of the spin in degrees per step
 FINDERS = (-90.0, -45.0, 0.0, 45.0, 90.0, -180.0)  # degrees from the heading
 RADARS = (315.0, 45.0, 135.0, 225.0)  # where each quarter begins, degrees from the heading
-WORTH = 300.0  # fitness is this less the distance from the goal in the end
+WORTH = 300.0  # the return is this minus the final distance from the goal
 
 
 class Maze(NamedTuple):
-    """Walls ``[W, 4]`` as x and y of both ends; where the robot starts, its heading in degrees, and the goal."""
+    """A maze with W walls."""
 
-    walls: tuple[tuple[float, float, float, float], ...]
-    start: tuple[float, float]
-    heading: float
-    goal: tuple[float, float]
+    walls: tuple[tuple[float, float, float, float], ...]  # [W, 4], x and y of both ends of each wall
+    start: tuple[float, float]  # [2], x and y of the robot at the start
+    heading: float  # heading of the robot at the start, in degrees
+    goal: tuple[float, float]  # [2], x and y of the goal
 
 
 MEDIUM_MAZE = Maze(
@@ -33,7 +33,7 @@ MEDIUM_MAZE = Maze(
     ),
     (30.0, 22.0), 0.0, (270.0, 100.0),
 )  # fmt: skip
-"""The medium maze: walls lead away from the goal for a part of the way."""
+"""The medium maze: for a part of the way, the path leads away from the goal."""
 
 HARD_MAZE = Maze(
     (
@@ -43,34 +43,43 @@ HARD_MAZE = Maze(
     ),
     (36.0, 184.0), 0.0, (31.0, 20.0),
 )  # fmt: skip
-"""The hard maze: whoever goes towards the goal ends in a dead end."""
+"""The hard maze: a robot that moves straight towards the goal ends in a dead end."""
 
 
 class Robot(NamedTuple):
     """The state of one episode."""
 
-    place: jax.Array  # [2]
-    heading: jax.Array  # [] degrees
-    speed: jax.Array  # []
-    spin: jax.Array  # [] degrees a step
+    place: jax.Array  # [2] position of the robot
+    heading: jax.Array  # [] direction of movement in degrees
+    speed: jax.Array  # [] distance per step
+    spin: jax.Array  # [] change of the heading, in degrees per step
     paid: jax.Array  # [] the sum of rewards so far
-    solved: jax.Array  # [] 1 where the goal was reached, else 0
+    solved: jax.Array  # [] 1 if the goal was reached, else 0
 
 
 def maze(walls: Maze = HARD_MAZE, max_steps: int = 400) -> Environment:
-    """Steer a round robot through a maze; the return is 300 less the distance from the goal in the end.
+    """Steer a round robot through a maze. The return is 300 minus the final distance from the goal.
 
-    Observations ``[11]``: six range finders (how far a wall is, from 0 to 1, which is 100 or more), at -90, -45, 0, 45,
-    90 and 180 degrees; four radars (1 in the quarter in which the goal lies: ahead, right, behind, left); a constant 1.
-    Actions ``[2]``, from 0 to 1: less 1/2 each they are added to the spin and to the speed, which are kept between -3
-    and 3. A robot of radius 8 that would touch a wall stays where it is. An episode ends at a distance of less than 5
-    from the goal.
+    Observations ``[11]``: six range finders at -90, -45, 0, 45, 90 and 180 degrees, each the distance to the nearest
+    wall from 0 to 1, where 1 means 100 or more; four radars, 1 for the quarter in which the goal lies (ahead, right,
+    behind, left) and else 0; a constant 1.
 
-    The geometry and the dynamics are those of the program of 2008. There a fault writes a radar over the finder that
-    looks back, and leaves the last input unwritten; here all eleven inputs are what the paper says.
+    Actions ``[2]``, each from 0 to 1. The first minus 1/2 is added to the spin, the second minus 1/2 to the speed.
+    Both are clipped to -3 to 3. The robot has a radius of 8, and does not move in a step in which it would touch a
+    wall. An episode ends when the distance to the goal is less than 5.
 
-    ``state.place`` is where the robot is: ``control(..., observe={"end": observe.last(lambda state, _: state.place)})``
-    makes a descriptor of it.
+    Geometry and dynamics are those of the program of 2008. An error in that program overwrites the backward range
+    finder with a radar and leaves the last input unset. Here all eleven inputs are those that the paper describes.
+
+    ``state.place`` is the position of the robot. For a descriptor of the final position, use
+    ``control(..., observe={"end": observe.last(lambda state, _: state.place)})``.
+
+    Args:
+      walls: the maze, by default `HARD_MAZE`.
+      max_steps: most steps of an episode, by default 400.
+
+    Raises:
+      InputError: if ``walls`` is no `Maze`, or ``max_steps`` is below 1.
 
     >>> environment = maze(MEDIUM_MAZE)
     >>> state, observation = environment.reset(jax.random.key(0))
@@ -113,7 +122,7 @@ def _direction(degrees: Any) -> jax.Array:
 
 
 def _from_walls(ends: np.ndarray, place: jax.Array) -> jax.Array:
-    """The distance of a place from the nearest wall."""
+    """The distance from a place to the nearest wall."""
     x, y, along_x, along_y = _lines(ends)
     away_x, away_y = place[0] - x, place[1] - y
     part = jnp.clip((away_x * along_x + away_y * along_y) / (along_x**2 + along_y**2), 0, 1)
@@ -130,7 +139,7 @@ def _sense(ends: np.ndarray, goal: np.ndarray, robot: Robot) -> jax.Array:
 
 
 def _until_wall(ends: np.ndarray, place: jax.Array, rays: jax.Array) -> jax.Array:
-    """How far each ray ``[R, 2]`` goes until it meets a wall; infinity where it meets none."""
+    """The distance at which each ray ``[R, 2]`` meets a wall; infinity if it meets none."""
     x, y, along_x, along_y = (value[:, None] for value in _lines(ends))  # [W, 1]
     ray_x, ray_y = rays[:, 0], rays[:, 1]
     first_x, first_y = x - place[0], y - place[1]
@@ -144,5 +153,5 @@ def _until_wall(ends: np.ndarray, place: jax.Array, rays: jax.Array) -> jax.Arra
 
 
 def _lines(ends: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Where walls begin, and how far they go: x, y, along x, along y, ``[W]`` each."""
+    """The walls as start points and vectors: x, y, vector's x, vector's y, ``[W]`` each."""
     return ends[:, 0], ends[:, 1], ends[:, 2] - ends[:, 0], ends[:, 3] - ends[:, 1]

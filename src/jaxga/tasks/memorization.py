@@ -1,4 +1,4 @@
-"""Memorize random points with random labels: nothing to generalise, so nothing but the search is measured.
+"""Memorize random points with random labels. Nothing can be generalised, so the task measures the search alone.
 
 P points, C classes.
 """
@@ -18,7 +18,14 @@ from jaxga.tree import path_key
 
 
 def noise(points: int, shape: Sequence[int], classes: int, seed: int = 0) -> tuple[jax.Array, jax.Array]:
-    """The data of `memorization`: Gaussian points ``[P, *shape]`` and uniform labels ``[P]``."""
+    """The data of `memorization`: Gaussian points ``[P, *shape]`` and uniform labels ``[P]``.
+
+    Args:
+      points: P, the number of points.
+      shape: shape of one point.
+      classes: C, the number of classes; labels are 0 to C - 1, int32.
+      seed: seed of the data, by default 0.
+    """
     key_inputs, key_labels = jax.random.split(path_key(as_key(seed), ("memorization",)))
     inputs = jax.random.normal(key_inputs, (points, *shape), jnp.float32)
     return inputs, jax.random.randint(key_labels, (points,), 0, classes, jnp.int32)
@@ -35,22 +42,26 @@ def memorization(
     tiebreak: Callable[[Params, jax.Array], jax.Array] | None = None,
     dtype: Any = jnp.float32,
 ) -> Task:
-    """Memorize ``points`` points of Gaussian noise of ``shape``, with labels drawn uniformly from ``classes``.
+    """Memorize P points of Gaussian noise, with labels drawn uniformly.
 
     Args:
       network: a flax module from ``[P, *shape]`` to logits ``[P, classes]``.
-      points: P, their number.
-      shape: of one point.
-      classes: C, the number of labels.
-      loss: `cross_entropy`, `errors`, `till_death`, `till_death_shuffled`, `sampled`, or any other `Loss`; those that
-        count, count points of P. With `sampled` every child draws for itself.
-      seed: of the data, apart from the seed of a run.
-      tiebreak: ``(params, points [P, *shape]) -> []``, which decides between equal fitness: `jaxga.memory.intrinsic`.
-      dtype: that the network computes in, `jnp.bfloat16` for instance. Losses are float32.
+      points: P, the number of points, by default 64.
+      shape: shape of one point, by default (64, 64, 3).
+      classes: C, the number of classes, by default 10.
+      loss: `cross_entropy` (default), `errors`, `till_death`, `till_death_shuffled`, `sampled`, or any other `Loss`.
+        Losses that count give a number of points, at most P; with `sampled`, each child has its own draws.
+      seed: seed of the data, by default 0. It is independent of the seed of a run.
+      tiebreak: ``(params, points [P, *shape]) -> []``, ranks individuals with equal fitness, the larger value first;
+        for example `jaxga.memory.intrinsic`. By default None.
+      dtype: dtype of the network's computation, by default float32; for example `jnp.bfloat16`. Losses are float32.
 
-    Logged for the best child: ``points`` (right by argmax, of P) and ``cross_entropy`` (mean, nats). A network that has
-    a method ``classify``, points ``[P, *shape]`` to classes ``[P]`` (-1 for NaN), is asked that alone where the loss
-    only counts.
+    Metrics of the best child in the log: ``points``, the number that argmax gets right, and ``cross_entropy``, the mean
+    in nats. A network may have a method ``classify`` from points ``[P, *shape]`` to classes ``[P]``, -1 for NaN. If the
+    loss only counts right points, this method is called instead of the network, and ``cross_entropy`` is not logged.
+
+    Raises:
+      InputError: if ``points`` or a side of ``shape`` is below 1, or ``classes`` is below 2; and as in `labelled`.
 
     >>> from jaxga.nn import MLP
     >>> task = memorization(MLP((10,)), points=4, shape=(8,))
@@ -74,11 +85,19 @@ def labelled(
     tiebreak: Callable[[Params, jax.Array], jax.Array] | None = None,
     dtype: Any = jnp.float32,
 ) -> Task:
-    """Learn these points ``[P, ...]`` with these labels ``[P]``, all of them in every evaluation: see `memorization`.
+    """Learn the given points with the given labels. Every evaluation uses all of them, as in `memorization`.
+
+    Args:
+      network: a flax module from ``[P, ...]`` to logits ``[P, C]``.
+      inputs: the points ``[P, ...]``, real numbers.
+      labels: the labels ``[P]``, integers from 0 to C - 1.
+      loss: a `Loss`, by default `cross_entropy`.
+      tiebreak: ``(params, points [P, ...]) -> []``, ranks individuals with equal fitness, by default None.
+      dtype: dtype of the network's computation, by default float32.
 
     Raises:
-      InputError: where there are no points, or some that are not finite; where labels are no integers, or lie outside
-        of 0 to C - 1, with C the outputs of the network.
+      InputError: if there are no points, or some are not finite; if labels are not integers, or are outside 0 to
+        C - 1, where C is the number of the network's outputs.
 
     >>> from jaxga.nn import MLP
     >>> from jaxga.tasks import errors
@@ -109,7 +128,7 @@ def labelled(
             correct = right(logits, labels)
             fitness, metrics = loss(key, logits, labels), {"cross_entropy": -cross_entropy(key, logits, labels)}
             broken = jnp.isnan(logits).any()
-        # Points that are wrong can be counted for NaN too: a network that overflowed has no fitness.
+        # Points could be counted even where logits are NaN, but a network that overflowed must have no fitness.
         metrics = {"points": jnp.sum(correct).astype(jnp.int32), **metrics}
         return Evaluation(jnp.where(broken, jnp.nan, fitness), decides, metrics)
 
@@ -120,7 +139,7 @@ def labelled(
 
 
 def _points(inputs: Any, dtype: Any) -> jax.Array:
-    """Inputs as floats, in double precision where the network computes in it."""
+    """Inputs as float32, or as float64 if ``dtype`` is float64."""
     points = jnp.asarray(inputs)
     real = jnp.issubdtype(points.dtype, jnp.floating) or jnp.issubdtype(points.dtype, jnp.integer)
     require(real or points.dtype == jnp.bool_, f"inputs have dtype {points.dtype}, and must be real numbers.")
@@ -132,7 +151,7 @@ def _points(inputs: Any, dtype: Any) -> jax.Array:
 
 
 def _classes(labels: jax.Array, outputs: tuple[int, ...]) -> jax.Array:
-    """Labels ``[P]`` as int32, where they are classes of a network with these ``outputs``, [P, C]."""
+    """Labels ``[P]`` as int32, after checking that they are classes of a network whose outputs have this shape."""
     require(
         outputs[:-1] == labels.shape,
         f"network returns shape {outputs} for {labels.size} points, and one row of logits for each was due.",

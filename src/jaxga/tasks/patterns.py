@@ -1,4 +1,4 @@
-"""Small made-up data, each for one question: what must a memory be able to do?"""
+"""Small synthetic data sets. Each tests one ability of a memory."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -21,9 +21,19 @@ GLYPHS = """
 
 
 def glyphs(train: int = 1000, validation: int = 1000, size: int = 16, noise: float = 0.1, seed: int = 0) -> Images:
-    """Ten glyphs of 5 x 5 pixels, one of them anywhere in an image of ``size x size``, with Gaussian noise on top.
+    """Each image of ``size x size`` pixels shows one of ten glyphs, 5 x 5 pixels, at a random place, with noise.
 
-    What is to be recognised is a shape wherever it is: pixels that were learned in one place say nothing in another.
+    It tests translation invariance: pixels learned at one place do not help at another.
+
+    Args:
+      train: number of training images, by default 1000.
+      validation: number of validation images, by default 1000.
+      size: side of an image in pixels, 5 or more, by default 16.
+      noise: standard deviation of the Gaussian noise on every pixel, by default 0.1.
+      seed: seed of the data, by default 0.
+
+    Raises:
+      InputError: if ``size`` is below 5, ``noise`` is negative, or a number of images is below 1.
 
     >>> images = glyphs(3, 2)
     >>> images.train_images.shape, images.validation_labels.shape
@@ -45,7 +55,19 @@ def glyphs(train: int = 1000, validation: int = 1000, size: int = 16, noise: flo
 
 
 def count_ones(train: int = 1000, validation: int = 1000, size: int = 6, seed: int = 0) -> Images:
-    """Images of ``size x size`` random bits; the label is how many are 1, modulo 10. No bit matters by itself."""
+    """Images of ``size x size`` random bits. The label is the number of ones, modulo 10.
+
+    No single bit carries information about the label.
+
+    Args:
+      train: number of training images, by default 1000.
+      validation: number of validation images, by default 1000.
+      size: side of an image in pixels, 1 or more, by default 6.
+      seed: seed of the data, by default 0.
+
+    Raises:
+      InputError: if ``size`` or a number of images is below 1.
+    """
     require_whole(1, size=size)
 
     def draw(rng: np.random.Generator, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,10 +90,22 @@ def _images(draw: Any, train: int, validation: int, seed: int) -> Images:
 def cat_in_dogs(
     dogs: int = 63, dimension: int = 8, spread: float = 0.3, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points ``[dogs + 1, dimension]`` around one place, and in the middle of them one of another label.
+    """A cluster of points with label 0 ("dogs"), and at its centre one point with label 1 ("cat").
 
-    A prototype for the cat takes dogs with it, however well it is aimed; so it is of use only where others hold the
-    dogs already, and nothing selects for that.
+    A prototype for the cat is also the most similar one for some dogs. So it raises the fitness only if other
+    prototypes already classify these dogs, and selection does not prepare that.
+
+    Args:
+      dogs: number of points with label 0, by default 63.
+      dimension: length of a point, by default 8.
+      spread: standard deviation of the dogs around the centre, which has length 1; by default 0.3.
+      seed: seed of the data, by default 0.
+
+    Returns:
+      Points float32 ``[dogs + 1, dimension]``, the cat last, and labels int32 ``[dogs + 1]``.
+
+    Raises:
+      InputError: if ``dogs`` or ``dimension`` is below 1.
     """
     require_whole(1, dogs=dogs, dimension=dimension)
     rng = np.random.default_rng(seed)
@@ -82,10 +116,21 @@ def cat_in_dogs(
 
 
 def ring(points: int = 24, radius: float = 0.5) -> tuple[np.ndarray, np.ndarray]:
-    """A ring ``[points + 1, 3]`` around one point of another label; the third number is always 1.
+    """A ring of points with label 0 around one point with label 1.
 
-    With two prototypes a point is told by the sign of a linear function. Its mean over the ring is its value in the
-    middle, so no two prototypes can do it, of whatever length; four can.
+    Two prototypes classify a point by the sign of a linear function. The mean of this function over the ring is its
+    value at the centre, so two prototypes of any length cannot separate the labels. Four can.
+
+    Args:
+      points: number of points on the ring, 3 or more, by default 24.
+      radius: radius of the ring, by default 0.5.
+
+    Returns:
+      Points float32 ``[points + 1, 3]``, the centre last, with a third component that is always 1; and labels int32
+      ``[points + 1]``.
+
+    Raises:
+      InputError: if ``points`` is below 3.
     """
     require_whole(3, points=points)
     angle = 2 * np.pi * np.arange(points) / points
@@ -95,11 +140,18 @@ def ring(points: int = 24, radius: float = 0.5) -> tuple[np.ndarray, np.ndarray]
 
 
 def mix(parts: Mapping[str, tuple[float, Task]]) -> Task:
-    """Several tasks for one network: fitness is the sum of theirs by weight, and each is logged as ``score_<name>``.
+    """Several tasks for one network. Fitness is the weighted sum of their fitness, each logged as ``score_<name>``.
 
-    For instance MNIST and noise of the same shape: one part can be understood, the other one only be memorized. The
-    first task's network is taken; that of the others must have parameters of the same names and shapes. The first task
-    that can be validated is, and is tested too.
+    An example is MNIST and noise of the same shape: the first can be generalised, the second only memorized.
+    Parameters are initialised by the first task. The parameters of the other tasks must have the same names, shapes and
+    dtypes. Validation and test are those of the first task that has a validation.
+
+    Args:
+      parts: for each name a pair ``(weight, task)``.
+
+    Raises:
+      InputError: if there are no parts, a part is not such a pair, a weight is not finite, a task is paired, or
+        parameters differ in structure, shape or dtype.
 
     >>> import jaxga
     >>> sphere = lambda c: Task(lambda key: jax.numpy.zeros(2), lambda key, w: Evaluation(-((w - c) ** 2).sum()))
