@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxga
-from jaxga import cli, genome, report
+from jaxga import cli, genome, report, variation
 from jaxga.report.reading import read
 
 SCRIPT = '''
@@ -125,6 +125,19 @@ def test_the_best_network_is_exported(sphere, tmp_path, capsys, name):
         found = ocp.StandardCheckpointer().restore(tmp_path / name)["w"]
     np.testing.assert_array_equal(found, result.best.params["w"])
     np.testing.assert_allclose(-(found**2).sum(), result.state.best_fitness, rtol=1e-6)
+
+
+def test_a_champion_is_exported_whatever_its_score(tmp_path, capsys):
+    """The best parent is that of `Result.best`: the one whom the selection puts first."""
+    task = jaxga.Task(lambda _: {"w": jnp.ones(3)}, lambda _, params: -jnp.sum(params["w"] ** 2))
+    algorithm = jaxga.ga(
+        task.init, variation.gaussian(variation.absolute(0.1)), parents=3, children=12, elites=1, reevaluate=True,
+        champion=lambda scores: jnp.argmin(scores.fitness),
+    )  # fmt: skip
+    result = jaxga.run(algorithm, task, generations=5, directory=tmp_path / "run")
+    assert result.state.fitness[0] < result.state.fitness[1]
+    told(capsys, "export", tmp_path / "run", tmp_path / "best.npz")
+    np.testing.assert_array_equal(np.load(tmp_path / "best.npz")["w"], result.best.params["w"])
 
 
 def test_a_genome_is_exported_and_decoded(sphere, tmp_path, capsys):

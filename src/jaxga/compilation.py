@@ -179,7 +179,7 @@ def loop(function: Callable[[Any], Any], elements: jax.Array, unknown: jax.Array
     several = jnp.concatenate([elements, elements]) if len(elements) == 1 else elements
     shapes = jax.eval_shape(call, several[0])
     start = jnp.int32(0), jax.tree.map(lambda shape: _zeros(shape.update(shape=(len(several), *shape.shape))), shapes)
-    turns = len(elements) * _anyone(unknown >= 0)
+    turns = len(elements) * any_of_all(unknown >= 0).astype(jnp.int32)
 
     def turn(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         number, found = carry
@@ -200,15 +200,19 @@ def apart(function: Callable[[], Any], unknown: jax.Array) -> Any:
 
 
 @jax.custom_batching.custom_vmap
-def _anyone(condition: jax.Array) -> jax.Array:
-    """1 or 0. Under ``vmap`` it is the same for all runs, so that a loop need not select results for each run."""
-    return condition.any().astype(jnp.int32)
+def any_of_all(condition: jax.Array) -> jax.Array:
+    """``condition.any()``, and under ``vmap`` the same for all lanes: does it hold anywhere in any of them?
+
+    As the condition of a loop it keeps ``vmap`` from selecting, turn by turn, whose results are kept. So a lane for
+    which the loop is over must not change in further turns.
+    """
+    return condition.any()
 
 
-@_anyone.def_vmap
-def _anyone_of_all(axis_size: int, in_batched: list[bool], condition: jax.Array) -> tuple[jax.Array, bool]:
+@any_of_all.def_vmap
+def _any_of_all_lanes(axis_size: int, in_batched: list[bool], condition: jax.Array) -> tuple[jax.Array, bool]:
     del axis_size, in_batched
-    return _anyone(condition), False
+    return any_of_all(condition.reshape(-1)), False
 
 
 def _zeros(shape: jax.ShapeDtypeStruct) -> jax.Array:

@@ -3,6 +3,7 @@
 import html
 import io
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,13 +11,14 @@ import numpy as np
 
 from jaxga import checkpoint
 from jaxga.base import require_at_least
-from jaxga.report.reading import Found, read
+from jaxga.measures import RESERVED
+from jaxga.report.files import write_text
+from jaxga.report.reading import Found, as_text, read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-KNOWN = {"generation", "evaluations", "seconds", "evaluations_per_second", "nan", "lethal"}  # not drawn as metrics
-FITNESS = ("best_fitness", "fitness", "mean_fitness", "survivors_mean_fitness", "std_fitness")
+FITNESS = "best_fitness", "fitness", "mean_fitness"
 PACE = "evaluations_per_second", "seconds"
 SHOWN = 60  # generations of a family tree
 REFRESH = 10  # seconds
@@ -52,11 +54,12 @@ def write(run: str | Path, path: str | Path | None = None) -> Path:
     Raises:
       InputError: where there is no run, or its files are damaged.
     """
-    found = read(Path(run))
+    return _write(read(Path(run)), path)
+
+
+def _write(found: Found, path: str | Path | None) -> Path:
     path = Path(path) if path else found.path / "dashboard.html"
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(page(found))
-    temporary.replace(path)
+    write_text(path, page(found))
     return path
 
 
@@ -64,22 +67,20 @@ def follow(run: str | Path, path: str | Path | None = None, seconds: float = REF
     """`write` every so many seconds, until the run has ended."""
     require_at_least(1, seconds=seconds)
     while True:
-        over = all(one.over for one in read(Path(run)).runs)
-        written = write(run, path)
-        if over:
+        found = read(Path(run))
+        written = _write(found, path)
+        if _over(found):
             return written
         time.sleep(seconds)
 
 
 def page(found: Found) -> str:
     """The page as text."""
-    over = all(one.over for one in found.runs)
-    refresh = "" if over else f'<meta http-equiv="refresh" content="{REFRESH}">'
-    parts = [f"<h1>{html.escape(found.name)}</h1>", f"<p>{html.escape(str(found.path))}, {_state(found, over)}</p>"]
+    refresh = "" if _over(found) else f'<meta http-equiv="refresh" content="{REFRESH}">'
+    parts = [f"<h1>{html.escape(found.name)}</h1>", f"<p>{html.escape(str(found.path))}, {_state(found)}</p>"]
     parts += [section(one, found) for one in found.runs]
     parts += ["<h2>Arguments</h2>", _table(found.runs[0].config.get("arguments", {}))]
-    machine = ("jaxga", "jax", "python", "device", "devices", "platform", "commit")
-    parts += ["<h2>Machine</h2>", _table({name: found.runs[0].config.get(name) for name in machine})]
+    parts += ["<h2>Machine</h2>", _table(found.runs[0].machine)]
     title = html.escape(f"{found.name}: {found.path.name}")
     head = f'<meta charset="utf-8">{refresh}<title>{title}</title><style>{STYLE}</style>'
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
@@ -90,20 +91,19 @@ def section(run: Found, found: Found) -> str:
     history, parts = run.history, []
     if run is not found:
         parts.append(f"<h2>{html.escape(run.path.name)}</h2>")
-    plain = {name: value for name, value in run.summary.items() if not isinstance(value, list | dict)}
-    parts.append(_table(plain))
+    parts.append(_table(run.facts))
     if not history or not len(history["generation"]):
         return "".join([*parts, "<p>No generation has been logged yet.</p>"])
-    metrics = [name for name in history if name not in KNOWN.union(FITNESS) and "step_size" not in name]
+    metrics = [name for name in history if name not in RESERVED - {"best_validation"} and "step_size" not in name]
     sizes = [name for name in history if "step_size" in name]
     if not history.keys().isdisjoint(FITNESS):
-        parts += ["<h2>Fitness</h2>", _figure([_fitness])(history)]
+        parts += ["<h2>Fitness</h2>", _figure([_fitness], history)]
     if metrics:
-        parts += ["<h2>Other metrics</h2>", _figure([_one(name) for name in metrics])(history)]
+        parts += ["<h2>Other metrics</h2>", _figure([_one(name) for name in metrics], history)]
     if sizes:
-        parts += ["<h2>Step sizes</h2><p>Means over the parents.</p>", _figure([_sizes(sizes)])(history)]
+        parts += ["<h2>Step sizes</h2><p>Means over the parents.</p>", _figure([_sizes(sizes)], history)]
     if not history.keys().isdisjoint(PACE):
-        parts += ["<h2>Speed</h2>", _figure([_one(name) for name in PACE if name in history])(history)]
+        parts += ["<h2>Speed</h2>", _figure([_one(name) for name in PACE if name in history], history)]
     family = family_of(run)
     if family is not None:
         parts.append(_about_family(family))
@@ -133,6 +133,16 @@ def family_of(run: Found) -> Family | None:
     return Family(np.where(kept[1:], indices[1:] - children, parent), first + 1)
 
 
+def with_descendants(family: Family) -> np.ndarray:
+    """``[G + 1, T]`` bool: has an individual descendants among the last ones? The last ones are their own."""
+    generations, slots = family.parent.shape
+    found = np.zeros((generations + 1, slots), bool)
+    found[-1] = True
+    for row in reversed(range(generations)):
+        found[row, family.parent[row, found[row + 1]]] = True
+    return found
+
+
 def coalescence(family: Family) -> np.ndarray:
     """``[G + 1]``: how many of each generation's parents have descendants among the last ones. The last entry is T.
 
@@ -140,61 +150,44 @@ def coalescence(family: Family) -> np.ndarray:
     >>> coalescence(family).tolist()
     [1, 1, 2]
     """
-    generations, slots = family.parent.shape
-    alive, counts = np.arange(slots), [slots]
-    for row in reversed(range(generations)):
-        alive = np.unique(family.parent[row, alive])
-        counts.append(len(alive))
-    return np.array(counts[::-1])
+    return with_descendants(family).sum(axis=1)
 
 
 def _about_family(family: Family) -> str:
     if family.parent.shape[1] == 1:
         return "<h2>Family</h2><p>There is one parent in every generation, so that the family is a line.</p>"
-    counts = coalescence(family)
-    common = np.flatnonzero(counts == 1)
+    common = np.flatnonzero(coalescence(family) == 1)
     said = f"a common ancestor in generation {family.first + common[-1]}" if len(common) else "no common ancestor here"
     text = (
         f"The last generation has {said}. On the left, the last generations: a line leads from each individual to its "
         "parent, blue where it has descendants today. On the right, how many individuals of each generation have some."
     )
-    return f"<h2>Family tree and diversity</h2><p>{text}</p>" + _figure([_tree(family), _lines(counts, family.first)])(
-        None
-    )
+    return f"<h2>Family tree and diversity</h2><p>{text}</p>" + _figure([_tree, _diversity], family)
 
 
-def _tree(family: Family) -> Any:
-    def draw(axes: "Axes", _: Any) -> None:
-        generations, slots = family.parent.shape
-        first = max(0, generations - SHOWN)
-        alive = np.arange(slots)
-        for row in reversed(range(first, generations)):
-            for slot in range(slots):
-                dark = slot in alive
-                style = {"color": "tab:blue", "linewidth": 1.2} if dark else {"color": "0.8", "linewidth": 0.5}
-                axes.plot(
-                    [family.first + row, family.first + row + 1],
-                    [family.parent[row, slot], slot],
-                    zorder=2 if dark else 1,
-                    **style,
-                )
-            alive = np.unique(family.parent[row, alive])
-        axes.set(xlabel="generation", ylabel="slot of the parent")
-
-    return draw
+def _tree(axes: "Axes", family: Family) -> None:
+    generations, slots = family.parent.shape
+    dark = with_descendants(family)
+    for row in range(max(0, generations - SHOWN), generations):
+        born = family.first + row + 1
+        for slot in range(slots):
+            line = [born - 1, born], [family.parent[row, slot], slot]
+            if dark[row + 1, slot]:
+                axes.plot(*line, color="tab:blue", linewidth=1.2, zorder=2)
+            else:
+                axes.plot(*line, color="0.8", linewidth=0.5, zorder=1)
+    axes.set(xlabel="generation", ylabel="slot of the parent")
 
 
-def _lines(counts: np.ndarray, first: int) -> Any:
-    def draw(axes: "Axes", _: Any) -> None:
-        axes.plot(first + np.arange(len(counts)), counts, drawstyle="steps-post")
-        axes.set(xlabel="generation", ylabel="with descendants today", ylim=(0, None))
-
-    return draw
+def _diversity(axes: "Axes", family: Family) -> None:
+    counts = coalescence(family)
+    axes.plot(family.first + np.arange(len(counts)), counts, drawstyle="steps-post")
+    axes.set(xlabel="generation", ylabel="with descendants today", ylim=(0, None))
 
 
 def _fitness(axes: "Axes", history: dict[str, np.ndarray]) -> None:
     x = history["generation"]
-    for name in ("best_fitness", "fitness", "mean_fitness"):
+    for name in FITNESS:
         if name in history:
             axes.plot(x, history[name], label=name.replace("_", " "), linewidth=2 if name == "best_fitness" else 1)
     if {"mean_fitness", "std_fitness"} <= history.keys():
@@ -206,9 +199,8 @@ def _fitness(axes: "Axes", history: dict[str, np.ndarray]) -> None:
 
 def _one(name: str) -> Any:
     def draw(axes: "Axes", history: dict[str, np.ndarray]) -> None:
-        if name in history:
-            known = np.isfinite(history[name])
-            axes.plot(history["generation"][known], history[name][known])
+        known = np.isfinite(history[name])
+        axes.plot(history["generation"][known], history[name][known])
         axes.set(xlabel="generation", title=name.replace("_", " "))
 
     return draw
@@ -225,42 +217,38 @@ def _sizes(names: list[str]) -> Any:
     return draw
 
 
-def _figure(panels: list[Any], across: int = 3) -> Any:
-    """A function of a history that draws panels, at most ``across`` in a row, and returns them as SVG."""
+def _figure(panels: Sequence[Callable[["Axes", Any], None]], data: Any, across: int = 3) -> str:
+    """Panels, each of which draws the data, as SVG; at most ``across`` in a row."""
     from matplotlib.figure import Figure
 
-    def drawn(history: Any) -> str:
-        columns = min(len(panels), across)
-        rows = -(-len(panels) // columns)
-        figure = Figure(figsize=(10.5 if columns > 1 else 7, 3.2 * rows), layout="constrained")
-        every = figure.subplots(rows, columns, squeeze=False).ravel()
-        for axes, draw in zip(every, panels, strict=False):
-            draw(axes, history)
-            axes.spines[["top", "right"]].set_visible(False)
-        for axes in every[len(panels) :]:
-            axes.set_axis_off()
-        written = io.StringIO()
-        figure.savefig(written, format="svg")
-        return written.getvalue().partition("<svg")[1] + written.getvalue().partition("<svg")[2]
-
-    return drawn
+    columns = min(len(panels), across)
+    rows = -(-len(panels) // columns)
+    figure = Figure(figsize=(10.5 if columns > 1 else 7, 3.2 * rows), layout="constrained")
+    every = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, draw in zip(every, panels, strict=False):
+        draw(axes, data)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in every[len(panels) :]:
+        axes.set_axis_off()
+    written = io.StringIO()
+    figure.savefig(written, format="svg")
+    return "<svg" + written.getvalue().partition("<svg")[2]
 
 
 def _table(facts: dict[str, Any]) -> str:
-    known = {name: value for name, value in facts.items() if value not in (None, "")}
     rows = [
-        f"<tr><td>{html.escape(name.replace('_', ' '))}</td><td>{html.escape(_shown(value))}</td></tr>"
-        for name, value in known.items()
+        f"<tr><td>{html.escape(name)}</td><td>{html.escape(value)}</td></tr>" for name, value in as_text(facts).items()
     ]
     return f"<table>{''.join(rows)}</table>"
 
 
-def _shown(value: Any) -> str:
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)
+def _over(found: Found) -> bool:
+    """Have all runs ended?"""
+    return all(run.over for run in found.runs)
 
 
-def _state(found: Found, over: bool) -> str:
-    if over:
+def _state(found: Found) -> str:
+    if _over(found):
         return "ended"
     counts = [len(next(iter(run.history.values()), ())) for run in found.runs]
     return f"not ended: {max(counts)} generations so far; this page is loaded again every {REFRESH} seconds"

@@ -22,6 +22,7 @@ from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, requir
 from jaxga.compilation import jit
 from jaxga.evaluate.vmapped import depends
 from jaxga.pedigree import Pedigree, first_source, parents_of, require_index, slot_of
+from jaxga.report.files import write_text
 from jaxga.tree import iota, replicate, take
 
 FORMAT = "jaxga genome 1"
@@ -156,9 +157,7 @@ def save(genome: Genome, path: str | os.PathLike[str]) -> Path:
         "steps": None if genome.steps is None else _as_text(genome.steps.astype("<f4")),
     }
     path = Path(path)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(data))
-    temporary.replace(path)
+    write_text(path, json.dumps(data))
     return path
 
 

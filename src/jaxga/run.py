@@ -175,10 +175,13 @@ class Program(NamedTuple):
 
 
 def best_parent(algorithm: Algorithm, state: State) -> Individual:
-    """The parent in the first slot if the selection puts the best there, else the parent with the best score."""
-    if algorithm.selection.ordered:
-        return take(state.parents, 0)
-    return take(state.parents, jnp.argmax(jnp.where(jnp.isnan(state.fitness), -jnp.inf, state.fitness)))
+    """The parent in `best_slot`."""
+    return take(state.parents, best_slot(algorithm.selection.ordered, state.fitness))
+
+
+def best_slot(ordered: bool, fitness: jax.Array) -> Any:
+    """The first slot if the selection puts the best parent there, else the slot of the best ``fitness [T]``."""
+    return 0 if ordered else jnp.argmax(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness))
 
 
 def generation(program: Program, state: State, number: Any) -> tuple[State, Info, jax.Array]:

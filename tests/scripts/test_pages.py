@@ -7,16 +7,12 @@ import types
 import jax
 import matplotlib as mpl
 import pytest
-from places import ROOT
+from places import ROOT, blocks
 
 import jaxga
 
 HOW_TO = sorted((ROOT / "docs" / "howto").glob("*.md"))
 FAST = {"loop", "resume"}
-
-
-def blocks(page):
-    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize(

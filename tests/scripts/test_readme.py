@@ -7,15 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from places import ROOT
+from places import ROOT, blocks
 
 import jaxga
 from jaxga import variation
 from jaxga.base import Context, Individual
-
-
-def blocks(name):
-    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), re.DOTALL)
 
 
 def test_the_example_of_the_readme(capsys):

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.util
 import itertools
+import os
 import shutil
 import sys
 from dataclasses import fields
@@ -16,12 +17,13 @@ import tyro
 
 from jaxga import checkpoint, genome, pedigree
 from jaxga import dashboard as pages
-from jaxga.base import Individual, InputError, State, require
+from jaxga.base import InputError, State, require
 from jaxga.devices import free_memory
 from jaxga.pedigree import Pedigree
 from jaxga.report import Curve, describe_machine, median_interval, plot_curves, print_table
 from jaxga.report.command import as_arguments
-from jaxga.report.reading import Found, read
+from jaxga.report.reading import Found, as_text, read
+from jaxga.run import best_slot
 from jaxga.tree import named_leaves, take
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
@@ -38,6 +40,9 @@ def main(argv: list[str] | None = None) -> None:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:  # the reader has seen enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
 
 
 def inspect(run: Run, metric: str | None = None) -> None:
@@ -49,13 +54,11 @@ def inspect(run: Run, metric: str | None = None) -> None:
     """
     found = read(run)
     print(f"{found.name}, {run}")
-    _say({name: found.config.get(name) for name in ("jaxga", "jax", "device", "devices", "platform", "commit")})
+    _say(found.machine)
     _say({"arguments": _short(found.config.get("arguments", {}))})
     if not found.over:
         print("It has not ended: it goes on elsewhere, or was interrupted.")
-    _say(
-        {name: value for name, value in found.summary.items() if name != "name" and not isinstance(value, list | dict)}
-    )
+    _say({name: value for name, value in found.facts.items() if name != "name"})
     for name, rows in found.summary.items():
         if _is_table(rows):
             print_table(rows, name)
@@ -126,10 +129,8 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
     """
     found = _single(read(run))
     if file.suffix == ".json":
-        require(
-            script is not None,
-            "a genome needs the algorithm that decodes it: pass --script, the experiment of this run.",
-        )
+        if script is None:
+            raise InputError("a genome needs the algorithm that decodes it: pass --script, the experiment of this run.")
         algorithm, recorded, state = _rebuilt(found, script)
         born, index = int(state.best.generation), int(state.best.index)
         genome.save(genome.genome_of(algorithm, recorded, born, index), file)
@@ -137,9 +138,10 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
         return
     require("run" in found.config, f"{found.path} is no run of jaxga.run, so it has no parents to export.")
     state = checkpoint.restore(found.path / "checkpoints").state
-    best, slot = best_parent(state)
+    slot = int(best_slot(found.config["run"].get("ordered", False), state.fitness))
+    params = take(state.parents, slot).params
     about = {"run": found.name, "generation": str(int(state.generation)), "fitness": str(float(state.fitness[slot]))}
-    leaves = {name: np.asarray(leaf) for name, leaf in named_leaves(best.params).items()}
+    leaves = {name: np.asarray(leaf) for name, leaf in named_leaves(params).items()}
     if file.suffix == ".safetensors":
         from safetensors.numpy import save_file
 
@@ -149,7 +151,7 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
     else:
         require(not file.suffix, f"file is {file}: end it in .safetensors, .npz or .json, or in nothing for orbax.")
         require(not file.exists(), f"{file} is there already: choose another name.")
-        checkpoint.save_params(file, best.params)
+        checkpoint.save_params(file, params)
     numbers = sum(leaf.size for leaf in leaves.values())
     print(f"{file}: parent {slot} of generation {about['generation']}, {numbers:,} weights in {len(leaves)} arrays, "
           f"fitness {about['fitness']}")  # fmt: skip
@@ -169,7 +171,8 @@ def replay(run: Run, script: Path, last: int = 10) -> None:
     same = jax.tree.map(lambda one, other: bool((one == other).all()), *map(jax.tree.leaves, (parents, state.parents)))
     verdict = "are those of the checkpoint, bit for bit" if all(same) else "are NOT those of the checkpoint"
     print(f"{recorded.generations} generations were replayed; their parents {verdict}.")
-    lineage = pedigree.ancestors(algorithm, recorded, best_parent(state)[1])
+    slot = int(best_slot(algorithm.selection.ordered, state.fitness))
+    lineage = pedigree.ancestors(algorithm, recorded, slot)
     rows = [ancestor._asdict() | _scored(ancestor.fitness) for ancestor in itertools.islice(lineage, last)]
     if rows:
         print_table(rows, "ancestors, youngest first")
@@ -199,9 +202,8 @@ class Rebuilt(NamedTuple):
     state: State
 
 
-def _rebuilt(found: Found, script: Path | None) -> Rebuilt:
+def _rebuilt(found: Found, script: Path) -> Rebuilt:
     """The algorithm of a run, made again by its script from its arguments."""
-    assert script is not None
     require(script.is_file(), f"script is {script}, which is no file.")
     sys.path.insert(0, str(script.parent))
     spec = importlib.util.spec_from_file_location(script.stem, script)
@@ -236,13 +238,6 @@ def _takes_one(function: Any) -> bool:
     return len(needed) == 1
 
 
-def best_parent(state: State) -> tuple[Individual, int]:
-    """The parent with the best score, and its slot; the first one, where nobody has scored them."""
-    fitness = np.asarray(state.fitness)
-    slot = 0 if np.isnan(fitness).all() else int(np.nanargmax(fitness))
-    return take(state.parents, slot), slot
-
-
 def draw(values: np.ndarray, title: str, width: int = 72, height: int = 8) -> str:
     """A curve as text: ``values [G]`` from left to right, the mean where several share a column.
 
@@ -275,16 +270,16 @@ def _first_metric(run: Found) -> str:
 
 
 def _development(run: Found) -> dict[str, Any]:
-    """How step sizes changed, and how fast it went."""
+    """How step sizes changed, and how far a run has come that goes on."""
     history = run.history
     told = {
         name: f"{values[np.isfinite(values)][0]:.4g} at first, {values[np.isfinite(values)][-1]:.4g} at last"
         for name, values in history.items()
         if "step_size" in name and np.isfinite(values).any()
     }
-    seconds = history.get("seconds", np.array([np.nan]))[-1]
     if run.over:
         return told
+    seconds = history.get("seconds", np.array([np.nan]))[-1]
     return {"generations so far": len(next(iter(history.values()))), "seconds": round(float(seconds), 1)} | told
 
 
@@ -312,11 +307,11 @@ def _is_table(rows: Any) -> bool:
 
 
 def _say(facts: dict[str, Any]) -> None:
-    """A line each, values below each other; what is not known is left out."""
-    known = {name.replace("_", " "): value for name, value in facts.items() if value not in (None, "")}
-    width = max(map(len, known), default=0)
-    for name, value in known.items():
-        print(f"  {name:{width}}  {value:,.6g}" if isinstance(value, float) else f"  {name:{width}}  {value}")
+    """A line each, values below each other."""
+    shown = as_text(facts)
+    width = max(map(len, shown), default=0)
+    for name, value in shown.items():
+        print(f"  {name:{width}}  {value}")
 
 
 def _version(name: str) -> str:

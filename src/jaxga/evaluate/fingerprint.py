@@ -28,6 +28,7 @@ def describe_run(
         "pairs": algorithm.pairs,
         "elites": len(algorithm.elites),
         "reevaluate": algorithm.selection.reevaluate,
+        "ordered": algorithm.selection.ordered,
         "chunk": evaluator.chunk,
         "state": None if start is None else hashlib.sha256(b"".join(leaf.tobytes() for leaf in start)).hexdigest()[:16],
         "versions": {"jaxga": __version__, "jax": jax.__version__, "backend": jax.default_backend()},

@@ -88,9 +88,20 @@ def _not_a_file(path: Path) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     """Write a JSON file atomically: other processes see the old file or the new one, never a part."""
+    write_text(path, json.dumps(_plain(data), indent=2, default=str) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: other processes see the old file or the new one, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(_plain(data), indent=2, default=str) + "\n")
+    temporary.write_text(text)
     temporary.replace(path)
+
+
+def whole_lines(path: Path) -> list[str]:
+    """The lines of a JSON lines file. A crash can leave an incomplete last line, which is left out."""
+    *whole, last = path.read_text().split("\n")
+    return [*whole, last] if last.endswith("}") else whole
 
 
 def _git_commit() -> str | None:
@@ -234,12 +245,9 @@ class RunDirectory:
         del generations
         file = self.path / "metrics.jsonl"
         if file.exists():
-            *whole, last = file.read_text().split("\n")
-            lines = [*whole, last] if last.endswith("}") else whole  # a crash can leave an incomplete line
-            kept = [line for number, line in enumerate(lines, 1) if _generation(file, number, line) < generation]
-            temporary = file.with_name(file.name + ".tmp")
-            temporary.write_text("".join(line + "\n" for line in kept))
-            temporary.replace(file)
+            lines = enumerate(whole_lines(file), 1)
+            kept = [line for number, line in lines if _generation(file, number, line) < generation]
+            write_text(file, "".join(line + "\n" for line in kept))
         self._metrics = open(file, "a", buffering=1)  # noqa: SIM115 (closed by close)
         from tensorboardX import SummaryWriter
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from jaxga.base import InputError, require
-from jaxga.report.files import read_json
+from jaxga.report.files import read_json, whole_lines
+
+MACHINE = "jaxga", "jax", "python", "device", "devices", "platform", "commit"
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,16 @@ class Found:
         return str(self.config.get("name") or self.summary.get("name") or self.path.name)
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """The summary without its tables."""
+        return {name: value for name, value in self.summary.items() if not isinstance(value, list | dict)}
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Versions and device."""
+        return {name: self.config.get(name) for name in MACHINE}
+
+    @property
     def runs(self) -> tuple["Found", ...]:
         """The runs of a series, or the run itself."""
         return self.seeds or (self,)
@@ -42,10 +54,8 @@ class Found:
         file = self.path / "metrics.jsonl"
         if not file.exists():
             return {}
-        *whole, last = file.read_text().split("\n")
-        lines = [line for line in ([*whole, last] if last.endswith("}") else whole) if line]
         try:
-            records = [json.loads(line) for line in lines]
+            records = [json.loads(line) for line in whole_lines(file) if line]
         except ValueError as error:
             raise InputError(f"{file} is damaged ({error}): mend or delete that line.") from error
         names = dict.fromkeys(name for record in records for name in record)
@@ -63,6 +73,16 @@ class Found:
 
 def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else np.nan
+
+
+def as_text(facts: dict[str, Any]) -> dict[str, str]:
+    """Names in words, and values as a person reads them; what is not known is left out.
+
+    >>> as_text({"best_fitness": 1234.5678, "seed": 0, "commit": None})
+    {'best fitness': '1,234.57', 'seed': '0'}
+    """
+    known = {name.replace("_", " "): value for name, value in facts.items() if value not in (None, "")}
+    return {name: f"{value:,.6g}" if isinstance(value, float) else str(value) for name, value in known.items()}
 
 
 def read(path: Path) -> Found:

@@ -28,7 +28,7 @@ from jaxga.base import (
     require,
     require_whole,
 )
-from jaxga.compilation import apart
+from jaxga.compilation import any_of_all, apart
 from jaxga.tree import check_like, path_key, where
 
 State = Any
@@ -395,7 +395,7 @@ def _play(
     count = len(keys)
     seen = {name: jax.vmap(_as_arrays(observer.start))(state, observation) for name, observer in observers.items()}
     first = _Episodes(state, observation, policy.start(params, drawn_for(1)), jnp.zeros(count, bool), seen)
-    episodes, _ = jax.lax.while_loop(lambda carry: _anyone(~carry[0].over), one_block, (first, jnp.int32(0)))
+    episodes, _ = jax.lax.while_loop(lambda carry: any_of_all(~carry[0].over), one_block, (first, jnp.int32(0)))
     return {name: jax.vmap(_as_arrays(observer.end))(episodes.seen[name]) for name, observer in observers.items()}
 
 
@@ -415,22 +415,6 @@ def _kept(add: Callable[[Any, Step], Any]) -> Callable[[Any, Step], Any]:
         return check_like(_as_arrays(add)(seen, step), seen, f"add ({name_of(add)}) of an observer")
 
     return call
-
-
-@jax.custom_batching.custom_vmap
-def _anyone(playing: jax.Array) -> jax.Array:
-    """Is any episode still running? Under ``vmap``: any episode of any individual.
-
-    So a loop over many individuals goes on until the last episode is over. No selection per step is needed to keep the
-    results of individuals that are done, because an episode that is over does not change.
-    """
-    return playing.any()
-
-
-@_anyone.def_vmap
-def _anyone_of_all(axis_size: int, in_batched: list[bool], playing: jax.Array) -> tuple[jax.Array, bool]:
-    del axis_size, in_batched
-    return _anyone(playing.reshape(-1)), False
 
 
 def _none(action: Action) -> jax.Array:
