@@ -24,6 +24,24 @@ def test_momentum_descent_with_a_growing_step_reaches_a_small_loss():
     assert losses[-1] < 1e-4
 
 
+def test_a_step_is_that_of_optax_with_a_key_of_its_own():
+    def loss(key, w):
+        return jnp.sum((w - jax.random.normal(key, (3,))) ** 2)
+
+    task = jaxga.Task(lambda _: jnp.zeros(3), lambda key, w: jaxga.Evaluation(-loss(key, w)), loss=loss)
+    start = jnp.ones(3)
+    params, losses = baselines.gradient_descent(task, optax.sgd(0.5), 4, start=start)
+    # With this step size a step ends at the sample that it saw, so the next loss is that of two samples.
+    samples = [start]
+    for step in range(4):
+        ended, seen = baselines.gradient_descent(task, optax.sgd(0.5), step + 1, start=start)
+        samples.append(ended)
+        assert seen.shape == (step + 1,)
+        assert losses[step] == pytest.approx(float(jnp.sum((samples[step] - ended) ** 2)), rel=1e-5)
+    assert len({float(sample[0]) for sample in samples}) == 5  # a new key each step
+    assert jnp.array_equal(params, ended)
+
+
 def test_a_task_without_a_loss_is_named():
     task = jaxga.Task(lambda _: jnp.zeros(2), lambda *_: jaxga.Evaluation(0.0))
     with pytest.raises(jaxga.InputError, match="task has no loss, and gradient descent needs one"):
