@@ -1,7 +1,7 @@
 """Does sex help, how many should breed, what does a bottleneck cost, and who overwrote whom?
 
-Four questions of heredity, on noise to memorize and on digits that are seen in small batches. Every mutation is of rank
-one, and its step size is inherited and adapts itself. All arms of a question have the same number of evaluations.
+Questions of heredity, on noise to memorize and on digits that are seen in small batches. Every mutation is of rank one,
+and its step size is inherited and adapts itself. All arms of a question have the same number of evaluations.
 """
 
 import time
@@ -20,11 +20,12 @@ from jaxga import analysis, data, nn, pedigree, report, tasks, variation
 from jaxga.selection import Selection, islands, ranked
 from jaxga.tree import iota
 
-Question = Literal["sex", "breeders", "bottlenecks", "overwritten"]
+Question = Literal["sex", "breeders", "bottlenecks", "overwritten", "chance"]
 Problem = Literal["noise", "digits"]
 CUTS = {"by weight": variation.by_weight, "by neuron": variation.by_neuron, "by layer": variation.by_layer}
 PARENTS = 16
 BATCH = 64  # digits that a generation is scored on
+REPEATS = 500  # populations that chance alone acts on
 MANY = 64  # parents of the bottlenecks, and of islands
 TRUNCATION = ranked()
 BEGIN, LENGTH = 0.3, 0.1  # of a bottleneck, as parts of a run
@@ -35,7 +36,7 @@ BEGIN, LENGTH = 0.3, 0.1  # of a bottleneck, as parts of a run
 class Args(experiment.Pictures):
     question: Question = "sex"
     """sex: crossover and averaging against none. breeders: how many parents. bottlenecks: few parents for a while.
-    overwritten: what became of children that were truly better."""
+    overwritten: what became of children that were truly better. chance: how fast few parents lose what is neutral."""
     problems: tuple[Problem, ...] = ()
     """noise, digits; by default both for sex and breeders, noise for bottlenecks, digits for overwritten."""
     seeds: int = 10
@@ -137,7 +138,8 @@ def narrow_part(args: Args) -> tuple[int, int]:
 
 
 def overwritten(args: Args, task: jaxga.Task) -> Arms:
-    """One parent, many, and niches: islands whose individuals never compete with those of another one."""
+    """One parent, many, and islands: individuals compete on their own island, and every 20 generations its best one
+    also competes on the next island."""
     children = args.children
     arms = {f"{number} parents": make(task, number, children) for number in (1, PARENTS, MANY, 128)}
     arms[f"{MANY} parents, sexual"] = make(task, MANY, children, cut=variation.by_weight)
@@ -196,14 +198,11 @@ def measure(args: Args, name: str, algorithm: jaxga.Algorithm, runs: jaxga.Runs)
     return row
 
 
-def chance(seeds: int) -> list[dict[str, Any]]:
+def chance(args: Args, out: Path) -> None:
     """What chance alone does to T parents, beside Wright and Fisher: nobody mutates, everybody is equally fit."""
-    rows = []
+    rows, curves = [], []
     for parents in (2, 8, 32, 50):
-        generations = 8 * parents
-        found = analysis.drift(
-            parents, 16 * parents, seeds, carriers=parents // 2, generations=generations, repeats=2000
-        )
+        found = analysis.drift(parents, 16 * parents, generations=8 * parents, repeats=20 if args.quick else REPEATS)
         fixed, lost, _ = found.fixed()
         rows.append({
             "parents": parents, "fixed, %": round(100 * fixed, 1), "lost, %": round(100 * lost, 1),
@@ -211,7 +210,14 @@ def chance(seeds: int) -> list[dict[str, Any]]:
             "Wright-Fisher": round(float(found.wright_fisher[parents]), 3),
             "balanced broods": round(float(found.expected[parents]), 3),
         })  # fmt: skip
-    return rows
+        time_in_parents = np.arange(8 * parents + 1) / parents
+        curves.append(report.Curve(f"{parents} parents", time_in_parents, found.diversity))
+        report.write_json(out / "summary.json", {"name": "inheritance", "chance": rows})
+    theory = report.Curve("balanced broods, 50 parents", time_in_parents, found.expected, "--")
+    axes = {"xlabel": "generations, in units of the number of parents", "ylabel": "diversity left", "yscale": "log"}
+    report.plot_curves([(axes, [*curves, theory])], out / "chance.png", "Chance alone, without mutation and selection")
+    report.print_table(rows, "Chance alone: an allele that half of the parents carry")
+    print(f"Files: {out}   Picture: {out / 'chance.png'}")
 
 
 def main(args: Args) -> None:
@@ -219,6 +225,8 @@ def main(args: Args) -> None:
         args.generations, args.seeds, args.children = 10, 2, 128
     jaxga.base.require_whole(2, generations=args.generations, seeds=args.seeds)
     out = report.make_directory(args.out or report.find_run("inheritance", asdict(args)))
+    if args.question == "chance":
+        return chance(args, out)
     arms_of, problems = ASKED[args.question]
     problems = args.problems or problems
     summary: dict[str, Any] = {"name": "inheritance", **asdict(args), "out": None, "data": None}
@@ -248,10 +256,6 @@ def main(args: Args) -> None:
         report.print_table(
             rows, f"{args.question}, {problem}: {args.children} children, {args.generations} generations"
         )
-    if args.question == "breeders" and not args.quick:
-        summary["chance"] = chance(0)
-        report.print_table(summary["chance"], "Chance alone: an allele that half of the parents carry")
-        report.write_json(out / "summary.json", summary)
     print(f"Files: {out}   Pictures: {out}/{args.question}-*.png")
 
 

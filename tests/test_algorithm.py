@@ -284,8 +284,37 @@ def test_a_kept_elite_keeps_its_step_size_in_an_average():
 
 def test_metrics_of_the_task_may_not_take_a_name_that_is_logged():
     algorithm = jaxga.ga(vector, GAUSSIAN, parents=1, children=2)
-    with pytest.raises(jaxga.InputError, match=r"metrics \['nan'\] of the evaluation have names that every run logs"):
+    with pytest.raises(jaxga.InputError, match="metric 'nan' of the evaluation has the name of one that every run log"):
         algorithm.update(algorithm.init(jax.random.key(0)), Evaluation(jnp.zeros(2), metrics={"nan": jnp.zeros(2)}))
+
+
+def test_two_columns_of_a_generation_may_not_have_one_name():
+    def measuring(name):
+        return jaxga.Task(vector, lambda _, w: Evaluation(-jnp.sum(w**2), metrics={name: w[0]}))
+
+    def remarking(name):
+        def apply(key, scored, remembered):
+            recipe, remembered, _ = ranked.apply(key, scored, remembered)
+            return recipe, remembered, {name: jnp.float32(7)}
+
+        ranked = selection.ranked()
+        return jaxga.ga(vector, GAUSSIAN, parents=1, children=2, selection=ranked._replace(apply=apply))
+
+    for other in ("place", "rank"):  # a selection may say of whom a metric is logged, as the champion's are
+        assert jaxga.run(remarking("place"), measuring(other), generations=1).history["place"].tolist() == [7]
+    algorithm = remarking("place")
+    with pytest.raises(jaxga.InputError, match="'evaluations' of the selection has the name of one that every run lo"):
+        jaxga.run(remarking("evaluations"), measuring("rank"), generations=1)
+    for name in ("seconds", "best_fitness", "generation", "best_validation"):
+        with pytest.raises(jaxga.InputError, match=rf"the metrics \['{name}'\] have names that every run logs"):
+            jaxga.run(algorithm, measuring(name), generations=1)
+    task = measuring("validation_fine")
+    task = task._replace(validate=lambda w: Evaluation(w[0], metrics={"fine": w[1]}))
+    with pytest.raises(jaxga.InputError, match="'validation_fine' of the validation has the name of one"):
+        jaxga.run(algorithm, task, generations=1)
+    assert jaxga.run_many(lambda: algorithm, measuring("verdict"), generations=2, seeds=2).metrics["verdict"].any()
+    with pytest.raises(jaxga.InputError, match=r"\['seed'\] are arguments of make, or the seed, and metrics too"):
+        jaxga.run_many(lambda: algorithm, measuring("seed"), generations=2, seeds=2)
 
 
 def test_elites_are_not_chosen_twice():

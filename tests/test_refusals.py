@@ -289,6 +289,18 @@ POLE = tasks.cartpole()
         (lambda: tasks.control("CartPole-v1", NETWORK), "environment is 'CartPole-v1', .* tasks.from_gymnax"),
         (lambda: tasks.statistics(NETWORK), "environment is 'MLP', and must be an Environment"),
         (
+            lambda: jaxga.ga(lambda _: PARAMS, G, parents=1, children=2, founders=PARAMS),
+            r"founders is a dict, and must be a function .*: trained_founders\(params\) makes one of weights",
+        ),
+        (
+            lambda: jaxga.ga(lambda _: PARAMS, G, parents=1, children=2, mates="best"),
+            r"mates is 'best', and must be a function of \(key, source, slot\)",
+        ),
+        (
+            lambda: jaxga.ga(lambda _: PARAMS, G, parents=1, children=2, viable=True),
+            "viable is True, and must be None or a function of an Individual",
+        ),
+        (
             lambda: jaxga.ga(POLE.init, G, parents=1, children=2),
             r"is no task: .* tasks.control\(environment, network\)",
         ),

@@ -36,7 +36,7 @@ from jaxga.base import (
 )
 from jaxga.compilation import jit
 from jaxga.heredity import candidate, next_parents
-from jaxga.measures import as_columns, fitness_metrics, inherited, metrics_of_best
+from jaxga.measures import as_columns, fitness_metrics, inherited, merged, metrics_of_best
 from jaxga.selection import as_selection, sparing, truncation, warming_up
 from jaxga.selection.ranked import Champion
 from jaxga.tree import check_like, iota, replicate, shape_of_params, take, where
@@ -148,6 +148,15 @@ def ga(
     ([7, 6], [7.0, 6.0])
     """
     require(callable(init), f"init is {init!r}, and must be a function of a key that returns params, as task.init.")
+    require(
+        callable(founders),
+        f"founders is a {type(founders).__name__}, and must be a function such as random_founders: "
+        "trained_founders(params) makes one of weights that you have.",
+    )
+    require(callable(mates), f"mates is {mates!r}, and must be a function of (key, source, slot), as uniform_mate.")
+    require(
+        viable is None or callable(viable), f"viable is {viable!r}, and must be None or a function of an Individual."
+    )
     variation = checked(variation, "ga")
     pairs = parents if pairs is None else pairs
     _check_sizes(parents, children, pairs, elites, reevaluate, recombination)
@@ -226,14 +235,15 @@ def ga(
             remembered=remembered,
             best=_best(state, scored),
         )
-        metrics = {
-            **fitness_metrics(
-                scored.evaluation, order, everyone.fitness[recipe.indices], children, count, viable is not None
-            ),
-            **metrics_of_best(evaluation.metrics, order, children),
-            **as_columns(measured),
-            **inherited(state.parents, not state.founding),
-        }
+        selected = everyone.fitness[recipe.indices]
+        by_selection = as_columns(measured)  # which may log metrics of somebody else than the best, such as a champion
+        of_best = metrics_of_best(evaluation.metrics, order, children)
+        metrics = merged(
+            ("every run", fitness_metrics(scored.evaluation, order, selected, children, count, viable is not None)),
+            ("the evaluation", {name: one for name, one in of_best.items() if name not in by_selection}),
+            ("the selection", by_selection),
+            ("the strategy", inherited(state.parents, not state.founding)),
+        )
         verdict = _verdict(recipe, parents, children, metrics["nan"])
         return after, Info(recipe, after.scores.fitness, scored.index[order[0]], metrics, verdict)
 

@@ -11,7 +11,6 @@ import numpy as np
 
 from jaxga import checkpoint
 from jaxga.base import require_at_least
-from jaxga.measures import RESERVED
 from jaxga.report.files import write_text
 from jaxga.report.reading import Found, as_text, read
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
 FITNESS = "best_fitness", "fitness", "mean_fitness"
 PACE = "evaluations_per_second", "seconds"
+UNDRAWN = "generation", "evaluations", "std_fitness", "survivors_mean_fitness", "nan", "lethal"
 SHOWN = 60  # generations of a family tree
 REFRESH = 10  # seconds
 
@@ -94,12 +94,12 @@ def section(run: Found, found: Found) -> str:
     parts.append(_table(run.facts))
     if not history or not len(history["generation"]):
         return "".join([*parts, "<p>No generation has been logged yet.</p>"])
-    metrics = [name for name in history if name not in RESERVED - {"best_validation"} and "step_size" not in name]
+    others = [name for name in history if name not in {*FITNESS, *PACE, *UNDRAWN} and "step_size" not in name]
     sizes = [name for name in history if "step_size" in name]
     if not history.keys().isdisjoint(FITNESS):
         parts += ["<h2>Fitness</h2>", _figure([_fitness], history)]
-    if metrics:
-        parts += ["<h2>Other metrics</h2>", _figure([_one(name) for name in metrics], history)]
+    if others:
+        parts += ["<h2>Other metrics</h2>", _figure([_one(name) for name in others], history)]
     if sizes:
         parts += ["<h2>Step sizes</h2><p>Means over the parents.</p>", _figure([_sizes(sizes)], history)]
     if not history.keys().isdisjoint(PACE):

@@ -40,7 +40,6 @@ from jaxga.signals import Interrupted
 from jaxga.stop import never
 from jaxga.tree import in_one, in_parts, iota
 
-VERDICT = "verdict"  # the name of a generation's verdict while it is a column of metrics
 Make = Callable[..., Algorithm | tuple[Algorithm, Task]]
 
 
@@ -258,20 +257,22 @@ def run_many(
 
         def one(
             lane: tuple[Key, dict[str, jax.Array]], count: int, fixed: Any = fixed, whole: Any = whole
-        ) -> tuple[dict[str, jax.Array], Any]:
+        ) -> tuple[dict[str, jax.Array], jax.Array, Any]:
             made = whole or make(**fixed, **lane[1])
             algorithm, solved = (made, task) if isinstance(made, Algorithm) else made
             if solved is None:
                 raise InputError("task is None, and make returned no task either: pass it here or there.")
             evaluator = together(vmapped(algorithm, solved, chunk), count)
             program = Program(algorithm, evaluator, never, solved.validate, validate_every)
-            metrics, record = _curve(program, lane[0], generations)
-            return metrics, (*record, jnp.int32(algorithm.children)) if pedigrees else ()
+            metrics, verdicts, record = _curve(program, lane[0], generations)
+            clash = sorted({"seed", *fixed, *lane[1]} & metrics.keys())
+            require(not clash, f"{clash} are arguments of make, or the seed, and metrics too: rename the metrics.")
+            return metrics, verdicts, (*record, jnp.int32(algorithm.children)) if pedigrees else ()
 
-        metrics, records = _share_out(one, (keys, traced), batch, devices)
+        metrics, verdicts, records = _share_out(one, (keys, traced), batch, devices)
         settings = {name: _column(value, len(lanes)) for name, value in fixed.items()} | columns
         columns_of_run = jax.device_get(metrics)
-        _check_verdicts(columns_of_run, fixed)
+        _check_verdicts(np.asarray(verdicts), columns_of_run["fitness"], fixed)
         if BEST_VALIDATION in columns_of_run:
             columns_of_run[BEST_VALIDATION] = np.fmax.accumulate(columns_of_run[BEST_VALIDATION], axis=1)
         kept = _pedigrees(keys, jax.device_get(records), settings) if pedigrees else ()
@@ -304,13 +305,12 @@ def _share_out(one: Callable[..., Any], lanes: Any, batch: int | None, devices: 
     return jax.tree.map(lambda leaf: leaf[:many], jax.device_get(jit(whole, across)(lanes)))
 
 
-def _curve(program: Program, key: Key, generations: int) -> tuple[dict[str, jax.Array], Any]:
-    """The metrics ``[G]`` of one run, its recipes, and the fitness of its parents."""
+def _curve(program: Program, key: Key, generations: int) -> tuple[dict[str, jax.Array], jax.Array, Any]:
+    """The metrics ``[G]`` of one run, its verdicts, and its recipes with the fitness of its parents."""
 
     def step(state: State, number: Any) -> tuple[State, Any]:
         state, info, verdict = generation(program, state, number)
-        metrics = info.metrics | {"best_fitness": state.best_fitness, VERDICT: verdict}
-        return state, (metrics, (info.recipe, info.fitness))
+        return state, (info.metrics | {"best_fitness": state.best_fitness}, verdict, (info.recipe, info.fitness))
 
     state = program.begin(key)
     numbers = iota(generations)
@@ -331,14 +331,14 @@ def _pedigrees(keys: Key, records: Any, settings: Mapping[str, np.ndarray]) -> t
     return tuple(of_run(run) for run in range(len(keys)))
 
 
-def _check_verdicts(columns: dict[str, np.ndarray], fixed: Mapping[str, Any]) -> None:
-    """Warn of generations that are not valid, and remove the verdicts ``[R, G]`` from the columns."""
-    verdicts, where = columns.pop(VERDICT), f" with {dict(fixed)}" if fixed else ""
+def _check_verdicts(verdicts: np.ndarray, fitness: np.ndarray, fixed: Mapping[str, Any]) -> None:
+    """Warn of generations that are not valid, from verdicts and fitness ``[R, G]``."""
+    where = f" with {dict(fixed)}" if fixed else ""
     require(
         not (verdicts == Verdict.OUT_OF_RANGE).any(),
         f"the selection chose an index{where} that nobody has: indices go from 0 to evaluation.fitness.size - 1.",
     )
-    failed = {"NaN": verdicts == Verdict.NO_FITNESS, "minus infinity": columns["fitness"] == -np.inf}
+    failed = {"NaN": verdicts == Verdict.NO_FITNESS, "minus infinity": fitness == -np.inf}
     for what, lost in failed.items():
         if lost.any():
             warnings.warn(

@@ -7,13 +7,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import Evaluation, Individual, require
+from jaxga.base import Evaluation, Individual, InputError
 from jaxga.tree import named_leaves
 
-RESERVED = {
-    *("fitness", "mean_fitness", "std_fitness", "survivors_mean_fitness", "best_fitness", "nan"),
-    *("best_validation", "generation", "evaluations", "seconds", "evaluations_per_second", "lethal"),
-}  # names that every run logs
 INHERITED = {"step_size", "frequency", "free"}  # what of a strategy is logged, as means over the parents
 NUMBERS = 16  # of one metric, at most
 
@@ -51,13 +47,27 @@ def metrics_of_best(metrics: Any, order: jax.Array, children: int) -> dict[str, 
 
     Children are the first candidates, elites that were scored again follow; one that kept its score was not measured.
     """
-    best = {
+    return as_columns({
         name: values[order[jnp.argmax(_measured(values, order, children))]] if values.ndim else values
         for name, values in dict(metrics or {}).items()
-    }
-    found = as_columns(best)
-    clash = sorted(RESERVED & set(found))
-    require(not clash, f"the metrics {clash} of the evaluation have names that every run logs: rename them.")
+    })  # fmt: skip
+
+
+def merged(*measured: tuple[str, Mapping[str, jax.Array]]) -> dict[str, jax.Array]:
+    """The columns of a generation, from pairs of who measured them and what. No two may have a column of one name.
+
+    >>> merged(("every run", {"fitness": 1}), ("the evaluation", {"points": 2}))
+    {'fitness': 1, 'points': 2}
+    """
+    found: dict[str, jax.Array] = {}
+    logged_by: dict[str, str] = {}
+    for who, columns in measured:
+        for name, column in columns.items():
+            if name in found:
+                raise InputError(
+                    f"the metric {name!r} of {who} has the name of one that {logged_by[name]} logs: rename it."
+                )
+            found[name], logged_by[name] = column, who
     return found
 
 

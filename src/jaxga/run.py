@@ -43,7 +43,7 @@ from jaxga.distributed import agreed, is_first
 from jaxga.doubts import Doubts
 from jaxga.evaluate import PLAYED, STEPS, Evaluator, as_evaluator, sharded, vmapped, worth_sharing
 from jaxga.evaluate.fingerprint import describe_run
-from jaxga.measures import as_columns
+from jaxga.measures import as_columns, merged
 from jaxga.pedigree import Pedigree
 from jaxga.report.files import RunDirectory, write_json
 from jaxga.report.progress import Silence
@@ -53,6 +53,8 @@ from jaxga.stop import Stop, never
 from jaxga.tree import take, where
 
 BLOCK = 64  # the most generations in one dispatch
+BEST_VALIDATION = "best_validation"
+ADDED = {"generation", "best_fitness", BEST_VALIDATION, "seconds", "evaluations_per_second"}  # columns of every run
 DISPATCH_SECONDS = 1.0  # the aimed duration of a dispatch: a signal is handled only between two dispatches
 
 
@@ -210,7 +212,10 @@ def settle(program: Program, state: State, evaluation: Evaluation, number: Any) 
         fine = info.verdict == Verdict.FINE
         decided = where(fine, decided._replace(source=()), state._replace(source=()))
         after = decided._replace(source=_advanced(algorithm, state.source, info.recipe, fine))
-    return after, info._replace(metrics=info.metrics | _validation(program, after, number + 1)), info.verdict
+    clash = sorted(ADDED & info.metrics.keys())
+    require(not clash, f"the metrics {clash} have names that every run logs: rename them.")
+    metrics = merged(("each generation", info.metrics), ("the validation", _validation(program, after, number + 1)))
+    return after, info._replace(metrics=metrics), info.verdict
 
 
 def _advanced(algorithm: Algorithm, source: Source, recipe: Recipe, fine: jax.Array) -> Source:
@@ -388,7 +393,6 @@ class _Sitting:
         return result
 
 
-BEST_VALIDATION = "best_validation"
 _START = {"best_fitness": -np.inf, "evaluations": 0}
 
 

@@ -388,6 +388,7 @@ SLOW = {
     "patterns",
     "plasticity",
     "rewards",
+    "senses",
     "strangers",
     "till_death",
 }

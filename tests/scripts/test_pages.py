@@ -65,3 +65,29 @@ def test_every_page_is_in_the_contents():
     notebooks = {f"tutorials/{path.stem}" for path in (ROOT / "notebooks").glob("*.ipynb")}
     built = {page for page in pages if page.startswith("_build")}
     assert listed == (pages - built - {"index"}) | notebooks
+
+
+def anchor(heading):
+    """The name by which a link finds a heading, as GitHub and MyST make it."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_every_question_has_a_verdict_and_its_links_lead_somewhere():
+    text = (ROOT / "docs" / "questions.md").read_text()
+    rows = [line.strip("|").split(" | ") for line in text.splitlines() if re.match(r"\| [A-G]\d+ ", line)]
+    many = {"A": 18, "B": 21, "C": 14, "D": 18, "E": 18, "F": 17, "G": 17}
+    assert [row[0].strip() for row in rows] == [f"{part}{n}" for part, last in many.items() for n in range(1, last + 1)]
+    for name, question, verdict, where in rows:
+        assert question.strip().endswith(("?", ".")), name
+        assert verdict.strip().endswith("."), name
+        links = re.findall(r"\]\(([^)]+)\)", where)
+        assert any(not link.startswith("https://") for link in links), name
+        for link in links + re.findall(r"\]\(([^)]+)\)", verdict):
+            if link.startswith("https://"):
+                continue  # another site
+            file, _, place = link.partition("#")
+            target = ROOT / "docs" / file
+            assert target.exists(), (name, link)
+            if place:
+                headings = re.findall(r"^#+ (.*)", target.read_text(), re.MULTILINE)
+                assert place in map(anchor, headings), (name, link)
