@@ -49,8 +49,6 @@ CORE = [
 # Pythons that pyenv has, but not under their own names.
 homes = [str(home) for home in Path("~/.pyenv/versions").expanduser().glob("3.*/bin")]
 os.environ["PATH"] = os.pathsep.join([*homes, os.environ["PATH"]])
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(".cache/jax").absolute()))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 
 @nox.session
@@ -59,6 +57,9 @@ def tests(session: nox.Session, versions: list[str]) -> None:
     """The default suite in one process, or its core, with ``quick``."""
     session.install("--editable", f".[{','.join(EXTRAS)}]", "--group", "dev", *versions)
     session.run("python", "-m", "pip", "list", "--format=freeze")
+    # Each version has a cache of its own: it complains on the terminal of programs that another one compiled.
+    session.env["JAX_COMPILATION_CACHE_DIR"] = str(Path(session.virtualenv.location) / "programs")
+    session.env["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
     core = [str(path) for name in CORE for path in Path("tests").rglob(f"test_{name}.py")]
     chosen = core if session.posargs == ["quick"] else session.posargs
     session.run("python", "-m", "pytest", "-q", "-m", "not slow", *chosen)
