@@ -127,9 +127,24 @@ def once(path: Path, arm: str, seed: int, do: Callable[[], Any]) -> Any:
 
 
 def told(values: Any, digits: int = 2, form: str = "f") -> str:
-    """The median with its 95 % interval, for a table; ``form`` "g" counts the digits that are not leading zeros."""
-    found = report.median_interval(np.asarray(values, float))
-    return f"{found.median:.{digits}{form}} [{found.low:.{digits}{form}}, {found.high:.{digits}{form}}]"
+    """The median with its 95 % interval, for a table; ``form`` "g" counts the digits that are not leading zeros.
+
+    Values that are not finite are left out, and the number of the others is told; "-" if there are none.
+    """
+    values = np.asarray(values, float)
+    finite = values[np.isfinite(values)]
+    if not len(finite):
+        return "-"
+    found = report.median_interval(finite)
+    some = f", {len(finite)} of {len(values)}" if len(finite) < len(values) else ""
+    return f"{found.median:.{digits}{form}} [{found.low:.{digits}{form}}, {found.high:.{digits}{form}}]{some}"
+
+
+def chosen(arms: dict[str, Any], names: tuple[str, ...], quick: bool) -> dict[str, Any]:
+    """The arms of these names; by default all, and the first two of a quick run."""
+    unknown = sorted(set(names) - set(arms))
+    jaxga.require(not unknown, f"arms has {unknown}, and there are {sorted(arms)}.")
+    return {name: arms[name] for name in names or (list(arms)[:2] if quick else list(arms))}
 
 
 def mean_of_all(children: int, stretch: float = 2.7) -> variation.Recombination:

@@ -1,7 +1,10 @@
 """Gradient descent on the very same task."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -40,6 +43,24 @@ def test_a_step_is_that_of_optax_with_a_key_of_its_own():
         assert losses[step] == pytest.approx(float(jnp.sum((samples[step] - ended) ** 2)), rel=1e-5)
     assert len({float(sample[0]) for sample in samples}) == 5  # a new key each step
     assert jnp.array_equal(params, ended)
+
+
+def test_a_descent_that_is_watched_keeps_its_momentum():
+    task = jaxga.Task(lambda _: jnp.ones(3), lambda *_: jaxga.Evaluation(0.0), loss=lambda _, w: jnp.sum(w**2))
+    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+        whole, losses = baselines.gradient_descent(task, optax.adam(0.1), 12)
+        parts = list(itertools.islice(baselines.descent(task, optax.adam(0.1), every=4), 3))
+    assert jnp.array_equal(parts[-1][0], whole)
+    assert jnp.array_equal(jnp.concatenate([seen for _, seen in parts]), losses)
+    with pytest.raises(jaxga.InputError, match="every is 0"):
+        baselines.descent(task, optax.adam(0.1), every=0)
+
+
+def test_every_part_of_a_descent_sees_other_data():
+    loss = lambda key, w: w * jax.random.normal(key, ())  # noqa: E731
+    task = jaxga.Task(lambda _: jnp.zeros(()), lambda *_: jaxga.Evaluation(0.0), loss=loss)
+    ends = [float(params) for params, _ in itertools.islice(baselines.descent(task, optax.sgd(1.0)), 20)]
+    assert len(set(np.diff(ends).round(5).tolist())) == 19
 
 
 def test_a_task_without_a_loss_is_named():

@@ -353,6 +353,7 @@ def test_interference_counts_what_children_lose(solved, tmp_path):
         np.testing.assert_allclose(found.forgot[-1, slot], lost.sum(axis=1).mean() / before.sum(), rtol=1e-6)
         np.testing.assert_allclose(found.harmed[-1, slot], lost.any(axis=1).mean(), rtol=1e-6)
         np.testing.assert_allclose(found.learned[-1, slot], won.any(axis=1).mean(), rtol=1e-6)
+        np.testing.assert_allclose(found.spared[-1, slot], (won.any(axis=1) & ~lost.any(axis=1)).mean(), rtol=1e-6)
     found.plot(tmp_path / "picture.png")
     assert (tmp_path / "picture.png").stat().st_size > 10_000
 

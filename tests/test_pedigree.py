@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 import pytest
 
 import jaxga
-from jaxga import checkpoint, pedigree, tree
+from jaxga import checkpoint, pedigree, selection, tree
 from jaxga import variation as v
 from jaxga.base import Purpose, generation_key
 
@@ -153,3 +153,32 @@ def test_files_of_version_0_1_are_read(task, tmp_path, name):
     kept |= {"indices": half.pedigree.recipes.indices, "fitness": half.pedigree.fitness}  # as they were
     np.savez(path, **kept, tiebreak=table["tiebreak"], best_fitness=0, best_index=0)
     chex.assert_trees_all_equal(pedigree.replay(algorithm, pedigree.load(path)), half.state.source)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_mates_are_those_that_children_took_their_weights_from(named):
+    """With probability 1 a child is its mate once more. Elites are nobody's child."""
+    task = jaxga.Task(jax.random.normal, lambda key, _: jax.random.normal(key, ()), key=jaxga.independent)
+    founders = lambda key, init, parents: jax.vmap(init)(jax.random.split(key, parents))  # noqa: E731
+    chosen = selection.ranked(elites=1, reevaluate=True)
+    if named:
+        chosen = selection.breeding(chosen, 8, mates=selection.choose_mate(selection.tournament(2)))
+    algorithm = jaxga.ga(
+        task.init, v.uniform_crossover(probability=1.0), parents=8, children=64, founders=founders, selection=chosen
+    )
+    record = jaxga.run(algorithm, task, 3, generations=12).pedigree
+    first, second = pedigree.parents_of(algorithm, record), pedigree.mates_of(algorithm, record)
+    assert first.shape == second.shape == (12, 8, 1)
+    for generation in range(12):
+        before, after = (
+            np.asarray(pedigree.replay(algorithm, record, number).parents.params)
+            for number in (generation, generation + 1)
+        )
+        np.testing.assert_array_equal(after, before[second[generation, :, 0]])
+        kept = record.recipes.indices[generation, :, 0] >= 64
+        assert ((first[generation] == second[generation])[kept]).all()
+        if not named:
+            assert (first[generation] != second[generation])[~kept].all()
+    fresh = jaxga.ga(task.init, v.uniform_crossover(), parents=8, children=64, founders=jaxga.random_founders)
+    with pytest.raises(jaxga.InputError, match="have no parents, so no mates"):
+        pedigree.mates_of(fresh, jaxga.run(fresh, task, generations=2).pedigree)

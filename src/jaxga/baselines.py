@@ -1,6 +1,7 @@
 """Gradient descent on the same task and network, as a baseline for evolution."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +43,41 @@ def gradient_descent(
     >>> bool(losses[-1] < 1e-3)
     True
     """
+    require_whole(1, steps=steps)
+    return next(descent(task, optimiser, key, start, every=steps))
+
+
+def descent(
+    task: Task,
+    optimiser: optax.GradientTransformation,
+    key: Key | int = 0,
+    start: Params | None = None,
+    *,
+    every: int = 1,
+) -> Iterator[tuple[Params, jax.Array]]:
+    """`gradient_descent` without an end, to be watched: the parameters and the last losses after every few steps.
+
+    The optimiser keeps its state in between. The first part equals that of `gradient_descent` with ``steps=every``.
+
+    Args:
+      task: as for `gradient_descent`.
+      optimiser: as for `gradient_descent`.
+      key: key or seed, by default 0.
+      start: initial parameters, by default from ``task.init``.
+      every: number of steps from one result to the next, by default 1; for example those of an epoch.
+
+    Returns:
+      An iterator over parameters, and losses ``[every]``, each before its step.
+
+    Raises:
+      InputError: if the task has no loss, ``optimiser`` is not from optax, or ``every`` is below 1.
+
+    >>> import itertools, jax.numpy as jnp, jaxga
+    >>> loss = lambda key, w: jnp.sum(w**2)
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jaxga.Evaluation(-loss(key, w)), loss=loss)
+    >>> [round(float(params[0]), 3) for params, _ in itertools.islice(descent(task, optax.sgd(0.1), every=10), 3)]
+    [0.107, 0.012, 0.001]
+    """
     require(isinstance(task, Task), f"task is a {type(task).__name__}, and must be a Task with a loss.")
     require(
         task.loss is not None,
@@ -51,24 +87,28 @@ def gradient_descent(
         isinstance(optimiser, optax.GradientTransformation),
         f"optimiser is {optimiser!r}, and must be one of optax, such as optax.adam(1e-3).",
     )
-    require_whole(1, steps=steps)
+    require_whole(1, every=every)
     key_init, key_data = jax.random.split(path_key(as_key(key), ("gradient descent",)))
     params = _initial(task)(key_init) if start is None else start
-    step = _step(task, optimiser)
-    keys = jax.random.split(key_data, steps)
-    carry = params, optimiser.init(params), jnp.zeros(steps)
-    for number in range(steps):
-        carry = step(number, keys, *carry)
-    params, _, losses = carry
-    return params, losses
+
+    def parts(params: Params, memory: Any) -> Iterator[tuple[Params, jax.Array]]:
+        step = _step(task, optimiser)
+        for part in itertools.count():
+            keys = jax.random.split(jax.random.fold_in(key_data, part) if part else key_data, every)
+            losses = jnp.zeros(every)
+            for number in range(every):
+                params, memory, losses = step(number, keys, params, memory, losses)
+            yield params, losses
+
+    return parts(params, optimiser.init(params))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # a task may hold much data
 def _initial(task: Task) -> Callable[..., Any]:
     return jit(task.init)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)  # a task may hold much data
 def _step(task: Task, optimiser: optax.GradientTransformation) -> Callable[..., Any]:
     """One step is one program. In a loop that XLA compiles, the gradient of a convolution takes 12 times as long on a
     CPU."""

@@ -18,8 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.algorithm import everybody, shape_of_source
-from jaxga.base import Algorithm, Individual, InputError, Recipe, Source, require
+from jaxga.algorithm import Mates, everybody, shape_of_source, uniform_mate
+from jaxga.base import Algorithm, Individual, InputError, Purpose, Recipe, Source, require
 from jaxga.compilation import jit
 from jaxga.heredity import candidate
 from jaxga.tree import in_one, in_order, in_parts, numbered, take
@@ -326,6 +326,41 @@ def parents_of(algorithm: Algorithm, pedigree: Pedigree) -> np.ndarray:
     pairs = np.stack([pairs_of(algorithm, pedigree, row) for row in range(pedigree.generations)])
     find = jax.vmap(lambda pairs, indices: algorithm.place(_Breeding(pairs), indices).slot)
     return np.asarray(find(jnp.asarray(pairs), jnp.asarray(recipes.indices)))
+
+
+def mates_of(algorithm: Algorithm, pedigree: Pedigree, mates: Mates = uniform_mate) -> np.ndarray:
+    """``[G, T, k]``: for each of the next parents, the slot of its other parent, which `parents_of` leaves out.
+
+    For a parent that was kept it is its own slot. Whether a child took anything from its mate, the variation decides.
+    The run is replayed, since mates may be chosen by their weights.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      mates: as it was given to `jaxga.ga`, by default ``uniform_mate``. Mates that the selection names need none.
+
+    Raises:
+      InputError: if there are islands, or the children of the first generation have no parents.
+    """
+    require(algorithm.selection.groups == 1, "mates_of knows no islands: ask it about a population without them.")
+    require(not drawn_afresh(algorithm, pedigree), "the children of the first generation have no parents, so no mates.")
+    if not pedigree.generations:
+        return np.zeros((0, algorithm.parents, 1), np.int32)
+
+    def of_index(source: Source, index: jax.Array) -> jax.Array:
+        found = algorithm.place(source, index)
+        key = jax.random.fold_in(algorithm.key(source, Purpose.OFFSPRING, found.group), found.number)
+        named = source.pairs[found.pair, 1]
+        drawn = mates(jax.random.split(key)[0], source, found.slot)
+        return jnp.where(found.kept, found.slot, jnp.where(named < 0, drawn, named))
+
+    def step(source: Source, recipe: Recipe) -> tuple[Source, jax.Array]:
+        found = jax.vmap(jax.vmap(partial(of_index, source)))(recipe.indices)
+        return algorithm.advance(source, recipe), found
+
+    recipes = jax.tree.map(jnp.asarray, pedigree.recipes)
+    _, slots = jit(partial(jax.lax.scan, step))(begin(algorithm, pedigree), recipes)
+    return np.asarray(slots)
 
 
 def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> int:

@@ -119,6 +119,25 @@ def test_improvements_on_a_quadratic_are_those_of_theory():
     assert answer.best_size(16) == pytest.approx(0.02)
 
 
+def test_networks_share_one_program():
+    """The mutation is traced once, for however many networks its improvements are asked."""
+    traced = []
+
+    def mutation(size):
+        traced.append(size)
+        return gaussian(size)
+
+    task, zeros = bowl(6), jnp.zeros(6)
+    first, *others = (
+        analysis.improvements(task, zeros + place, mutation, sizes, key=seed, samples=8)
+        for place, sizes, seed in ((0.0, [0.1], 0), (1.0, [0.1], 0), (0.0, [0.2], 0), (0.0, [0.1], 1))
+    )
+    assert len(traced) == 1
+    assert all((first.changes != other.changes).all() for other in others)
+    alone = analysis.improvements(task, zeros + 1.0, lambda size: gaussian(size), [0.1], samples=8)
+    np.testing.assert_array_equal(alone.changes, others[0].changes)
+
+
 def test_the_best_generation_size_of_a_plane_is_two():
     """Where half of all steps go up, E[max of k] / k is 0.56 for 2 (0.282 a child), 0.26 for 4, and falls."""
     plane = jaxga.Task(lambda _: jnp.zeros(30), lambda _, w: jaxga.Evaluation(w[0]))

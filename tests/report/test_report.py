@@ -116,6 +116,63 @@ def test_median_interval_covers_the_median():
     assert (curves.low <= curves.high).all()
 
 
+def test_a_paired_test_sees_what_an_unpaired_one_cannot():
+    random = np.random.default_rng(0)
+    common = random.normal(size=12)
+    first, second = common + 0.05 * random.normal(size=12), common + 0.2 + 0.05 * random.normal(size=12)
+    paired, unpaired = (report.difference(first, second, paired=paired) for paired in (True, False))
+    assert paired.mean == unpaired.mean == pytest.approx(second.mean() - first.mean())
+    assert 0 < paired.low < 0.2 < paired.high < unpaired.high
+    assert unpaired.low < 0
+    assert paired.p < 1e-3 < 0.1 < unpaired.p
+    assert (paired.samples, unpaired.samples) == (12, 24)
+    assert paired.p == pytest.approx(stats.ttest_1samp(second - first, 0).pvalue)
+    assert report.difference(first, first).p == 1
+    assert report.difference(np.arange(3.0), np.arange(3.0) + 1)[:4] == (1, 1, 1, 0)
+    welch = stats.ttest_ind(second, first, equal_var=False)
+    assert unpaired.p == pytest.approx(welch.pvalue)
+    assert unpaired[1:3] == pytest.approx(tuple(welch.confidence_interval()))
+    with pytest.raises(jaxga.InputError, match="give as many of each"):
+        report.difference(first, second[1:])
+
+
+def test_the_interval_of_a_difference_covers_it():
+    random, hits = np.random.default_rng(1), 0
+    for _ in range(200):
+        first, second = random.normal(size=8), random.normal(0.5, 2, size=8)
+        hits += [report.difference(first, second, paired=paired)[1] <= 0.5 for paired in (True, False)][1]
+    assert stats.binomtest(hits, 200, 0.975).pvalue > 1e-3
+
+
+def test_as_many_trials_as_needed_see_a_difference_as_often_as_asked():
+    random = np.random.default_rng(0)
+    for paired in (True, False):
+        runs = report.trials_needed(1.0, 0.8, paired=paired)
+        samples = random.normal(size=(2000, 2, runs)) / (2**0.5 if paired else 1)  # differences have deviation 1
+        seen = np.mean([report.difference(one, two + 0.8, paired=paired).p < 0.05 for one, two in samples])
+        assert seen == pytest.approx(0.8, abs=0.05)
+    assert report.trials_needed(0.0, 1.0) == 2
+    assert report.trials_needed(1.0, 0.1) > 50 * report.trials_needed(1.0, 1.0)
+    with pytest.raises(jaxga.InputError, match="difference is 0"):
+        report.trials_needed(1.0, 0.0)
+
+
+def test_the_causes_of_a_made_variance_are_found():
+    random, covered = np.random.default_rng(0), np.zeros(3)
+    truth = np.array([0.6, 0.3, 0.1])
+    for _ in range(100):
+        rows, columns, rest = (random.normal(size=shape) for shape in ((8, 1), (1, 8), (8, 8)))
+        found = report.causes_of_variance(truth[0] ** 0.5 * rows + truth[1] ** 0.5 * columns + truth[2] ** 0.5 * rest)
+        shares = np.array(found)
+        assert shares[:, 0].sum() == pytest.approx(1)
+        covered += (shares[:, 1] <= truth) & (truth <= shares[:, 2])
+    assert (covered >= 88).all()
+    only_rows = report.causes_of_variance(np.arange(6.0)[:, None] + 1e-3 * random.normal(size=(6, 6)))
+    assert only_rows.first[0] > 0.99
+    assert (only_rows.second[0], only_rows.neither[0]) < (0.01, 0.01)
+    assert report.causes_of_variance(random.normal(size=(40, 40))).neither[0] > 0.9
+
+
 def test_progress_prints_plain_lines_where_there_is_no_terminal(capsys):
     progress = report.Progress("seed 1")
     progress.start(0, 2)

@@ -21,7 +21,7 @@ import pytest
 from places import ROOT
 
 import jaxga
-from jaxga import checkpoint, pedigree
+from jaxga import analysis, checkpoint, pedigree
 
 SCRIPT = str(ROOT / "experiments" / "memorization.py")
 # Vectors and a small perceptron: compiles in a few seconds.
@@ -97,7 +97,7 @@ def test_a_pedigree_replays_a_run_of_another_process_bit_for_bit(uninterrupted):
 import sys, json, chex, jax
 sys.path.insert(0, {str(ROOT / "experiments")!r})
 import memorization
-from jaxga import checkpoint, pedigree
+from jaxga import analysis, checkpoint, pedigree
 saved = pedigree.load({str(out / "pedigree.npz")!r})
 names = memorization.Args.__dataclass_fields__
 arguments = {{k: tuple(x) if isinstance(x, list) else x for k, x in saved.config["arguments"].items() if k in names}}
@@ -230,6 +230,10 @@ NONSENSE = [  # what the message begins with; or words of tyro, whose sentences 
     ("memory_study", ["--seeds", "0"], "seeds is 0, and must be 1 or more."),
     ("memory_study", ["--parts"], "parts is empty: name at least one of notes"),
     ("memory_study", ["--out", "FILE"], "out is FILE, a file: name a directory."),
+    ("sizes", ["--seeds", "1"], "seeds is 1, and must be 2 or more."),
+    ("sizes", ["--problems"], "problems is empty: name noise, digits or both."),
+    ("chance", ["--question", "influence", "--evaluations", "512"], "evaluations is 512, and must be 2560 or more"),
+    ("gradient", ["--batch", "0"], "batch is 0, and must be 1 or more."),
     ("patterns", ["--questions"], "questions is empty: name at least one of glyphs"),
     ("patterns", ["--generations", "5"], "generations is 5, and must be 10 or more."),
     ("atari", ["--children", "7", "--parents", "2"], "children is 7, no multiple of the 2 parents: take 6 or 8."),
@@ -368,9 +372,11 @@ SLOW = {
     "alignment",
     "atari_table",
     "baldwin",
+    "chance",
     "characters",
     "encodings",
     "fusion",
+    "gradient",
     "guess",
     "illuminate",
     "inheritance",
@@ -381,19 +387,28 @@ SLOW = {
     "memory_study",
     "mnist",
     "mnist_sweep",
+    "norms",
     "oracle",
+    "overwriting",
     "parts",
     "patterns",
     "plasticity",
     "rewards",
+    "safe",
+    "safe_toy",
+    "selective",
     "senses",
+    "steps",
+    "sizes",
     "strangers",
     "till_death",
+    "updates",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
     for path in sorted((ROOT / "experiments").glob("*.py"))
-    if path.stem not in {"experiment", "published", "atari", "atari_replay"}  # no scripts, or tested on their own
+    if path.stem
+    not in {"arms", "experiment", "published", "atari", "atari_replay"}  # no scripts, or tested on their own
 ]
 
 
@@ -438,6 +453,218 @@ def test_questions_that_quick_leaves_out(script, option, questions, tmp_path):
     assert code == 0, err
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert all(summary[question] for question in questions)
+
+
+@pytest.mark.slow
+def test_a_child_of_the_toy_keeps_what_it_could_where_steps_are_divided(tmp_path):
+    """Where gradients cancel in their sum, dividing by it is the plain mutation, and by their magnitude it is not."""
+    code, _, err = run("--quick", "--out", tmp_path / "run", script=str(ROOT / "experiments" / "safe_toy.py"))
+    assert code == 0, err
+    rows = json.loads((tmp_path / "run" / "summary.json").read_text())["rows"]
+    found = {(row[""], row["magnitude"]): row["median"] for row in rows}
+    for magnitude in (0.01, 0.1):
+        plain, by_sum, by_magnitude = (
+            found[f"washout, {name}", magnitude] for name in ("plain", "by sum", "by magnitude")
+        )
+        assert by_sum == pytest.approx(plain)
+        assert by_magnitude != pytest.approx(plain, rel=0.1)
+    assert found["medium, by magnitude", 1.0] > -0.2 > found["medium, plain", 1.0]
+
+
+@pytest.fixture
+def overwriting(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module("overwriting")
+
+
+def test_runs_are_compared_where_they_first_know_as_much(overwriting):
+    run = {"known": np.array([10.0, 30.0, 20.0, 40.0]), "spared": np.array([8.0, 4.0, 9.0, 2.0])}
+    run["learned"] = 2 * run["spared"]
+    at = overwriting.at_level(run, 20)
+    assert at == {"known": 20.0, "spared": 6.0, "learned": 12.0, "if learned": 50.0}
+    assert all(np.isnan(value) for value in overwriting.at_level(run, 41).values())
+
+
+@pytest.mark.slow
+def test_effects_are_those_of_every_child(overwriting):
+    """By hand, of two points and a network that is its own log-likelihood; the first point is known."""
+    each = lambda params: (params, params > -1)  # noqa: E731
+    change = jaxga.variation.gaussian(jaxga.variation.absolute(0.5))
+    algorithm = jaxga.ga(lambda _: np.array([-0.5, -2.0], np.float32), change, parents=1, children=8)
+    source = algorithm.init(jax.random.key(0)).source
+    found = jax.jit(overwriting.effects(algorithm, each))(source)
+    steps = np.asarray(jaxga.population(algorithm, source).params) - [-0.5, -2.0]
+    best = steps[steps.mean(axis=1).argmax()]
+    np.testing.assert_allclose(found["better"], (steps.mean(axis=1) > 0).mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["gain"], best.mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["won"], np.maximum(best, 0).mean(), rtol=1e-5)
+    np.testing.assert_allclose(found["lost"], max(-best[0], 0) / 2, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found["loss"], 1.25)
+
+
+def first_number(text):
+    """The median of what a table tells."""
+    return float(text.split()[0])
+
+
+def quick_tables(script, out, *arguments):
+    """The summary of a quick run."""
+    code, _, err = run("--quick", *arguments, "--out", out, script=str(ROOT / "experiments" / f"{script}.py"))
+    assert code == 0, err
+    return json.loads((out / "summary.json").read_text())
+
+
+def test_the_best_step_size_on_a_sphere_is_near_its_theory(monkeypatch):
+    """Beyer 2001: c(1, 64) R / n, and a gain of c^2 / 2n; for a mean of 16 both grow, at most 16 times."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    steps = importlib.import_module("steps")
+    size, gain = steps.best_on_sphere(64)
+    c = analysis.expected_top(64)
+    assert size == pytest.approx(c, rel=0.2)
+    assert gain == pytest.approx(c**2 / 2000, rel=0.1)
+    size_of_mean, gain_of_mean = steps.best_on_sphere(64, 16)
+    c = analysis.expected_top(64, 16)
+    assert 0.5 * 16 * c < size_of_mean < 1.1 * 16 * c
+    assert gain < gain_of_mean < 16 * c**2 / 2000
+
+
+@pytest.mark.slow
+def test_step_sizes_settle_near_the_best_for_one_parent_and_too_small_for_means(tmp_path):
+    rows = {row[""]: row for row in quick_tables("steps", tmp_path / "run")["sphere"]}
+    for name in ("1.01 / 1.01", "1.05 / 1.05", "1.1 / 1.1"):
+        assert 0.5 < first_number(rows[name]["step / best"]) < 2
+        assert 60 < first_number(rows[name]["gain, % of best"]) < 120
+    means = [first_number(rows[f"{pair}, mean of 16"]["step / best"]) for pair in ("1.05 / 1.05", "1.1 / 1.1")]
+    assert means[1] < means[0] < 0.9
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", ["slower", "start", "isolation"])
+def test_other_questions_of_step_sizes(question, tmp_path):
+    rows = {row[""]: row for row in quick_tables("steps", tmp_path / "run", "--question", question)["sphere"]}
+    assert first_number(next(iter(rows.values()))["by the first"]) == 1
+    if question == "start":  # a constant size stays as far away as it began, but for a goal that comes nearer
+        assert 0.02 < first_number(rows["constant, from 1/30"]["step / best"]) < 0.1
+        assert rows["constant, from 1/30"]["near it after"] == "0 of 2 ever"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("problem", ["noise", "digits"])
+def test_step_sizes_are_compared_with_the_best_for_networks(problem, tmp_path):
+    rows = quick_tables("steps", tmp_path / "run", "--problems", problem)[problem]
+    assert all(0.1 < first_number(row["step / best"]) < 10 for row in rows)
+    assert all(("step / truly best" in row) == (problem == "digits") for row in rows)
+
+
+@pytest.mark.slow
+def test_updates_of_sgd_are_not_normal_noise(tmp_path):
+    form, cosines = quick_tables("updates", tmp_path / "run")["tables"].values()
+    rows = {row[""]: {key: first_number(text) for key, text in row.items() if key} for row in form}
+    batch, noise = rows["Dense_0, a batch"], rows["Dense_0, normal noise"]
+    assert abs(noise["kurtosis"]) < 0.3 < batch["kurtosis"]
+    assert noise["Laplace - normal"] < 0 < batch["Laplace - normal"]
+    expected = 100 * (64**0.5 + 32**0.5) ** 2 / (64 * 32)  # the largest singular value of noise
+    assert noise["rank 1, %"] == pytest.approx(expected, rel=0.1)
+    assert batch["rank 1, %"] > 2 * expected
+    normal = next(row for row in cosines if row[""] == "normal")
+    assert first_number(normal["batch / theory"]) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.slow
+def test_of_noise_only_the_length_matters(tmp_path):
+    best, kinds = quick_tables("updates", tmp_path / "run", "--question", "levels")["tables"].values()
+    assert all(1e-3 < first_number(row["best step size"]) < 1 for row in best if row["best step size"] != "-")
+    rows = {row[""]: row for row in kinds}
+    assert rows["lambda 89"]["gain"] == rows["Laplace"]["gain"]  # the same draws, and the same lengths
+    sizes = [first_number(rows[name]["best sigma"]) for name in ("lambda 89", "Laplace")]
+    assert sizes[0] / sizes[1] == pytest.approx(89 / 2**0.5, rel=0.05)
+
+
+@pytest.mark.slow
+def test_a_layer_that_keeps_its_norm_keeps_it(tmp_path):
+    grown = {}
+    for row in quick_tables("norms", tmp_path / "run")["digits"]:
+        grown.setdefault(row[""], []).append(first_number(row["norm, last by first"]))
+    free, kept = grown.values()
+    assert free[2] > free[1] > 1.02  # the larger the steps
+    assert kept == pytest.approx([1, 1, 1], abs=0.02)
+
+
+def asked(script, question, out):
+    """The summary of a quick run that answers one question."""
+    path = str(ROOT / "experiments" / f"{script}.py")
+    code, _, err = run("--quick", "--question", question, "--out", out, script=path)
+    assert code == 0, err
+    assert (out / f"{question}.png").exists()
+    return json.loads((out / "summary.json").read_text())
+
+
+FIRST_LINES = {"0 elites, adaptive", "0 elites, constant", "best child", "no mate"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("question", ["elites", "children", "regimes", "width"])
+def test_arms_of_a_question_have_equal_evaluations(question, tmp_path):
+    summary = asked("sizes", question, tmp_path / "run")
+    panels = [rows for rows in summary.values() if isinstance(rows, list) and rows and "generations" in str(rows[0])]
+    assert len(panels) == (3 if question == "regimes" else 1)
+    for row in (row for rows in panels for row in rows):
+        children = {"regimes": 256, "width": 128}.get(question) or row["children"]
+        assert row["generations"] * children == summary["evaluations"]
+        assert bool(row["against the first line"]) != (row[""] in FIRST_LINES)
+    if question == "children":
+        gains = np.array([[row[name] for name in row if name != "children"] for row in summary["predicted"]])
+        assert gains.max() == 1
+        assert (gains >= 0).all()
+
+
+@pytest.mark.slow
+def test_batches_are_compared_at_equal_generations_and_at_equal_images(tmp_path):
+    rows = asked("sizes", "batches", tmp_path / "run")["MNIST"]
+    assert {row[""] for row in rows} >= {"best, common batches", "mean, own batches"}
+    assert all(row["after 20 generations"] == row["validation, %"] for row in rows)
+
+
+@pytest.mark.slow
+def test_two_parents_have_twice_the_children_at_half_the_influence(tmp_path):
+    one, two = asked("chance", "influence", tmp_path / "run")["digits"]
+    assert (one["children"], two["children"]) == (1, 2)
+    assert one["variance"] == one["of influence"]
+    assert two["variance"] == pytest.approx(4 * two["of influence"], abs=0.03)  # half the influence, a quarter of it
+    assert 1 <= float(one["effective"].split()[0]) < float(two["effective"].split()[0]) <= 8
+
+
+@pytest.mark.slow
+def test_the_shares_of_founder_and_root_key_are_all_there_is(tmp_path):
+    summary = asked("chance", "randomness", tmp_path / "run")
+    for row in summary["noise"]["causes"]:
+        shares = [int(row[name].split()[0]) for name in ("founder, %", "root key, %", "neither alone, %")]
+        assert sum(shares) == pytest.approx(100, abs=1)
+    assert len({row["difference in cross-entropy (log)"] for row in summary["noise"]["16 against 4 parents"]}) == 1
+
+
+@pytest.mark.slow
+def test_adam_memorizes_noise_in_batches(tmp_path):
+    (row,) = asked("gradient", "noise", tmp_path / "run")["arms"]
+    assert 1 <= float(row["epochs until all are right"].split()[0]) <= 30
+    assert float(row["loss at the end"].split()[0]) < 0.2
+
+
+@pytest.fixture
+def arms(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module("arms")
+
+
+def test_arms_are_compared_seed_by_seed(arms):
+    first = np.array([1.0, 2.0, 4.0, 8.0])
+    entropy, percent = arms.Score("loss", "loss", log=True), arms.Score("accuracy", "%")
+    assert entropy.against(first, first / 2) == "x 0.50 [0.50, 0.50]"
+    assert percent.against(first, first + 3) == "+3.00 [+3.00, +3.00]"
+    assert percent.against(first, first[:2] + 3) == "+3.00 [+3.00, +3.00]"  # of the seeds that both have
+    evaluations, values = np.array([10, 20, 30]), np.array([[3.0, 0.4, 0.6], [3.0, 2.0, 1.0]])
+    np.testing.assert_array_equal(arms.until(entropy, values, evaluations, 0.5), [20, np.inf])
+    np.testing.assert_array_equal(arms.until(percent, values, evaluations, 2.5), [10, 10])
 
 
 @pytest.fixture(scope="module")

@@ -31,6 +31,7 @@ VARIATIONS = {
     "fresh": v.fresh(lambda key: noise_like(key, make_params(0))),
     "stateless": v.stateless(lambda key, params: jax.tree.map(jnp.add, params, noise_like(key, params))),
     "multiplicative": v.gaussian(v.multiplicative(ABSOLUTE, up=1.3)),
+    "multiplicative slow": v.gaussian(v.multiplicative(ABSOLUTE, up=1.3, every=4)),
     "multiplicative individual": v.gaussian(v.multiplicative(ABSOLUTE, 1.3, down=1.1, per=v.per.individual)),
     "log_normal": v.gaussian(v.log_normal(v.relative(0.1), tau=0.2)),
     "log_normal leaf, low_rank": v.low_rank(v.log_normal(ABSOLUTE, tau=0.2, per=v.per.leaf)),
@@ -402,6 +403,28 @@ def test_multiplicative_draws_up_stay_and_down_alike():
     assert not np.array_equal(sizes["a"]["kernel"], sizes["b"]["kernel"])
 
 
+def test_slow_step_sizes_change_in_every_fourth_generation_only():
+    """Ten generations: they change in 0, 4 and 8, as often as those of three generations that always change."""
+    slow, plain = (v.multiplicative(v.absolute(1.0), up=2.0, every=every) for every in (4, 1))
+    strategy = slow.init(jnp.zeros(2))
+    chex.assert_trees_all_equal_shapes_and_dtypes(strategy, plain.init(jnp.zeros(2)))
+
+    def grown(step_size, generation, strategies):
+        keys = jax.random.split(jax.random.key(generation), len(strategies["step_size"]))
+        context = Context(jnp.int32(generation), None)
+        return jax.vmap(lambda key, one: step_size.apply(key, one, context)[1])(keys, strategies)
+
+    many = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (3000, *leaf.shape)), strategy)
+    changed, sizes = [], many
+    for generation in range(10):
+        before, sizes = sizes, grown(slow, generation, sizes)
+        changed.append(bool((before["step_size"] != sizes["step_size"]).any()))
+    assert changed == [generation % 4 == 0 for generation in range(10)]
+    deviation = np.log2(np.asarray(sizes["step_size"])).std()
+    assert abs(deviation / (3 * 2 / 3) ** 0.5 - 1) < 0.05
+    chex.assert_trees_all_equal(grown(slow, 8, many), grown(plain, 8, many))
+
+
 @pytest.mark.parametrize(
     ("per", "distinct"),
     [(v.per.individual, 1), (v.per.layer, 2), (v.per.leaf, 9), (v.per.parameter, 24 + 24 + 4 + 4 + 72 + 1)],
@@ -434,6 +457,7 @@ def test_step_sizes_may_be_traced():
         (lambda: v.absolute(-0.1), "sigma is -0.1, and must be 0 or more"),
         (lambda: v.relative(float("nan")), "sigma is nan"),
         (lambda: v.multiplicative(ABSOLUTE, up=0.9), "up is 0.9, and must be 1 or more"),
+        (lambda: v.multiplicative(ABSOLUTE, every=0), "every is 0, and must be 1 or more"),
         (lambda: v.low_rank(ABSOLUTE, rank=0), "rank is 0"),
         (lambda: v.sparse(ABSOLUTE, weights=0), "weights is 0"),
         (lambda: step_of(v.sparse(ABSOLUTE, weights=9), {"w": jnp.zeros(4)}), "weights is 9, and the network has 4"),

@@ -1,6 +1,7 @@
 """Effects of single mutations at many step sizes: how many improve, by how much, and which step size is best."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,6 +101,9 @@ def improvements(
       key: key or seed of mutations and data, by default 0.
       samples: M, the number of mutants at each step size, by default 512.
 
+    Calls with the same task, ``mutation`` and ``samples`` share one program, so define ``mutation`` once to ask many
+    networks.
+
     Raises:
       InputError: if ``samples`` is below 2.
 
@@ -111,14 +115,20 @@ def improvements(
     ([0.5, 0.5], 1.0)
     """
     require_whole(2, samples=samples)
+    values = jnp.asarray(sizes, jnp.float32)
+    changes = _changes(task, mutation, samples)(as_key(key), values, params)
+    return Improvements(np.asarray(values), np.asarray(changes, float))
 
-    def of_size(size: jax.Array, params: Params, key: Key) -> jax.Array:
+
+@lru_cache(maxsize=8)  # a task may hold much data
+def _changes(task: Task, mutation: Mutation, samples: int) -> Callable[[Key, jax.Array, Params], jax.Array]:
+    """The changes ``[S, M]``; the networks of a whole run are asked with one program."""
+
+    def of_size(key: Key, size: jax.Array, params: Params) -> jax.Array:
         fitness, _ = _children(task, mutation, size, params, key, samples)
         return fitness - _parent_fitness(task, params, key)
 
-    root, values = as_key(key), jnp.asarray(sizes, jnp.float32)
-    changes = jit(lambda params: jax.lax.map(lambda size: of_size(size, params, root), values))(params)
-    return Improvements(np.asarray(values), np.asarray(changes, float))
+    return jit(lambda key, sizes, params: jax.lax.map(lambda size: of_size(key, size, params), sizes))
 
 
 class StepSizeSearch(NamedTuple):

@@ -79,12 +79,14 @@ class Interference(NamedTuple):
     forgot: np.ndarray  # [S, T], fraction of these items that a child forgets, mean over children
     harmed: np.ndarray  # [S, T], fraction of the children that forget at least one item
     learned: np.ndarray  # [S, T], fraction of the children that know at least one item that the parent does not
+    spared: np.ndarray  # [S, T], fraction of the children that learn at least one item and forget none
 
     def plot(self, path: str | Path | None = None) -> Any:
         """Plot how often children forget and learn, and the fraction forgotten against the number of known items."""
         over_time = [
             Curve("forget something", self.generations, self.harmed.mean(axis=1)),
             Curve("learn something", self.generations, self.learned.mean(axis=1)),
+            Curve("learn and forget nothing", self.generations, self.spared.mean(axis=1)),
         ]
         known = [Curve("", self.known.mean(axis=1), self.forgot.mean(axis=1), "o")]
         return plot_curves(
@@ -129,7 +131,8 @@ def interference(
         lost, won = before & ~after, after & ~before
         known = jnp.sum(before).astype(jnp.float32)
         forgot = jnp.mean(jnp.sum(lost, axis=1).astype(jnp.float32)) / jnp.maximum(known, 1)
-        return known, forgot, jnp.mean(lost.any(axis=1)), jnp.mean(won.any(axis=1))
+        harmed, learned = lost.any(axis=1), won.any(axis=1)
+        return known, forgot, jnp.mean(harmed), jnp.mean(learned), jnp.mean(learned & ~harmed)
 
     def probe(source: Source) -> tuple[jax.Array, ...]:
         return jax.lax.map(lambda pair: of_pair(source, pair), iota(algorithm.pairs))

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from jaxga.base import Context, Individual, Key, Params, Strategy, require, require_at_least
-from jaxga.tree import name_of, path_key, paths, root_mean_square
+from jaxga.base import Context, Individual, Key, Params, Strategy, require, require_at_least, require_whole
+from jaxga.tree import name_of, path_key, paths, root_mean_square, where
 from jaxga.variation import per
 from jaxga.variation.checks import require_function, shown
 from jaxga.variation.per import GroupOf, as_group
@@ -103,7 +103,9 @@ def relative(sigma: Any) -> StepSize:
     return fixed(init)
 
 
-def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: GroupOf) -> StepSize:
+def adaptive(
+    step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], jax.Array], per: GroupOf, every: int = 1
+) -> StepSize:
     """Self-adaptation: a child's step sizes are its parent's, multiplied by ``exp(log_factor(key, shape))``.
 
     The child's weights change by the new step sizes, and the child passes these on. They are logged as ``step_size``.
@@ -112,11 +114,14 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
       step_size: the initial step sizes.
       log_factor: ``(key, shape) -> array`` of this shape: the change of the logarithms.
       per: which weights share a step size, a group of `jaxga.variation.per`.
+      every: step sizes change only in generations whose number is a multiple of it, by default 1: in all of them.
 
     Raises:
-      InputError: if ``step_size`` is not a `StepSize`, or ``log_factor`` or ``per`` is not a function.
+      InputError: if ``step_size`` is not a `StepSize`, ``log_factor`` or ``per`` is not a function, or ``every`` is
+        below 1.
     """
     require_step_size(step_size, "adaptive")
+    require_whole(1, every=every)
     require_function("log_factor", log_factor, "(key, shape)")
     require_function("per", per, "a path, such as per.leaf")
     group = as_group(per)
@@ -135,6 +140,8 @@ def adaptive(step_size: StepSize, log_factor: Callable[[Key, tuple[int, ...]], j
             paths(strategy["log_factor"]),
             strategy["log_factor"],
         )
+        if every > 1:
+            logs = where(context.generation % every == 0, logs, strategy["log_factor"])
         sizes = jax.tree.map(lambda size, log: size * jnp.exp(log), sizes, logs)
         return sizes, {"inner": inner, "log_factor": logs, "step_size": sizes}
 
@@ -151,7 +158,9 @@ def _drawn(log_factor: Callable[..., jax.Array], key: Key, log: jax.Array) -> ja
     return drawn.astype(log.dtype)
 
 
-def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: GroupOf = per.layer) -> StepSize:
+def multiplicative(
+    step_size: StepSize, up: Any = 1.05, down: Any = None, per: GroupOf = per.layer, every: int = 1
+) -> StepSize:
     """Mutative step-size control: every size is multiplied by ``up``, 1 or 1 / ``down``, each with probability 1/3.
 
     Example: ``gaussian(multiplicative(absolute(0.03), up=1.05))``.
@@ -161,9 +170,19 @@ def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: G
       up: the factor by which sizes grow, 1 or more, by default 1.05.
       down: the factor by which they shrink, 1 or more, by default ``up``.
       per: which weights share a step size, by default ``per.layer``.
+      every: sizes change only in generations whose number is a multiple of it, by default 1. In the generations
+        between, all children of a parent have its step sizes.
 
     Raises:
-      InputError: if ``step_size`` is not a `StepSize`, or ``up`` or ``down`` is below 1.
+      InputError: if ``step_size`` is not a `StepSize`, or ``up``, ``down`` or ``every`` is below 1.
+
+    >>> from jaxga.base import Context
+    >>> slow = multiplicative(absolute(1.0), up=2.0, every=10)
+    >>> strategy = slow.init({"w": jnp.zeros(3)})
+    >>> of = lambda generation: jax.vmap(lambda seed: slow.apply(
+    ...     jax.random.key(seed), strategy, Context(jnp.int32(generation), None))[0]["w"])(jnp.arange(64))
+    >>> sorted(set(of(20).tolist())), sorted(set(of(21).tolist()))
+    ([0.5, 1.0, 2.0], [1.0])
     """
     require_step_size(step_size, "multiplicative")
     down = up if down is None else down
@@ -174,7 +193,7 @@ def multiplicative(step_size: StepSize, up: Any = 1.05, down: Any = None, per: G
         logs = jnp.stack([jnp.log(lower), jnp.zeros((), jnp.float32), jnp.log(higher)])
         return logs[jax.random.randint(key, shape, 0, 3, jnp.int32)]
 
-    return adaptive(step_size, log_factor, per)
+    return adaptive(step_size, log_factor, per, every)
 
 
 def log_normal(step_size: StepSize, tau: Any = 0.1, per: GroupOf = per.parameter) -> StepSize:
