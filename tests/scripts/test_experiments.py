@@ -22,6 +22,7 @@ from places import ROOT
 
 import jaxga
 from jaxga import analysis, checkpoint, pedigree
+from jaxga import checkpoint, memory, pedigree, tasks
 
 SCRIPT = str(ROOT / "experiments" / "memorization.py")
 # Vectors and a small perceptron: compiles in a few seconds.
@@ -227,6 +228,9 @@ NONSENSE = [  # what the message begins with; or words of tyro, whose sentences 
     ("control", ["--hidden", "0"], "hidden is (0,), and every width must be 1 or more."),
     ("control", ["--validate-every", "0"], "validate_every is 0, and must be 1 or more."),
     ("control", ["--chunk", "0"], "chunk is 0, and must be 1 or more."),
+    ("memory_questions", ["--seeds", "1"], "seeds is 1, and must be 2 or more."),
+    ("memory_region", ["--draws", "0"], "draws is 0, and must be 1 or more."),
+    ("memory_replays", ["--points", "1"], "points is 1, and must be 2 or more."),
     ("memory_study", ["--seeds", "0"], "seeds is 0, and must be 1 or more."),
     ("memory_study", ["--parts"], "parts is empty: name at least one of notes"),
     ("memory_study", ["--out", "FILE"], "out is FILE, a file: name a directory."),
@@ -384,6 +388,9 @@ SLOW = {
     "maze",
     "memorization",
     "memorization_sweep",
+    "memory_questions",
+    "memory_region",
+    "memory_replays",
     "memory_study",
     "mnist",
     "mnist_sweep",
@@ -665,6 +672,59 @@ def test_arms_are_compared_seed_by_seed(arms):
     evaluations, values = np.array([10, 20, 30]), np.array([[3.0, 0.4, 0.6], [3.0, 2.0, 1.0]])
     np.testing.assert_array_equal(arms.until(entropy, values, evaluations, 0.5), [20, np.inf])
     np.testing.assert_array_equal(arms.until(percent, values, evaluations, 2.5), [10, 10])
+@pytest.mark.parametrize("question", ["cat", "heads", "turns", "rates", "luck"])
+def test_questions_about_memories_compare_their_arms_with_the_first(question, tmp_path):
+    path = str(ROOT / "experiments" / "memory_questions.py")
+    code, _, err = run("--quick", "--question", question, "--out", tmp_path / "run", script=path)
+    assert code == 0, err
+    first, second = json.loads((tmp_path / "run" / "summary.json").read_text())["arms"]
+    assert first["more than first"].startswith("0.0 [0.0, 0.0]") or question == "luck"  # of luck, sizes differ
+    assert all(0 < float(arm["points"].split()[0]) <= arm["of"] for arm in (first, second))
+    if question == "cat":  # heads of zeros know all dogs, and two heads cannot hold a cat among them
+        assert (first["cats"], first["dogs lost"]) == ("0 of 2", "0 [0, 0]")
+
+
+@pytest.mark.slow
+def test_closeness_is_explained_by_the_heads_that_went_and_came(tmp_path):
+    path = str(ROOT / "experiments" / "memory_replays.py")
+    code, _, err = run("--quick", "--question", "closeness", "--out", tmp_path / "run", script=path)
+    assert code == 0, err
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    kinds = summary["replacements, in sums over the points"]
+    assert [row["points then"] for row in kinds] == ["more points", "as many", "fewer"]
+    assert all(float(row["old head"].split()[0]) <= 0 <= float(row["new head"].split()[0]) for row in kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turns", [False, True])
+def test_chances_of_heads_are_those_of_real_mutations(turns, monkeypatch):
+    """Of one head of a memory, which is then changed 20,000 times by the gene itself and asked about every point."""
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    region = importlib.import_module("memory_region")
+    points, labels = tasks.noise(8, (region.DIMENSION,), region.CLASSES)
+    network = memory.PrototypeMemory(region.CLASSES, heads=3, start="random")
+    params = network.init(jax.random.key(3), points)
+    labels = labels.at[:4].set(network.apply(params, points[:4], method="classify"))  # so that some are known
+    found = region.chances(params, points, labels, 2**15, turns)
+    change = memory.turn if turns else memory.replace
+    known = np.asarray(network.apply(params, points, method="classify") == labels)
+
+    def after(key):
+        head = jax.tree.map(lambda leaf: leaf[:, 1], memory.Head(**params["params"]))
+        noise = jax.tree.map(
+            lambda leaf, key: jax.random.normal(key, leaf.shape), head, memory.Head(*jax.random.split(key))
+        )
+        new = change(head, memory.Head(1.0, 1.0), noise)
+        new = {name: leaf.at[:, 1].set(getattr(new, name)) for name, leaf in params["params"].items()}
+        return network.apply({"params": new}, points, method="classify") == labels
+
+    right = np.asarray(jax.lax.map(after, jax.random.split(jax.random.key(1), 20_000), batch_size=1000))
+    mends, unharmed = (right & ~known).any(axis=1), right[:, known].all(axis=1)
+    assert 0 < mends.mean() < 1
+    assert found.mends[1] == pytest.approx(mends.mean(), abs=0.015)
+    assert found.harmless[1] == pytest.approx((mends & unharmed).mean(), abs=0.015)
+    assert found.complete[1] == pytest.approx(right.all(axis=1).mean(), abs=0.015)
+    assert found.labelled[1] > found.harmless[1]
 
 
 @pytest.fixture(scope="module")
