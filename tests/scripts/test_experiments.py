@@ -21,8 +21,7 @@ import pytest
 from places import ROOT
 
 import jaxga
-from jaxga import analysis, checkpoint, pedigree
-from jaxga import checkpoint, memory, pedigree, tasks
+from jaxga import analysis, checkpoint, memory, pedigree, tasks
 
 SCRIPT = str(ROOT / "experiments" / "memorization.py")
 # Vectors and a small perceptron: compiles in a few seconds.
@@ -672,6 +671,9 @@ def test_arms_are_compared_seed_by_seed(arms):
     evaluations, values = np.array([10, 20, 30]), np.array([[3.0, 0.4, 0.6], [3.0, 2.0, 1.0]])
     np.testing.assert_array_equal(arms.until(entropy, values, evaluations, 0.5), [20, np.inf])
     np.testing.assert_array_equal(arms.until(percent, values, evaluations, 2.5), [10, 10])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("question", ["cat", "heads", "turns", "rates", "luck"])
 def test_questions_about_memories_compare_their_arms_with_the_first(question, tmp_path):
     path = str(ROOT / "experiments" / "memory_questions.py")
