@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxga import checkpoint
 from jaxga.base import require_at_least
+from jaxga.report.family import draw_family, with_descendants
 from jaxga.report.files import write_text
 from jaxga.report.reading import Found, as_text, read
 
@@ -133,16 +134,6 @@ def family_of(run: Found) -> Family | None:
     return Family(np.where(kept[1:], indices[1:] - children, parent), first + 1)
 
 
-def with_descendants(family: Family) -> np.ndarray:
-    """``[G + 1, T]`` bool: has an individual descendants among the last ones? The last ones are their own."""
-    generations, slots = family.parent.shape
-    found = np.zeros((generations + 1, slots), bool)
-    found[-1] = True
-    for row in reversed(range(generations)):
-        found[row, family.parent[row, found[row + 1]]] = True
-    return found
-
-
 def coalescence(family: Family) -> np.ndarray:
     """``[G + 1]``: how many of each generation's parents have descendants among the last ones. The last entry is T.
 
@@ -150,7 +141,7 @@ def coalescence(family: Family) -> np.ndarray:
     >>> coalescence(family).tolist()
     [1, 1, 2]
     """
-    return with_descendants(family).sum(axis=1)
+    return with_descendants(family.parent).sum(axis=1)
 
 
 def _about_family(family: Family) -> str:
@@ -166,17 +157,7 @@ def _about_family(family: Family) -> str:
 
 
 def _tree(axes: "Axes", family: Family) -> None:
-    generations, slots = family.parent.shape
-    dark = with_descendants(family)
-    for row in range(max(0, generations - SHOWN), generations):
-        born = family.first + row + 1
-        for slot in range(slots):
-            line = [born - 1, born], [family.parent[row, slot], slot]
-            if dark[row + 1, slot]:
-                axes.plot(*line, color="tab:blue", linewidth=1.2, zorder=2)
-            else:
-                axes.plot(*line, color="0.8", linewidth=0.5, zorder=1)
-    axes.set(xlabel="generation", ylabel="slot of the parent")
+    draw_family(axes, family.parent, first=family.first, last=SHOWN)
 
 
 def _diversity(axes: "Axes", family: Family) -> None:

@@ -187,3 +187,19 @@ def test_a_table_shows_all_of_its_rows(capsys):
     assert "Title" in shown
     assert "0.1235" in shown
     assert "1,234,567" in shown
+
+
+def test_a_family_tree_knows_descendants_through_both_parents(tmp_path):
+    parents, mates = np.array([[0, 0, 2], [1, 1, 1]]), np.array([[1, 0, 2], [1, 2, 1]])
+    assert report.with_descendants(parents).tolist() == [[True, False, False], [False, True, False], [True] * 3]
+    both = report.with_descendants(parents, mates)
+    assert both.tolist() == [[True, False, True], [False, True, True], [True] * 3]
+    figure = report.plot_family(parents, mates, tmp_path / "family.png", first=5)
+    assert (tmp_path / "family.png").exists()
+    lines = figure.axes[0].lines
+    assert len(lines) == 6 + 2  # a parent each, and the mates that are somebody else
+    assert sum(line.get_linestyle() == ":" for line in lines) == 2
+    assert {float(x) for line in lines for x in line.get_xdata()} == {5, 6, 7}
+    assert len(report.plot_family(parents, last=1).axes[0].lines) == 3
+    with pytest.raises(jaxga.InputError, match="mates has shape"):
+        report.plot_family(parents, mates[:1])

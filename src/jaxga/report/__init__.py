@@ -1,6 +1,7 @@
 """Reports of a run: files, TensorBoard events, a progress bar, tables and plots."""
 
 from jaxga.report.command import exit_code, run_command
+from jaxga.report.family import draw_family, plot_family, with_descendants
 from jaxga.report.files import BUDGET, RunDirectory, describe_machine, find_run, make_directory, write_json
 from jaxga.report.plots import Curve, Histogram, draw_curves, plot_cells, plot_curves, plot_places
 from jaxga.report.progress import Progress, Silence
@@ -32,6 +33,7 @@ __all__ = [
     "describe_machine",
     "difference",
     "draw_curves",
+    "draw_family",
     "exit_code",
     "find_run",
     "interquartile_range",
@@ -40,10 +42,12 @@ __all__ = [
     "median_interval",
     "plot_cells",
     "plot_curves",
+    "plot_family",
     "plot_places",
     "print_table",
     "run_command",
     "trials_needed",
+    "with_descendants",
     "write_gif",
     "write_json",
 ]
