@@ -1,6 +1,8 @@
-"""Checkpoints with orbax: complete or not there, and readable without knowing what was saved.
+"""Checkpoints of runs, with orbax.
 
-Of many processes the first one alone writes and reads them. What is saved is on no mesh, so it goes on on any other.
+A checkpoint is either complete or not there, and it can be read without knowledge of the run that wrote it. If there
+are several processes, only the first one reads and writes checkpoints. They are not tied to a mesh of devices, so a run
+can continue on another one.
 """
 
 import contextlib
@@ -26,13 +28,13 @@ from jaxga.tree import in_one, in_order, in_parts, named_leaves, numbered
 if TYPE_CHECKING:
     from orbax.checkpoint import CheckpointManager
 
-KEEP = 2
+KEEP = 2  # number of checkpoints that are kept
 _METRICS = "scores/metrics/"
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Orbax narrates, and what matters it raises."""
+    """Silence orbax's log messages. Errors are still raised."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -43,15 +45,15 @@ def _quiet() -> Iterator[None]:
 
 
 class Checkpoint(NamedTuple):
-    """All that a run needs to go on as if it had never stopped."""
+    """All that a run needs to continue as if it had not stopped."""
 
     state: State
     recipes: Recipe  # [G, ...], for the pedigree
     fitness: np.ndarray  # [G, T], for the pedigree
-    history: dict[str, np.ndarray]  # [G] each
-    config: dict[str, Any]
-    seconds: float  # of wall-clock so far
-    start: Start | None = None  # of a run that went on from the state of another one
+    history: dict[str, np.ndarray]  # the metrics, [G] each
+    config: dict[str, Any]  # what config.json holds
+    seconds: float  # wall-clock time so far
+    start: Start | None = None  # the source of another run from which this run continued
 
 
 def _manager(directory: Path) -> "CheckpointManager":
@@ -67,16 +69,17 @@ def _manager(directory: Path) -> "CheckpointManager":
 
 @contextlib.contextmanager
 def opened(directory: Path) -> "Iterator[CheckpointManager]":
-    """The checkpoints of a directory, by orbax, which does not narrate: for whoever keeps something else than a run.
+    """A context with orbax's ``CheckpointManager`` for a directory, without its log messages.
 
-    The directory is made where there is none; the last two checkpoints are kept, and they are written at once.
+    The manager can also be used for checkpoints of other things than runs. The directory is made if it does not exist.
+    The last two checkpoints are kept. Writing is synchronous.
     """
     with _quiet(), _manager(directory) as manager:
         yield manager
 
 
 def save_params(path: str | os.PathLike[str], params: Any) -> None:
-    """Write a tree of arrays alone, for whoever reads it with orbax: ``StandardCheckpointer().restore(path)``."""
+    """Write a tree of arrays to a new folder ``path``. Orbax's ``StandardCheckpointer().restore(path)`` reads it."""
     import orbax.checkpoint as ocp
 
     with _quiet(), ocp.StandardCheckpointer() as checkpointer:
@@ -84,7 +87,10 @@ def save_params(path: str | os.PathLike[str], params: Any) -> None:
 
 
 def save(directory: Path, checkpoint: Checkpoint) -> None:
-    """Write one, named by its generation. It appears under its final name only when it is complete."""
+    """Write a checkpoint, with its generation as its name, unless there is one for this generation.
+
+    It gets its final name only when it is complete.
+    """
     import orbax.checkpoint as ocp
 
     step = int(checkpoint.state.generation)
@@ -102,7 +108,7 @@ def save(directory: Path, checkpoint: Checkpoint) -> None:
 
 
 def latest(directory: Path) -> int | None:
-    """The generation of the newest complete checkpoint, or None."""
+    """The generation of the newest complete checkpoint, or None if there is none."""
     if not directory.is_dir():
         return None
     with opened(directory) as manager:
@@ -110,13 +116,16 @@ def latest(directory: Path) -> int | None:
 
 
 def restore(directory: str | os.PathLike[str], like: State | None = None) -> Checkpoint:
-    """Read the newest complete checkpoint of a run; nothing else needs to be known, hyperparameters are in it.
+    """Read the newest complete checkpoint of a run. It includes the run's configuration, such as hyperparameters.
 
-    ``like``, a State of `jax.ShapeDtypeStruct`, gives params of other node types than dicts their types back. (The
-    params of flax, and all strategies, are dicts and tuples.)
+    Args:
+      directory: that `save` wrote to.
+      like: a State of `jax.ShapeDtypeStruct`. The checkpoint must fit it, and gets its types of containers. It is
+        needed if params have other containers than dicts. Params of flax are dicts; strategies need no ``like``.
 
     Raises:
-      InputError: where there is none, where it is damaged, or where it is not like ``like``. Nothing is deleted.
+      InputError: if there is no complete checkpoint, if it is damaged, or if it differs from ``like`` in names, shapes
+        or dtypes. Nothing is deleted.
     """
     import orbax.checkpoint as ocp
 
@@ -127,7 +136,7 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
     try:
         with opened(directory) as manager:
             found = manager.restore(step, args=ocp.args.Composite(**items, state=ocp.args.StandardRestore()))
-    except Exception as error:  # whatever a damaged file does to a reader
+    except Exception as error:  # damaged files raise many kinds of errors
         raise InputError(
             f"checkpoint {directory / str(step)} cannot be read ({type(error).__name__}): move that folder away to go "
             "on from the one before."
@@ -146,9 +155,9 @@ def restore(directory: str | os.PathLike[str], like: State | None = None) -> Che
 
 
 def _grafted(state: State, like: State, place: Path) -> State:
-    """The arrays of a state in the nodes of ``like``, matched by name."""
+    """The arrays of a state in the containers of ``like``, matched by name."""
     due = named_leaves(like)
-    # What an earlier version did not keep: the metrics of those who are held.
+    # An earlier version did not save the metrics of the parents.
     unknown = {name: jnp.full(leaf.shape, jnp.nan, leaf.dtype) for name, leaf in due.items() if _METRICS in name}
     found = unknown | named_leaves(state)
     other = [
@@ -168,7 +177,17 @@ def _kind(leaf: Any) -> str:
 
 
 def found_by_first(directory: Path, like: State) -> Checkpoint | None:
-    """The newest of a run, or None, as the first process finds it, in all of them, who need not see the files."""
+    """The newest checkpoint of a run, or None if there is none.
+
+    Only the first process reads the files. The other processes get the checkpoint, or its error, from the first.
+
+    Args:
+      directory: with the checkpoints.
+      like: a State of `jax.ShapeDtypeStruct`, see `restore`.
+
+    Raises:
+      InputError: as `restore`, in all processes.
+    """
     if jax.process_count() == 1:
         return restore(directory, like) if latest(directory) is not None else None
     data = from_first(lambda: _pack(restore(directory, like)) if latest(directory) is not None else b"")
@@ -220,7 +239,7 @@ def _given(recipes: Recipe) -> dict[str, Any]:
 
 
 def _as_version_2(state: Any, record: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What version 0.1 saved, as this one saves it."""
+    """A state and a record in the present format, if version 0.1 saved them; else as they are."""
     if "source" in state:
         return state, record
     table = record["survivors"]
@@ -237,7 +256,7 @@ def _as_version_2(state: Any, record: Any) -> tuple[dict[str, Any], dict[str, An
 
 
 def _as_state(found: Any) -> State:
-    """Orbax gives back dicts for named tuples and lists for tuples, nothing for what is empty, and arrays of numpy."""
+    """A State from what orbax returns: dicts for named tuples, lists for tuples, numpy arrays, and no empty nodes."""
     source, scores = found["source"], found["scores"]
     typed = jnp.issubdtype(source["key"].dtype, jax.dtypes.prng_key)  # as it was saved before version 0.1
     arrays = partial(jax.tree.map, jnp.asarray)

@@ -1,4 +1,4 @@
-"""What looks wrong in what a run measures: it is said once, as a warning, and the run goes on."""
+"""Warnings about suspicious measurements during a run. Each warning is given once, and the run continues."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,30 +17,31 @@ from jaxga.evaluate.vmapped import depends
 from jaxga.heredity import candidate
 from jaxga.tree import iota
 
-EXACT = 2**24  # whole numbers up to here are float32 numbers; above, neighbours are the same one
-PATIENCE, FAR = 10, 2.0  # an elite is doubted that leads so many generations by so many standard deviations
+EXACT = 2**24  # float32 holds all whole numbers up to here; above, neighbouring numbers become equal
+PATIENCE, FAR = 10, 2.0  # warn if a kept elite leads for 10 generations in a row by more than 2 standard deviations
 
 
 class Doubts:
-    """Looks at generations as they come.
+    """Checks the generations of a run for suspicious measurements, and warns.
 
     Args:
       algorithm: of the run.
-      evaluator: that scores its children.
-      hunting: JAX looks for NaN (``jax_debug_nans``): a child without a fitness is scored again under its eyes.
+      evaluator: scores the children of the run.
+      hunting: is the configuration option ``jax_debug_nans`` set? Then a child whose fitness is NaN is scored again,
+        so that JAX can name the operation that made the NaN.
     """
 
     def __init__(self, algorithm: Algorithm, evaluator: Evaluator, hunting: bool):
         self.algorithm, self.evaluator, self.hunting = algorithm, evaluator, hunting
         self.task = evaluator.task
-        self.led = 0  # generations in a row that a kept elite was far ahead of all children
+        self.led = 0  # number of generations in a row in which a kept elite was far ahead of the children's mean
         self.said: set[str] = set()
 
     def look(self, before: State, records: Sequence[Mapping[str, Any]], infos: Info) -> None:
-        """Doubt these generations, which began with the state ``before``.
+        """Check these generations. ``before`` is the state before the first of them.
 
         Raises:
-          FloatingPointError: where JAX looks for NaN, and a child scored one.
+          FloatingPointError: if ``hunting`` is set and a child's fitness is NaN.
         """
         if self.hunting and bool((np.asarray(infos.metrics["nan"]) > 0).any()):
             find_nan(self.algorithm, self.evaluator, self.task, before.source)
@@ -78,7 +79,7 @@ class Doubts:
             )
 
     def _counts(self) -> bool:
-        """Is fitness a whole number as the task returns it?"""
+        """Is the fitness that the task returns an integer?"""
         if self.task is None:
             return False
         params = jax.eval_shape(self.task.init, as_key(0))
@@ -86,18 +87,27 @@ class Doubts:
         return jnp.issubdtype(jnp.result_type(score.fitness if isinstance(score, Evaluation) else score), jnp.integer)
 
     def _noisy(self) -> bool:
-        """May the same network score otherwise in another generation? A game may."""
+        """May the same network score differently in another generation? For a game, yes is assumed."""
         return self.task is None or is_noisy(self.algorithm, self.task)
 
     def _say(self, kind: str, text: str) -> None:
-        """A warning of this kind, once a run."""
+        """Give a warning of this kind, once in a run."""
         if kind not in self.said:
             self.said.add(kind)
             warnings.warn(text, RuntimeWarning, stacklevel=6)
 
 
 def is_noisy(algorithm: Algorithm, task: Task) -> bool:
-    """Does the fitness of a network depend on the key that it is scored with?"""
+    """Does the fitness of a network depend on the key with which it is scored?
+
+    The task is traced for this, and nothing is computed.
+
+    >>> import jaxga
+    >>> from jaxga.variation import absolute, gaussian
+    >>> task = jaxga.Task(lambda key: jnp.ones(3), lambda key, w: jnp.sum(w) + jax.random.normal(key))
+    >>> is_noisy(jaxga.ga(task.init, gaussian(absolute(0.1)), parents=2, children=8), task)
+    True
+    """
     found: list[bool] = []
 
     def look(source: Source) -> None:
@@ -110,10 +120,16 @@ def is_noisy(algorithm: Algorithm, task: Task) -> bool:
 
 
 def find_nan(algorithm: Algorithm, evaluator: Evaluator, task: Task | None, source: Source) -> None:
-    """Score the first child of this generation that has no fitness again, under the eyes of JAX.
+    """Score the first child whose fitness is NaN again, with JAX's search for NaN. Without a task, do nothing.
+
+    Args:
+      algorithm: of the run.
+      evaluator: scores the children of the run.
+      task: the evaluator's task; None for a game.
+      source: of a generation in which the fitness of at least one child is NaN.
 
     Raises:
-      FloatingPointError: of JAX, which names the operation that made a NaN.
+      FloatingPointError: from JAX. It names the operation that made the NaN; the child is added to the message.
     """
     if task is None:
         return

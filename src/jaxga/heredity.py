@@ -1,4 +1,7 @@
-"""How a recipe makes the next parents: a child built once more, kept weights, or weighted means of many children."""
+"""Build the next parents from a recipe.
+
+A next parent is a child that is built again, a parent that is kept, or a weighted mean of several children.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,14 +17,24 @@ from jaxga.variation.projection import Projection, project
 
 CHUNK = 64  # children whose steps are held at once while they are averaged
 
-ChildOf = Callable[[Source, Individual, Any, Any], Individual]  # (source, the parent of that pair, pair, member)
+ChildOf = Callable[[Source, Individual, Any, Any], Individual]  # (source, the pair's parent, pair, member) -> child
 
 
 def next_parents(
     algorithm: Algorithm, child_of: ChildOf, projection: Projection | None, source: Source, recipe: Recipe
 ) -> Individual:
-    """The parents ``[T]`` that a recipe makes."""
-    if recipe.step is None or source.founding:  # founders are not averaged: the mean of strangers solves nothing
+    """The next parents ``[T]``, as a recipe says.
+
+    Args:
+      algorithm: from `jaxga.ga`.
+      child_of: builds a child of a given parent. Its params may have leaves in parts.
+      projection: applied to next parents that are made with a ``step`` other than 0; None for no projection.
+      source: of this generation.
+      recipe: what the selection decided. Without ``step``, or for founders without parents, the next parents are the
+        individuals ``indices[:, 0]``. With one index a slot, a parent moves by ``step`` times the step to its child.
+        With several indices a slot, the next parent is a weighted mean.
+    """
+    if recipe.step is None or source.founding:  # founders are unrelated: their mean would be a useless network
         return _survivors(algorithm, source, recipe.indices[:, 0])
     if recipe.indices.shape[1] == 1:
         one = partial(_step, algorithm, projection, source)
@@ -31,7 +44,7 @@ def next_parents(
 
 
 def _survivors(algorithm: Algorithm, source: Source, indices: jax.Array) -> Individual:
-    """Who has these indices ``[T]``. Where there are fewer children than slots, each child is built once."""
+    """The individuals with these indices ``[T]``. If there are fewer children than slots, each child is built once."""
     build = jax.vmap(partial(candidate, algorithm, source))
     if len(indices) <= algorithm.children:
         return build(indices)
@@ -45,7 +58,7 @@ def _survivors(algorithm: Algorithm, source: Source, indices: jax.Array) -> Indi
 
 
 def candidate(algorithm: Algorithm, source: Source, index: Any) -> Individual:
-    """Child ``index``, built once more and made dense; a parent that is kept is taken as it is."""
+    """The individual with this index, with dense params: a child, which is built, or a kept parent as it is."""
     found = algorithm.place(source, index)
     child = algorithm.offspring(source, found.pair, found.member)
     child = child._replace(params=dense(child.params))
@@ -55,7 +68,7 @@ def candidate(algorithm: Algorithm, source: Source, index: Any) -> Individual:
 def _step(
     algorithm: Algorithm, projection: Projection | None, source: Source, index: Any, step: jax.Array
 ) -> Individual:
-    """The parent of a child plus ``step`` times the way to it, with what the child inherits."""
+    """The parent plus ``step`` times the difference between the child and the parent, with the child's strategy."""
     child = candidate(algorithm, source, index)
     parent = take(source.parents, jnp.maximum(algorithm.place(source, index).slot, 0))
 
@@ -79,15 +92,17 @@ def _average(
     share: jax.Array,
     step: jax.Array,
 ) -> Individual:
-    """Weighted means of children ``[k]``: of their parents, plus of their steps, a chunk of children at a time.
+    """The mean of the parents of k children, weighted by ``share``, plus the sum of their steps, weighted by ``step``.
 
-    What a strategy holds beside floats, such as a count, is that of the best child, the first index.
+    The strategy is the mean of the children's strategies, weighted by ``share``. Parts of it that are not floats, such
+    as a count, are those of the best child, which is the first index.
 
-    Low-rank children are never built: the sum of their steps is one matrix product, ``A diag(w) B``.
+    The children are built in chunks. Low-rank children are never built: the sum of their steps is one matrix product,
+    ``A diag(w) B``.
     """
     found = algorithm.place(source, indices)
     held = len(jax.tree.leaves(source.parents.params)[0])
-    # One parent is not batched, so that its matrices are not copied for every child.
+    # If there is only one parent, it is not batched, so that its matrices are not copied for every child.
     alone = held == 1 == len(source.pairs)
     size = min(CHUNK, len(indices))
     chunks = jax.tree.map(
@@ -121,16 +136,16 @@ def _average(
     strategy = jax.tree.map(
         lambda leaf: jnp.zeros_like(leaf) if _is_float(leaf) else leaf, take(source.parents.strategy, found.slot[0])
     )
-    first = iota(len(chunks[1])) == 0  # the chunk with the best child, whom it begins with
+    first = iota(len(chunks[1])) == 0  # the chunk that begins with the best child
     total, _ = jax.lax.scan(add, Individual(base, strategy), (chunks, first))
     if projection is None:
         return total
     projected = project(projection, total.params, base, source.generation)
-    return total._replace(params=where((step != 0).any(), projected, total.params))  # who does not move stays
+    return total._replace(params=where((step != 0).any(), projected, total.params))  # no step, no projection
 
 
 def _heard(weights: jax.Array, tree: Any) -> Any:
-    """Zeros for all that has no weight: it may be anything, NaN too."""
+    """Replace entries whose weight is 0 by zeros, because they may be NaN, and 0 * NaN is NaN."""
     return jax.tree.map(lambda leaf: jnp.where(expand(weights != 0, leaf), leaf, jnp.zeros_like(leaf)), tree)
 
 
@@ -139,7 +154,7 @@ def _is_float(leaf: jax.Array) -> bool:
 
 
 def _add_share(shares: jax.Array, first: jax.Array, total: jax.Array, leaves: jax.Array) -> jax.Array:
-    """A mean of floats; of anything else that of the best child, which comes ``first``."""
+    """Add weighted floats to ``total``. Other leaves are those of the best child, which is in the ``first`` chunk."""
     if _is_float(total):
         return add_weighted(total, shares, _heard(shares, leaves))
     return where(first, leaves[0], total)

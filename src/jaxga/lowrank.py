@@ -1,13 +1,14 @@
-"""A weight as its parent's array plus a low-rank step, kept apart: ``W + A B``.
+"""Leaves in parts: a weight as its parent's array plus a low-rank step, ``W + A B``, which are stored separately.
 
-A mutation of a matrix ``W [m, n]`` may be ``W + A B`` with ``A [m, r]`` and ``B [r, n]``. Drawing it costs
-``r (m + n)`` random numbers instead of ``m n``, and ``x (W + A B) = x W + (x A) B``, where ``x W`` is one product for
-all children of a parent. The idea is that of EGGROLL (arXiv 2511.16652), there for evolution strategies. A kernel
-``[h, w, c, n]`` of a convolution is seen as the matrix ``[h w c, n]``.
+A mutation can change a matrix ``W [m, n]`` to ``W + A B``, with ``A [m, r]`` and ``B [r, n]``. It draws ``r (m + n)``
+random numbers instead of ``m n``. Since ``x (W + A B) = x W + (x A) B``, the product ``x W`` can be computed once for
+all children of a parent. EGGROLL uses this for evolution strategies (arXiv 2511.16652, 2025). A convolution kernel
+``[h, w, c, n]`` is treated as the matrix ``[h w c, n]``.
 
-Variations make such leaves. Tasks, models and other user code never meet them: `jaxga.interpret` computes what they
-would make of the array, from the parts. `Columns` is the case of mutations that rewrite single units of a layer,
-`Member` that of mutations that change one of several networks (or layers) that are stacked in one array.
+Variations make such leaves. Tasks, models and other user code never see them: `jaxga.interpret` applies user code,
+which is written for arrays, to the parts. There are three kinds of leaves in parts: `LowRank`, `Columns` for mutations
+that rewrite single units of a layer, and `Member` for mutations that change one of several networks (or layers) that
+are stacked in one array.
 """
 
 from collections.abc import Callable
@@ -21,19 +22,19 @@ import jax.numpy as jnp
 
 @dataclass(frozen=True)
 class InParts:
-    """A leaf of a child that stands for an array, with the shape and dtype of its ``base``."""
+    """A leaf of a child that stands for an array, with the shape and dtype of ``base``: a leaf in parts."""
 
     base: jax.Array
-    name = ""  # of the leaf, while a program is read
-    turned = False  # are its axes kept in another order? `jaxga.interpret.layout`
+    name = ""  # of the leaf, while `jaxga.interpret` evaluates a program
+    turned = False  # are its axes stored in another order? See `jaxga.interpret.layout`
 
     def dense(self) -> jax.Array:
-        """The array itself."""
+        """The array for which the leaf stands."""
         raise NotImplementedError
 
     @property
     def rank(self) -> int:
-        """Of the step; 0 where there is none."""
+        """The rank of the step; 0 if there is no step."""
         return 0
 
     @property
@@ -52,7 +53,7 @@ class InParts:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class LowRank(InParts):
-    """``base + sum_r left[r] * right[r]``. Each axis belongs to one of the factors, and has size 1 in the other.
+    """The array ``base + sum_r left[r] * right[r]``. Each axis belongs to one factor, and has size 1 in the other.
 
     >>> leaf = LowRank(jnp.zeros((2, 3)), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))
     >>> leaf.shape, leaf.rank, leaf.on_right, leaf.dense().tolist()
@@ -70,11 +71,11 @@ class LowRank(InParts):
 
     @property
     def on_right(self) -> tuple[bool, ...]:
-        """For each axis: does it belong to the right factor? One of size 1 counts as the left one's."""
+        """For each axis: does it belong to the right factor? An axis of size 1 counts as the left factor's."""
         return tuple(size > 1 for size in self.right.shape[1:])
 
     def dense(self) -> jax.Array:
-        """The array itself."""
+        """The array for which the leaf stands."""
         if self.rank == 0:
             return self.base
         left, right = (factor.reshape(self.rank, -1) for factor in (self.left, self.right))
@@ -86,7 +87,9 @@ class LowRank(InParts):
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Columns(InParts):
-    """``base`` with r of its columns written anew: a step of rank r, and exact. Of one written twice, the last counts.
+    """The array ``base`` with r of its columns replaced: a step of rank r, without rounding.
+
+    If a column is replaced twice, the last value counts.
 
     >>> leaf = Columns(jnp.zeros((2, 3)), jnp.array([1, 1]), jnp.array([[1.0, 2.0], [1.0, 3.0]]))
     >>> leaf.dense().tolist(), leaf.low_rank().right[:, 0].tolist()
@@ -94,8 +97,8 @@ class Columns(InParts):
     """
 
     base: jax.Array  # [m, n]
-    index: jax.Array  # [r]
-    value: jax.Array  # [m, r]
+    index: jax.Array  # [r], which columns are replaced
+    value: jax.Array  # [m, r], the new columns
     name: str = field(default="", metadata={"static": True})
 
     @property
@@ -104,28 +107,28 @@ class Columns(InParts):
 
     @property
     def counts(self) -> jax.Array:
-        """``[r]``: is it the last that is written to its column?"""
+        """Bool ``[r]``: is this the last value for its column?"""
         return ~jnp.triu(self.index[:, None] == self.index, 1).any(axis=1)
 
     def low_rank(self) -> LowRank:
-        """The same as base and factors."""
+        """The same array as a `LowRank`."""
         left = jnp.where(self.counts, self.value - self.base[:, self.index], 0)
         right = jax.nn.one_hot(self.index, self.base.shape[1], dtype=self.dtype)
         return LowRank(self.base, left.T[:, :, None], right[:, None, :], self.name)
 
     def dense(self) -> jax.Array:
-        """The array itself."""
-        place = jnp.where(self.counts, self.index, self.base.shape[1])  # one past the end: dropped
+        """The array for which the leaf stands."""
+        place = jnp.where(self.counts, self.index, self.base.shape[1])  # one past the end, so that it is dropped
         return self.base.at[:, place].set(self.value, mode="drop")
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Member(InParts):
-    """``base`` with one of its members written anew: ``base[index]`` is ``value``, an array or a leaf in parts.
+    """The array ``base`` with one member replaced: ``base[index]`` becomes ``value``, an array or a leaf in parts.
 
-    ``together`` names all leaves of the child that were written with this index: equal names, equal index. Whoever
-    takes some of these leaves from a child and not the others has to build them.
+    ``together`` names all leaves of the child that were replaced at the same index: leaves with equal ``together`` have
+    equal indices. Code that takes only some of these leaves from a child must therefore build them (`alone`).
 
     >>> leaf = Member(jnp.zeros((3, 2)), jnp.array(1), jnp.ones(2))
     >>> leaf.shape, leaf.dense().tolist()
@@ -133,28 +136,32 @@ class Member(InParts):
     """
 
     base: jax.Array  # [M, ...]
-    index: jax.Array  # []
-    value: Any  # [...]
+    index: jax.Array  # [], which member is replaced
+    value: Any  # [...], the new member
     together: tuple[str, ...] = field(default=(), metadata={"static": True})
     name: str = field(default="", metadata={"static": True})
 
     @property
     def rank(self) -> int:
-        """As that of a step: more than 0."""
+        """1: there is a step, of whatever rank."""
         return 1
 
     def dense(self) -> jax.Array:
-        """The array itself."""
+        """The array for which the leaf stands."""
         return self.base.at[self.index].set(dense_leaf(self.value))
 
 
 def base_of(leaf: Any) -> jax.Array:
-    """What `Columns` are written into; of any other leaf all of it."""
+    """The base of `Columns`; any other leaf as an array."""
     return leaf.base if isinstance(leaf, Columns) else dense_leaf(leaf)
 
 
 def write_columns(leaf: Any, index: jax.Array, value: jax.Array) -> Columns:
-    """A leaf ``[m, n]`` with columns ``index [r]`` written anew, ``value [m, r]``."""
+    """Replace columns ``index [r]`` of a leaf ``[m, n]`` by ``value [m, r]``.
+
+    >>> write_columns(jnp.zeros((2, 3)), jnp.array([1]), jnp.array([[5.0], [6.0]])).dense().tolist()
+    [[0.0, 5.0, 0.0], [0.0, 6.0, 0.0]]
+    """
     if isinstance(leaf, Columns):
         return Columns(
             leaf.base, jnp.concatenate([leaf.index, index]), jnp.concatenate([leaf.value, value.astype(leaf.dtype)], 1)
@@ -164,12 +171,17 @@ def write_columns(leaf: Any, index: jax.Array, value: jax.Array) -> Columns:
 
 
 def read_columns(leaf: Any, index: jax.Array) -> jax.Array:
-    """Columns ``index [...]`` of a leaf ``[m, n]``: ``[m, ...]``."""
+    """Columns ``index [...]`` of a leaf ``[m, n]``, as an array ``[m, ...]``.
+
+    >>> leaf = write_columns(jnp.zeros((2, 3)), jnp.array([1]), jnp.array([[5.0], [6.0]]))
+    >>> read_columns(leaf, jnp.array([1, 2])).tolist()
+    [[5.0, 0.0], [6.0, 0.0]]
+    """
     return written_over(leaf, base_of(leaf)[:, index], index)
 
 
 def written_over(leaf: Any, found: jax.Array, index: jax.Array) -> jax.Array:
-    """Columns ``index [...]`` of a leaf, of which ``found [m, ...]`` is what its base has there."""
+    """As `read_columns`, if columns ``index [...]`` of the leaf's base are known: ``found [m, ...]``."""
     if not isinstance(leaf, Columns):
         return found
     for number in range(leaf.index.size):
@@ -179,7 +191,7 @@ def written_over(leaf: Any, found: jax.Array, index: jax.Array) -> jax.Array:
 
 
 def is_low_rank(node: Any) -> bool:
-    """For ``is_leaf``: stop at `LowRank` and `Columns` leaves."""
+    """Is the node a leaf in parts? For ``is_leaf`` of `jax.tree.map`."""
     return isinstance(node, InParts)
 
 
@@ -189,14 +201,18 @@ def dense_leaf(leaf: Any) -> Any:
 
 
 def dense(tree: Any) -> Any:
-    """The same tree with plain arrays only."""
+    """The same tree with all leaves as plain arrays."""
     return map_low_rank(dense_leaf, tree)
 
 
 def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
-    """Add the step ``left [m, r] @ right [r, n]`` to a leaf ``[..., n]`` that is seen as a matrix ``[m, n]``.
+    """Add the step ``left [m, r] @ right [r, n]`` to a leaf ``[..., n]``, treated as a matrix ``[m, n]``.
 
-    Steps on steps keep the base and add up their ranks.
+    If the leaf has a step already, the base stays the same and the ranks add up.
+
+    >>> leaf = add_factors(jnp.zeros((2, 3)), jnp.ones((2, 1)), jnp.ones((1, 3)))
+    >>> add_factors(leaf, jnp.ones((2, 1)), jnp.ones((1, 3))).rank
+    2
     """
     rank, shape = right.shape[0], leaf.shape
     left, right = left.T.reshape(rank, *shape[:-1], 1), right.reshape(rank, *(1,) * (len(shape) - 1), -1)
@@ -206,12 +222,12 @@ def add_factors(leaf: Any, left: jax.Array, right: jax.Array) -> LowRank:
 
 
 def alone(leaf: Any) -> Any:
-    """A leaf of a child whose other leaves are not taken along: a `Member` that was written with others is built."""
+    """A leaf to be used without the child's other leaves: a `Member` that was replaced with others becomes an array."""
     return leaf.dense() if isinstance(leaf, Member) and len(leaf.together) > 1 else leaf
 
 
 def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
-    """``new`` where the scalar ``chosen`` holds, else ``old``; stays in parts where both are steps from one base."""
+    """``new`` if the scalar ``chosen`` is True, else ``old``. It stays in parts if both have the same base."""
     if isinstance(new, LowRank) and new.base is old:
         return LowRank(new.base, jnp.where(chosen, new.left, 0), new.right)
     if isinstance(old, LowRank) and old.base is new:
@@ -235,7 +251,10 @@ def select_leaf(chosen: jax.Array, new: Any, old: Any) -> Any:
 
 
 def _as_written(leaf: Any, like: Columns) -> tuple[jax.Array, jax.Array] | None:
-    """Index and value of a leaf as `Columns` on the same base and as many; of the base itself what stands there."""
+    """Index and value of a leaf as `Columns` with the base and the number of columns of ``like``; else None.
+
+    The base itself is seen as columns that are replaced by themselves.
+    """
     if leaf is like.base:
         return like.index, like.base[:, like.index]
     same = isinstance(leaf, Columns) and leaf.base is like.base and leaf.index.shape == like.index.shape
@@ -243,31 +262,31 @@ def _as_written(leaf: Any, like: Columns) -> tuple[jax.Array, jax.Array] | None:
 
 
 def select(chosen: Any, new: Any, old: Any) -> Any:
-    """`select_leaf` over trees; ``chosen`` is a scalar or a tree of scalars."""
+    """`select_leaf` for every leaf of a tree. ``chosen`` is a scalar, or a tree with a scalar for every leaf."""
     if not isinstance(chosen, jax.Array):
         return jax.tree.map(lambda own, new, old: select_leaf(own, alone(new), alone(old)), chosen, new, old)
     return map_low_rank(partial(select_leaf, chosen), new, old)
 
 
 def map_low_rank(function: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """``jax.tree.map`` that stops at `LowRank` leaves of ``tree``."""
+    """As ``jax.tree.map``, where a leaf of ``tree`` that is in parts counts as one leaf."""
     return jax.tree.map(function, tree, *rest, is_leaf=is_low_rank)
 
 
 class Factors(NamedTuple):
-    """A low-rank step by itself: ``sum_r left[r] * right[r]``, as in `LowRank`."""
+    """A low-rank step without its base: ``sum_r left[r] * right[r]``, as in `LowRank`."""
 
-    left: jax.Array
-    right: jax.Array
+    left: jax.Array  # [r, ...]
+    right: jax.Array  # [r, ...]
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class OfMember:
-    """The step of one member by itself, as in `Member`; it is 0 for all others."""
+    """The step of one member without its base, as in `Member`. The step of all other members is 0."""
 
-    index: jax.Array
-    step: jax.Array
+    index: jax.Array  # []
+    step: jax.Array  # [...]
     together: tuple[str, ...] = field(metadata={"static": True})
 
 
@@ -275,7 +294,10 @@ Step = Factors | OfMember | jax.Array
 
 
 def step_leaf(new: Any, old: jax.Array) -> Step:
-    """``new - old``: as `Factors` where it is a low-rank step from ``old``, of one member alone, else as an array."""
+    """The step ``new - old``.
+
+    It is an `OfMember` or `Factors` if ``new`` is in parts and its base is ``old`` (the same object), else an array.
+    """
     if isinstance(new, Member) and new.base is old:
         return OfMember(new.index, dense_leaf(new.value) - old[new.index], new.together)
     if is_low_rank(new) and new.base is old:
@@ -285,7 +307,13 @@ def step_leaf(new: Any, old: jax.Array) -> Step:
 
 
 def square_norm(step: Step) -> jax.Array:
-    """Sum of squares of a step as made by `step_leaf`; of ``A B`` without building it: ``tr((A'A)(BB'))``."""
+    """The sum of squares of a step from `step_leaf`.
+
+    For factors this is ``tr((A'A)(BB'))``, so that ``A B`` is not built.
+
+    >>> float(square_norm(Factors(jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))))
+    6.0
+    """
     if isinstance(step, OfMember):
         return square_norm(step.step)
     if isinstance(step, Factors):
@@ -295,7 +323,7 @@ def square_norm(step: Step) -> jax.Array:
 
 
 def scale_step(old: jax.Array, step: Step, factor: jax.Array) -> Any:
-    """``old + factor * step`` for a step as made by `step_leaf`."""
+    """``old + factor * step``, for a step from `step_leaf`. The result is in parts if the step is."""
     if isinstance(step, OfMember):
         return Member(old, step.index, old[step.index] + factor * step.step, step.together)
     if isinstance(step, Factors):
@@ -304,7 +332,10 @@ def scale_step(old: jax.Array, step: Step, factor: jax.Array) -> Any:
 
 
 def add_weighted(total: jax.Array, weights: jax.Array, steps: Any) -> jax.Array:
-    """``total + sum_c weights[c] * steps[c]``, steps with a leading axis; of factors one product, ``A diag(w) B``."""
+    """``total + sum_c weights[c] * steps[c]``, for stacked steps ``[c, ...]``.
+
+    Factors are summed as one matrix product, ``A diag(w) B``.
+    """
     if isinstance(steps, OfMember):
         weighted = weights.astype(total.dtype).reshape(-1, *(1,) * (steps.step.ndim - 1)) * steps.step
         return total.at[steps.index].add(weighted)

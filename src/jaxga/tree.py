@@ -12,41 +12,56 @@ from jaxga.base import InputError, Key, Params, name_of, require
 
 
 class Path(tuple[str, ...]):
-    """Where a leaf stands, ``("hidden", "kernel")``. Being no plain tuple it is itself a leaf of a tree of paths."""
+    """The place of a leaf in a tree, such as ``("hidden", "kernel")``.
+
+    It is a class of its own because JAX treats a plain tuple as a node of a tree, and a path must be a leaf.
+    """
 
 
 def iota(count: int) -> jax.Array:
-    """0, 1, ... as int32 ``[count]``, whether or not JAX computes in 64 bits."""
+    """The numbers 0, 1, ... as int32 ``[count]``, also if JAX computes in 64 bits."""
     return jnp.arange(count, dtype=jnp.int32)
 
 
 def take(tree: Any, index: Any) -> Any:
-    """Element ``index`` of the leading axis of every leaf."""
+    """Element ``index`` of the leading axis of every leaf.
+
+    >>> take({"w": jnp.array([1.0, 2.0])}, 1)
+    {'w': Array(2., dtype=float32)}
+    """
     return jax.tree.map(lambda leaf: leaf[index], tree)
 
 
 def stack(trees: Sequence[Any]) -> Any:
-    """Trees of one structure, stacked along a new leading axis."""
+    """Stack trees of the same structure along a new leading axis.
+
+    >>> stack([{"w": jnp.ones(2)}, {"w": jnp.zeros(2)}])["w"].tolist()
+    [[1.0, 1.0], [0.0, 0.0]]
+    """
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def replicate(tree: Any, times: int) -> Any:
-    """The same tree ``times`` times along a new leading axis."""
+    """Repeat a tree ``times`` times along a new leading axis.
+
+    >>> replicate({"w": jnp.ones(2)}, 3)["w"].shape
+    (3, 2)
+    """
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (times, *jnp.shape(leaf))), tree)
 
 
 def expand(values: jax.Array, leaf: jax.Array) -> jax.Array:
-    """``values [c]`` with axes of size 1 behind it, to go with ``leaf [c, ...]``."""
+    """Append axes of size 1 to ``values [c]``, so that it broadcasts to ``leaf [c, ...]``."""
     return values.reshape(values.shape + (1,) * (leaf.ndim - values.ndim))
 
 
 def where(condition: jax.Array, true: Any, false: Any) -> Any:
-    """``jnp.where`` on every leaf; ``condition`` is a scalar. Typed keys pass too."""
+    """``jnp.where`` for every leaf. ``condition`` is a scalar. Leaves may be typed keys, too."""
     return jax.tree.map(lambda a, b: jax.lax.select(jnp.broadcast_to(condition, jnp.shape(a)), a, b), true, false)
 
 
 def paths(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """The path of every leaf as a tuple of strings, in a tree of the same structure.
+    """A tree of the same structure, with the `Path` of every leaf: a tuple of strings.
 
     >>> paths({"hidden": {"kernel": 1.0, "bias": 2.0}})["hidden"]["bias"]
     ('hidden', 'bias')
@@ -57,29 +72,37 @@ def paths(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
 
 
 def path_hash(path: tuple[str, ...]) -> int:
-    """A number for a path, the same in every process."""
+    """A hash of a path that is the same in every process: CRC-32."""
     return zlib.crc32("/".join(path).encode())
 
 
 def path_key(key: Key, path: tuple[str, ...]) -> Key:
-    """The key of one path: leaves of equal shape get unequal noise, whatever stands beside them."""
+    """The key for the leaf at this path. It does not depend on the other leaves of the tree."""
     return jax.random.fold_in(key, path_hash(path))
 
 
 def key_tree(key: Key, tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> Any:
-    """A key of its own for every leaf: the `path_key` of its path, all of them derived in one go."""
+    """A separate key for every leaf: the `path_key` of its path. All keys are derived in one operation."""
     names, treedef = jax.tree.flatten(paths(tree, is_leaf))
     hashes = jnp.array([path_hash(path) for path in names], jnp.uint32)
     return treedef.unflatten(list(jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, hashes)))
 
 
 def in_one(parts: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
-    """Named arrays of several parts as those of one file: ``part/name``."""
+    """Join several mappings of named arrays to one mapping, for one file, with names ``part/name``.
+
+    >>> in_one({"state": {"a": 1}, "history": {"a": 2}})
+    {'state/a': 1, 'history/a': 2}
+    """
     return {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
 
 
 def in_parts(file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What `in_one` made one, in parts again; what belongs to none is left out."""
+    """The inverse of `in_one`. Names that belong to no part are left out.
+
+    >>> in_parts({"state/a": 1, "history/a": 2, "seconds": 3})
+    {'state': {'a': 1}, 'history': {'a': 2}}
+    """
     parts: dict[str, dict[str, Any]] = {}
     for name in file:
         part, _, rest = name.partition("/")
@@ -89,33 +112,41 @@ def in_parts(file: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def numbered(leaves: Sequence[Any]) -> dict[str, Any]:
-    """Leaves by their number, to be saved as a part; `in_order` makes the sequence of them again."""
+    """A sequence as a mapping from numbers to elements, to be saved as a part. `in_order` is the inverse."""
     return {str(number): leaf for number, leaf in enumerate(leaves)}
 
 
 def in_order(part: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What `numbered` numbered, in whatever order it comes back."""
+    """The inverse of `numbered`, whatever the order of the mapping.
+
+    >>> in_order({"1": "b", "0": "a"})
+    ('a', 'b')
+    """
     return tuple(part[str(number)] for number in range(len(part)))
 
 
 def named_leaves(tree: Any, is_leaf: Callable[[Any], bool] | None = None) -> dict[str, Any]:
-    """Leaves by name: ``{"hidden/kernel": ...}``."""
+    """A mapping from names of leaves to leaves.
+
+    >>> named_leaves({"hidden": {"kernel": 1.0, "bias": 2.0}})
+    {'hidden/bias': 2.0, 'hidden/kernel': 1.0}
+    """
     names = jax.tree.leaves(paths(tree, is_leaf))
     return {"/".join(name): leaf for name, leaf in zip(names, jax.tree.leaves(tree, is_leaf), strict=True)}
 
 
 def size(tree: Any) -> int:
-    """Number of scalars in a tree (of arrays or of their shapes)."""
+    """The number of scalars in a tree of arrays, or of their shapes."""
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
 def size_in_bytes(tree: Any) -> int:
-    """Bytes that the arrays of a tree hold."""
+    """The number of bytes in the arrays of a tree, or of their shapes."""
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def root_mean_square(leaf: jax.Array) -> jax.Array:
-    """``sqrt(mean(leaf**2))``, ``[]`` in the leaf's dtype; 0 for a leaf without numbers, whose mean would be NaN.
+    """``sqrt(mean(leaf**2))``, ``[]`` in the leaf's dtype. It is 0 for an empty leaf, whose mean would be NaN.
 
     >>> float(root_mean_square(jnp.array([3.0, -3.0]))), float(root_mean_square(jnp.zeros((0, 5))))
     (3.0, 0.0)
@@ -126,7 +157,7 @@ def root_mean_square(leaf: jax.Array) -> jax.Array:
 
 
 def running_statistics(params: Params) -> list[str]:
-    """The names of leaves under "batch_stats": what flax's BatchNorm measures, and no mutation should move.
+    """The names of leaves under "batch_stats": statistics that flax's BatchNorm measures, and that must not mutate.
 
     >>> running_statistics({"params": {"scale": 1.0}, "batch_stats": {"BatchNorm_0": {"mean": 0.0}}})
     ['batch_stats/BatchNorm_0/mean']
@@ -135,7 +166,11 @@ def running_statistics(params: Params) -> list[str]:
 
 
 def shape_of_params(init: Callable[[Key], Params], key: Key) -> Params:
-    """The shapes and dtypes of ``init(key)``, whose leaves are checked first: `check_params`."""
+    """The shapes and dtypes of ``init(key)``, without computing it.
+
+    Raises:
+      InputError: if `check_params` refuses the params.
+    """
 
     def checked(key: Key) -> Params:
         params = init(key)
@@ -146,7 +181,11 @@ def shape_of_params(init: Callable[[Key], Params], key: Key) -> Params:
 
 
 def check_params(params: Params) -> None:
-    """Refuse a tree with a leaf that is no array of floats, or without any number: evolution moves real numbers."""
+    """Refuse params that cannot mutate.
+
+    Raises:
+      InputError: if a leaf is not an array of real floats, or if there is no leaf, or only empty leaves.
+    """
     leaves = named_leaves(params)
     require(bool(leaves), "init returned params without a single array: return a pytree with at least one float array.")
     for name, leaf in leaves.items():
@@ -179,10 +218,18 @@ def _check_leaf(leaf_name: str, leaf: Any) -> None:
 
 
 def check_like(new: Any, old: Any, who: str) -> Any:
-    """``new`` `as_like` ``old``; refused where its structure, shapes or dtypes are others. The message names ``who``.
+    """Check that ``new`` has the structure, shapes and dtypes of ``old``, and return it with `as_like` applied.
 
-    A node with a shape and a dtype counts as one array, so a `jaxga.lowrank.LowRank` does. A Python float fits a float
-    leaf of any width. Only shapes are looked at, while a program is traced.
+    A node with a shape and a dtype counts as one array, such as a `jaxga.lowrank.LowRank`. A Python float is accepted
+    for a float leaf of any width. The check needs only shapes, and so it costs nothing in a compiled program.
+
+    Args:
+      new: the tree to check.
+      old: a tree with the due structure, shapes and dtypes.
+      who: names the function that returned ``new``, for the message.
+
+    Raises:
+      InputError: if structure, shapes or dtypes differ.
 
     >>> check_like({"w": jnp.ones(3)}, {"w": jnp.ones(2)}, "mutation cut")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
@@ -203,12 +250,15 @@ def check_like(new: Any, old: Any, who: str) -> Any:
 
 
 def as_like(new: Any, old: Any) -> Any:
-    """``new``, which passed `check_like`, with arrays of the dtypes of ``old`` for Python numbers and numpy arrays."""
+    """``new``, with Python numbers and numpy arrays converted to JAX arrays of the dtypes of ``old``.
+
+    ``new`` must fit ``old``, see `check_like`.
+    """
     return jax.tree.map(_as_leaf, new, old, is_leaf=_is_array)
 
 
 def _as_leaf(new: Any, old: Any) -> Any:
-    is_one_array = jax.tree.structure(new) == LEAF  # and not several that count as one, as a LowRank does
+    is_one_array = jax.tree.structure(new) == LEAF  # and not a node of several arrays, such as a LowRank
     settled = isinstance(new, jax.Array) and not new.weak_type
     return jnp.asarray(new, _dtype(old)) if is_one_array and not settled else new
 
@@ -221,14 +271,14 @@ def _is_array(node: Any) -> bool:
 
 
 def _dtype(leaf: Any) -> Any:
-    """The dtype that JAX gives to a leaf; None where it is no array."""
+    """The dtype that JAX gives to a leaf; None if it is neither an array nor a number."""
     if _is_array(leaf):
         return jax.dtypes.canonicalize_dtype(leaf.dtype, allow_extended_dtype=True)
     return jnp.result_type(leaf) if isinstance(leaf, (bool, int, float, complex)) else None
 
 
 def _fits(new: Any, old: Any) -> bool:
-    """Of one shape and dtype? A float without a settled width, as those of Python, fits any."""
+    """Are shape and dtype equal? A float of weak type, such as a Python float, fits every float dtype."""
     one, other = _dtype(new), _dtype(old)
     if one is None or other is None or np.shape(new) != np.shape(old):
         return False
@@ -241,7 +291,7 @@ def _type_name(leaf: Any) -> str:
 
 
 def _named(tree: Any) -> dict[str, Any]:
-    """Leaves by name, low-rank ones in one piece."""
+    """Leaves by name, where a leaf in parts counts as one leaf."""
     return named_leaves(tree, _is_array)
 
 
@@ -256,5 +306,5 @@ def _difference(new: Any, old: Any) -> str:
 
 
 def _outline(tree: Any) -> str:
-    """The containers of a tree, and a star for every leaf."""
+    """The containers of a tree as text, with a star for every leaf."""
     return str(jax.tree.structure(tree, is_leaf=_is_array)).removeprefix("PyTreeDef(").removesuffix(")")

@@ -1,12 +1,14 @@
-"""Networks that are the same but for the order of their hidden units.
+"""Networks that are equal except for the order of their hidden units.
 
-Hidden units may change places, with all weights that come in and go out, and the network stays what it was. So two
-networks that agree can look strangers: crossover mixes what does not belong together, and a mean of both is useless.
+If two hidden units are swapped, with all their incoming and outgoing weights, the outputs of the network do not change.
+Two networks can therefore compute the same function with their units in different orders. Crossover then mixes units
+that have nothing to do with each other, and the mean of the two networks is useless.
 
-Here a network is a *chain*: dense layers, ``kernel [in, out]``, and convolutions, ``kernel [h, w, in, out]``, each with
-a ``bias [out]`` or none, one after another. The channels of a convolution may be flattened into a dense layer whose
-rows are ``[positions, channels]``, as channels last make them. What is between the layers must be the same for every
-unit: an activation, a pooling. The params do not tell whether anything bypasses a layer; nothing may.
+The functions here need networks that are a *chain*: dense layers and convolutions, one after another. Their kernels
+are ``[in, out]`` and ``[h, w, in, out]``, each with or without a ``bias [out]``. The channels of a convolution may be
+flattened into a dense layer, whose input is then ``[positions, channels]``, flattened (channels last). Operations
+between the layers, such as activations and pooling, must be the same for every unit. No connection may bypass a layer;
+this is not checked, because params do not show it.
 """
 
 from jaxga.alignment.between import Line, interpolate

@@ -1,4 +1,4 @@
-"""What lies between two networks."""
+"""The loss on the straight line between two networks."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,16 +14,29 @@ from jaxga.variation.checks import require_function
 class Line(NamedTuple):
     """Losses on the straight line from one network to another."""
 
-    at: jax.Array  # [points] from 0 to 1, the share of the second network
+    at: jax.Array  # [points] from 0 to 1: the share of the second network
     losses: jax.Array  # [points]
-    barrier: jax.Array  # []: the largest of them, less the mean of both ends
+    barrier: jax.Array  # [] the largest loss minus the mean of the losses at both ends
 
 
 def interpolate(loss: Callable[[Params], Any], a: Params, b: Params, points: int = 25) -> Line:
-    """The losses of ``points`` networks from ``a`` to ``b``, evenly spaced, and the barrier between them.
+    """The losses of networks on the straight line from ``a`` to ``b``, and the barrier between them.
 
-    ``loss: (params) -> []``. The barrier is the largest loss less the mean of the two ends, as Ainsworth et al. (2022)
-    plot it: 0 where the loss is nowhere above its ends, and these are equal.
+    The barrier is the largest loss minus the mean of the losses at both ends (Ainsworth et al. 2022). It is 0 if both
+    ends have the same loss and no network between them has a larger one.
+
+    Args:
+      loss: ``(params) -> []``.
+      a: params of the first network.
+      b: params of the second network, with the same shapes.
+      points: number of networks, evenly spaced, 2 or more, by default 25. Both ends are among them.
+
+    Returns:
+      A `Line`.
+
+    Raises:
+      InputError: if ``loss`` is not a function, ``points`` is below 2, or the leaves of the networks differ in name or
+        shape.
 
     >>> line = interpolate(lambda x: 1 - x**2, jnp.array(-1.0), jnp.array(1.0), points=5)
     >>> line.losses.tolist(), float(line.barrier)

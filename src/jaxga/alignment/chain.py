@@ -1,4 +1,4 @@
-"""A tree of params as a chain of layers, and how its hidden units are put into another order."""
+"""Params as a chain of layers, and the same params with their hidden units in another order."""
 
 import re
 from collections.abc import Sequence
@@ -11,39 +11,54 @@ import numpy as np
 from jaxga.base import InputError, Params, require
 from jaxga.tree import named_leaves
 
-Layers = Sequence[str] | None  # the names of layers in their order; the end of a path is enough
-EXACT = jax.lax.Precision.HIGHEST  # a GPU would round factors to 10 bits
+Layers = Sequence[str] | None  # names of layers in order; the end of a path is enough
+EXACT = jax.lax.Precision.HIGHEST  # by default a GPU rounds factors to 10 bits
 WAY_OUT = "name the layers of a chain in their order, as layers=('Dense_0', 'Dense_1')"
 
 
 class Layer(NamedTuple):
-    """Where the leaves of a layer are among those of the tree, and its sizes."""
+    """The places of a layer's leaves in the tree, and its sizes."""
 
     name: str
-    kernel: int
-    bias: int | None
-    shape: tuple[int, int, int]  # positions, units that come in at each of them, units that go out
+    kernel: int  # the number of the kernel among the leaves of the tree
+    bias: int | None  # that of the bias; None if there is no bias
+    shape: tuple[int, int, int]  # positions, input units at each position, output units
 
 
 class Chain(NamedTuple):
-    """A network as kernels ``[positions, in, out]`` and biases ``[out]``, those of zeros where there are none."""
+    """A network as kernels ``[positions, in, out]`` and biases ``[out]``. Biases are zeros in layers without them."""
 
     kernels: list[jax.Array]
     biases: list[jax.Array]
 
     def coming(self, number: int, before: Any) -> jax.Array:
-        """What comes into the units of a layer, ``[positions * in + 1, out]``, with the units before it in an order."""
+        """The incoming weights and biases of a layer's units, ``[positions * in + 1, out]``.
+
+        ``before [in]`` is the order of the units in the layer before; None leaves them as they are.
+        """
         kernel = self.kernels[number] if before is None else self.kernels[number][:, before]
         return jnp.concatenate([kernel.reshape(-1, kernel.shape[-1]), self.biases[number][None]])
 
     def going(self, number: int, after: Any) -> jax.Array:
-        """What goes out of them, ``[out, positions * units of the next layer]``, with those in an order."""
+        """The outgoing weights of a layer's units, ``[out, positions * units of the next layer]``.
+
+        ``after`` is the order of the units in the next layer; None leaves them as they are.
+        """
         kernel = self.kernels[number + 1] if after is None else self.kernels[number + 1][:, :, after]
         return jnp.swapaxes(kernel, 0, 1).reshape(kernel.shape[1], -1)
 
 
 def layers_of(params: Params, names: Layers) -> tuple[Layer, ...]:
-    """The layers with these names, or all of a tree, in their order. Refused where they are no chain."""
+    """The layers of a chain, in order.
+
+    Args:
+      params: of the network.
+      names: of the layers, in order. By default all layers of the tree: first convolutions, then dense layers, each
+        sorted by name, with Dense_9 before Dense_10.
+
+    Raises:
+      InputError: if a name fits no layer, or several, or if the layers are not a chain.
+    """
     groups: dict[str, dict[str, tuple[int, Any]]] = {}
     for number, (path, leaf) in enumerate(named_leaves(params).items()):
         group, _, name = path.rpartition("/")
@@ -69,7 +84,7 @@ def _found(name: str, groups: list[str]) -> str:
 
 
 def _natural(name: str) -> list[Any]:
-    """Dense_9 before Dense_10."""
+    """A key to sort by, with Dense_9 before Dense_10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
@@ -93,7 +108,7 @@ def _kernel(name: str, leaves: dict[str, tuple[int, Any]]) -> Any:
 
 
 def _shape(name: str, shape: tuple[int, ...], before: Layer | None, kernels: dict[str, Any]) -> tuple[int, int, int]:
-    """Positions, units in, units out; a dense layer after a convolution has positions too."""
+    """Positions, input units and output units. A dense layer after a convolution has several positions, too."""
     *window, coming, going = shape
     positions = int(np.prod(window))
     if before is None:
@@ -109,7 +124,7 @@ def _shape(name: str, shape: tuple[int, ...], before: Layer | None, kernels: dic
 
 
 def chain_of(params: Params, layers: Sequence[Layer]) -> Chain:
-    """The weights of these layers, in single precision."""
+    """The weights of these layers as a `Chain`, in float32."""
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(params)]
     kernels = [leaves[layer.kernel].reshape(layer.shape).astype(jnp.float32) for layer in layers]
     biases = [
@@ -120,7 +135,7 @@ def chain_of(params: Params, layers: Sequence[Layer]) -> Chain:
 
 
 def reordered(params: Params, layers: Sequence[Layer], orders: Sequence[jax.Array]) -> Params:
-    """``params`` with unit ``orders[l][i]`` of hidden layer l in place i."""
+    """``params`` with the hidden units in another order: unit ``orders[l][i]`` of hidden layer l comes to place i."""
     leaves, treedef = jax.tree.flatten(params)
     for number, layer in enumerate(layers):
         kernel = jnp.asarray(leaves[layer.kernel])
@@ -135,7 +150,11 @@ def reordered(params: Params, layers: Sequence[Layer], orders: Sequence[jax.Arra
 
 
 def require_alike(name: str, one: Params, other_name: str, other: Params) -> None:
-    """Refuse two trees whose leaves have other names or shapes."""
+    """Refuse two trees whose leaves differ in name or shape.
+
+    Raises:
+      InputError: for such trees. ``name`` and ``other_name`` are the names of the arguments, for the message.
+    """
     ours, theirs = ({leaf: np.shape(array) for leaf, array in named_leaves(tree).items()} for tree in (one, other))
     differing = [leaf for leaf in {**ours, **theirs} if ours.get(leaf) != theirs.get(leaf)]
     for leaf in differing[:1]:

@@ -1,4 +1,4 @@
-"""Networks of only their first units, so that units have an order of importance."""
+"""Nested dropout: networks are scored with only their first units, so that these become the most important ones."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,10 +13,18 @@ from jaxga.variation.checks import require_function, shown
 
 
 def first_units(params: Params, share: Any, layers: Layers = None) -> Params:
-    """The network of only the first ``ceil(share n)`` of the n units of every hidden layer; others go nowhere.
+    """The network with only the first ``ceil(share * n)`` of the n units of every hidden layer.
 
-    Weights that go out of all others are 0, so shapes stay, and whatever the activation is, the others have no effect.
-    ``share``, ``[]``, is above 0 and at most 1, and may be traced.
+    The outgoing weights of all other units are set to 0. So the other units have no effect, whatever the activation is,
+    and shapes stay the same.
+
+    Args:
+      params: of a chain, see `jaxga.alignment`.
+      share: ``[]``, above 0 and at most 1. It may be traced.
+      layers: the names of the layers, as in `align`.
+
+    Raises:
+      InputError: if the network is not a chain.
 
     >>> a = {"one": {"kernel": jnp.array([[1.0, 2.0, 3.0]])}, "two": {"kernel": jnp.array([[4.0], [5.0], [6.0]])}}
     >>> first_units(a, 0.5)["two"]["kernel"].tolist()
@@ -31,17 +39,29 @@ def first_units(params: Params, share: Any, layers: Layers = None) -> Params:
 
 
 def any_share(key: Key) -> jax.Array:
-    """Uniform, above 0 and at most 1."""
+    """A share ``[]`` that is drawn uniformly, above 0 and at most 1."""
     return 1 - jax.random.uniform(key, (), jnp.float32)
 
 
 def ordered_dropout(task: Any, layers: Layers = None, *, share: Callable[[Key], Any] = any_share) -> Any:
-    """A task or loss of the `first_units` of a network, whose number is drawn: units get an order of importance.
+    """Nested dropout (Rippel et al. 2014): score only the `first_units` of a network, and draw at random how many.
 
-    The first units are always there and the last ones seldom, so what matters most comes to stand first (nested
-    dropout, Rippel et al. 2014). Parameters are masked, so any chain takes part. Of a `Task`, ``evaluate`` and ``loss``
-    see the first units, of a parent too, ``validate`` and ``test`` the whole network. Of a loss ``(key, params) -> []``
-    it makes one. ``share: (key) -> []`` draws the part of all units that is used, the same in every hidden layer.
+    The first units are used most often and the last ones rarely, so the first units become the most important ones.
+    Params are masked, so this works for every chain, whatever its code.
+
+    Args:
+      task: a `Task`, or a loss ``(key, params) -> []``. In a task, ``evaluate`` and ``loss`` use the first units, and a
+        paired task uses as many of the parent. ``validate`` and ``test`` use the whole network.
+      layers: the names of the layers, as in `align`.
+      share: ``(key) -> []`` draws the share of the units that are used, the same in every hidden layer. By default
+        `any_share`.
+
+    Returns:
+      A task, or a loss, as ``task``.
+
+    Raises:
+      InputError: if ``task`` is neither a `Task` nor a function, or ``share`` is not a function. When the task is used,
+        if the network is not a chain.
 
     >>> params = {"one": {"kernel": jnp.ones((1, 4))}, "two": {"kernel": jnp.ones((4, 1))}}
     >>> loss = ordered_dropout(lambda key, params: params["two"]["kernel"].sum(), share=lambda key: 0.5)

@@ -1,4 +1,4 @@
-"""Hidden units in the order of those of another network, or in one that is the same for all orders."""
+"""Permute the hidden units of a network: into the order of another network, or into a canonical order."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,7 +14,7 @@ from jaxga.lowrank import dense
 from jaxga.tree import iota
 from jaxga.variation.checks import checked
 
-GAIN = 1e-6  # what is less, as a part of the sum, is rounding
+GAIN = 1e-6  # a smaller relative gain counts as a rounding error
 
 
 def align(
@@ -25,23 +25,34 @@ def align(
     activations: tuple[Sequence[Any], Sequence[Any]] | None = None,
     sweeps: int = 100,
 ) -> Params:
-    """``params`` with its hidden units in the order of those of ``reference`` that they are most like. A pure function.
+    """Permute the hidden units of ``params`` so that each unit matches the unit of ``reference`` in its place.
 
-    By weights: the sum of products of all weights with those of the reference is made large, layer by layer, each by a
-    linear assignment, until no layer gains (weight matching of Git Re-Basin, Ainsworth et al. 2022). It begins with an
-    order by what comes in, first layer first, so that a copy in another order is put back exactly. By activations:
-    the sum of the correlations of units that answer to the same examples is largest, in each layer for itself.
+    It is a pure function, and can be called within ``jit`` and ``vmap``.
+
+    By default, units are matched by their weights (the weight matching of Git Re-Basin, Ainsworth et al. 2022). This
+    increases the sum of products of all weights with those of the reference, one layer after another, each by a linear
+    assignment, until no layer gains. It starts with a pass from the first layer to the last that compares incoming
+    weights only. A copy in another order therefore comes back exactly.
+
+    With ``activations``, units are matched by their outputs on the same examples: in each layer, the sum of the
+    correlations of matched units is as large as possible.
 
     Args:
-      reference: a network that is a chain, see `jaxga.alignment`, wherever its layers are in the tree.
-      params: another one of the same shapes.
-      layers: their names in order, ``("Dense_0", "Dense_1")``; what else is in the tree then stays as it is. By default
-        all of the tree, convolutions first, then by name, Dense_9 before Dense_10.
-      activations: those of the reference and those of params, for every hidden layer ``[..., units]``.
-      sweeps: over all layers, at most. With 0 it is what comes in that decides.
+      reference: params of a chain, see `jaxga.alignment`. Its layers may be anywhere in the tree.
+      params: of another network with the same shapes.
+      layers: the names of the layers in order, such as ``("Dense_0", "Dense_1")``. Leaves of other layers stay as they
+        are. By default all layers of the tree: first convolutions, then dense layers, each sorted by name, with Dense_9
+        before Dense_10.
+      activations: two sequences, for the reference and for params, with an array ``[..., units]`` for every hidden
+        layer. By default None: units are matched by their weights.
+      sweeps: the largest number of passes over all layers, by default 100. With 0, only incoming weights are compared.
+
+    Returns:
+      Params with the same structure, shapes and dtypes as ``params``.
 
     Raises:
-      InputError: where the tree is no chain, or the two differ in shape.
+      InputError: if ``sweeps`` is below 0, the network is not a chain, the leaves of the two networks differ in name or
+        shape, or the shapes of ``activations`` do not fit the network.
 
     >>> a = {"one": {"kernel": jnp.array([[1.0, 2.0, 3.0]])}, "two": {"kernel": jnp.array([[4.0], [5.0], [6.0]])}}
     >>> b = {"one": {"kernel": jnp.array([[3.0, 1.0, 2.0]])}, "two": {"kernel": jnp.array([[6.0], [4.0], [5.0]])}}
@@ -57,10 +68,17 @@ def align(
 
 
 def canonical(params: Params, layers: Layers = None) -> Params:
-    """One network for all orders of its hidden units: those into which the longest vectors come stand first.
+    """Sort the hidden units of every layer by the norm of their incoming weights and bias, largest first.
 
-    Units with vectors of one length are ordered by a fixed sum of their weights; units into which exactly the same
-    comes keep their order. The arguments and errors are those of `align`.
+    Networks that are equal except for the order of their units thus get equal params. Units with the same norm are
+    sorted by a fixed weighted sum of their incoming weights. Units with equal incoming weights keep their order.
+
+    Args:
+      params: of a chain, see `jaxga.alignment`.
+      layers: the names of the layers, as in `align`.
+
+    Raises:
+      InputError: if the network is not a chain.
 
     >>> a = {"one": {"kernel": jnp.array([[3.0, -4.0]])}, "two": {"kernel": jnp.array([[5.0], [6.0]])}}
     >>> canonical(a)["two"]["kernel"].tolist()
@@ -70,11 +88,21 @@ def canonical(params: Params, layers: Layers = None) -> Params:
 
 
 def aligned(crossover: Variation, layers: Layers = None, *, sweeps: int = 10) -> Variation:
-    """A crossover whose mate is first put into the order of the parent: `align`, by weights.
+    """A crossover that first aligns the mate with the parent: `align`, by weights.
 
-    A child of a parent and its own copy in another order is then the parent again. Only weights are put in order: what
-    a mate inherits beside them is as it was. ``layers`` and ``sweeps`` are those of `align`. For a hidden layer of n
-    units it takes n^3 operations a sweep that follow one another, for every child whose mate is drawn for itself.
+    If the mate is a copy of the parent in another order, the child is equal to the parent. Only the mate's params are
+    permuted, and not its strategy.
+
+    A hidden layer of n units takes n^3 sequential operations in each sweep, for every child with a mate of its own.
+
+    Args:
+      crossover: any `Variation`, such as ``uniform_crossover(by_neuron)``.
+      layers: the names of the layers, as in `align`.
+      sweeps: the largest number of passes over all layers, by default 10.
+
+    Raises:
+      InputError: if ``crossover`` is not a `Variation`, or ``sweeps`` is below 0. When a child is made, if the network
+        is not a chain.
 
     >>> from jaxga.variation import by_neuron, uniform_crossover
     >>> crossover = aligned(uniform_crossover(by_neuron))
@@ -107,7 +135,7 @@ def _by_weights(reference: Params, params: Params, layers: tuple[Layer, ...], sw
 
     def sweep(state: tuple[Any, Any, Any]) -> tuple[Any, Any, Any]:
         orders, count, gained = [None, *state[0], None], state[1], jnp.zeros((), bool)
-        first = count == 0  # where those that follow are in no order yet
+        first = count == 0  # the layers after this one have no order yet
         for number in range(len(layers) - 1):
             coming = _products(own.coming(number, None), other.coming(number, orders[number]))
             going = _products(own.going(number, None).T, other.going(number, orders[number + 2]).T)
@@ -144,7 +172,7 @@ def _by_activations(params: Params, layers: tuple[Layer, ...], activations: Any)
 
 
 def _standardised(activations: jax.Array) -> jax.Array:
-    """``[examples, units]`` with mean 0 and length 1; a unit that always says the same has length 0."""
+    """Activations ``[examples, units]``, each unit with mean 0 and norm 1. A unit with constant output has norm 0."""
     flat = activations.reshape(-1, activations.shape[-1])
     flat -= jnp.mean(flat, axis=0)
     length = jnp.sqrt(jnp.sum(flat**2, axis=0))
@@ -152,14 +180,14 @@ def _standardised(activations: jax.Array) -> jax.Array:
 
 
 def _products(own: jax.Array, other: jax.Array) -> jax.Array:
-    """``own.T @ other``: how much each unit of one is like each of the other."""
+    """``own.T @ other [n, n]``: the similarity of each unit of one network to each unit of the other."""
     return jnp.matmul(own.T, other, precision=EXACT)
 
 
 @jax.jit
 def _match(likeness: jax.Array) -> jax.Array:
-    """Which unit of the other goes to each place, ``[n]`` int32, so that the sum of likeness ``[n, n]`` is largest."""
-    costs = jnp.where(jnp.isfinite(likeness), -likeness, 0)  # the search would not end with NaN
-    with jax.numpy_dtype_promotion("standard"):  # optax promotes
+    """For each place the unit of the other network, ``[n]`` int32, with the largest sum of ``likeness [n, n]``."""
+    costs = jnp.where(jnp.isfinite(likeness), -likeness, 0)  # with NaN the search would not end
+    with jax.numpy_dtype_promotion("standard"):  # optax relies on type promotion
         places, units = optax.assignment.hungarian_algorithm(costs)
     return jnp.zeros(len(costs), jnp.int32).at[places].set(units.astype(jnp.int32))

@@ -1,4 +1,4 @@
-"""What an encoding is, and a task or a game whose parameters are genes."""
+"""The type `Encoding`, and tasks and games whose parameters are genes."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -36,8 +36,9 @@ def encoded(
       init: ``(key) -> genes``, required if ``decode`` is a function.
 
     Raises:
-      InputError: if ``init`` is missing or given twice, or if decoded genes differ from the problem's parameters in
-        structure, shape or dtype.
+      InputError: if ``problem`` is neither a `Task` nor a `Game`, ``init`` is missing or given twice, ``decode`` is
+        neither an `Encoding` nor a function, or decoded genes differ from the problem's parameters in structure, shape
+        or dtype.
 
     >>> import jax.numpy as jnp, jaxga
     >>> task = jaxga.Task(lambda key: jnp.zeros(3), lambda key, w: -jnp.sum((w - 2) ** 2))

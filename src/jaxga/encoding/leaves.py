@@ -1,4 +1,4 @@
-"""Encodings leaf by leaf: genes of a leaf under its own name, and other leaves as they are."""
+"""Encodings that encode single leaves. The genes of a leaf have its name, and leaves that are not encoded stay."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,11 +13,11 @@ from jaxga.tree import named_leaves, path_key, root_mean_square, shape_of_params
 
 
 class Leaf(NamedTuple):
-    """How one leaf is encoded."""
+    """The encoding of one leaf."""
 
     genes: tuple[int, ...]  # shape of the genes
     scale: float  # standard deviation of initial genes, in units of the leaf's root mean square
-    decode: Callable[[jax.Array], jax.Array]  # genes -> the leaf, in any shape of its size
+    decode: Callable[[jax.Array], jax.Array]  # genes -> the leaf, in any shape with as many elements
 
 
 def of_leaves(
@@ -35,7 +35,7 @@ def of_leaves(
       who: name of the user's argument that gave the names, for messages.
 
     Raises:
-      InputError: for names that no leaf has.
+      InputError: for names that no leaf has, or if the network's params cannot mutate, see `jaxga.tree.check_params`.
     """
     shapes = shape_of_params(init, as_key(0))
     known, treedef = named_leaves(shapes), jax.tree.structure(shapes)
@@ -63,7 +63,11 @@ def of_leaves(
 
 
 def check_names(names: Iterable[str], known: Mapping[str, Any], who: str) -> None:
-    """Refuse names that no leaf has."""
+    """Refuse names that no leaf has.
+
+    Raises:
+      InputError: for such names. ``who`` names the user's argument, for the message.
+    """
     unknown = [name for name in names if name not in known]
     require(not unknown, f"{who} names the leaves {unknown}, and the network has {list(known)}.")
 
@@ -71,7 +75,11 @@ def check_names(names: Iterable[str], known: Mapping[str, Any], who: str) -> Non
 def seen_shapes(
     shapes: Mapping[str, Sequence[int]] | None, known: Mapping[str, jax.ShapeDtypeStruct]
 ) -> dict[str, tuple[int, ...]]:
-    """For every leaf the shape that it is seen in: its own, or another one of the same size."""
+    """For every leaf, the shape in which the encoding sees it: that in ``shapes``, else its own.
+
+    Raises:
+      InputError: for names that no leaf has, and for shapes with another number of elements than the leaf.
+    """
     check_names(shapes or {}, known, "shapes")
     found = {name: tuple(leaf.shape) for name, leaf in known.items()}
     for name, shape in (shapes or {}).items():

@@ -1,4 +1,4 @@
-"""Encodings in which many weights take their value from one gene: random subspaces, and weights that are tied."""
+"""Encodings in which several weights depend on the same gene: random subspaces, and tied weights."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,24 +14,30 @@ from jaxga.tree import iota, path_key, size
 
 
 def subspace(init: Callable[[Key], Params], dimensions: int, key: Key | int = 0) -> Encoding:
-    """A network plus a random projection of ``dimensions`` genes: ``theta = theta_0 + P z`` (Li et al. 2018).
+    """Evolve a random subspace: the D weights are ``theta = theta_0 + P z``, and z ``[d]`` are the genes.
 
-    P ``[D, d]`` has orthonormal columns. Each of the D weights belongs to one gene, drawn at random; all genes have as
-    many, or one more. A gene of c weights moves each of them by ``z / sqrt(c)``, with a random sign. No two columns
-    have a weight in common, so they are orthogonal exactly, and P takes 8 bytes a weight and one pass over the weights,
-    whatever d is. A dense P of 750 columns would take 600 MB for a perceptron 784-200-200-10, and 150 million products
-    a child. (Weights tied at random are those of HashedNets, Chen et al. 2015.)
+    theta_0 is a fixed random initialisation, and P ``[D, d]`` a fixed random projection with orthonormal columns (Li et
+    al. 2018). In this implementation each weight belongs to one gene, which is drawn at random. The numbers of weights
+    of two genes differ by at most one. A gene z with c weights adds ``z / sqrt(c)`` to each of them, with a random
+    sign. (Weights that are tied at random are known from HashedNets, Chen et al. 2015.)
+
+    No two columns of P have a weight in common, so they are exactly orthogonal. Whatever d is, P takes 8 bytes a weight
+    and one pass over the weights. A dense P with d = 750 would take 600 MB for a perceptron 784-200-200-10, and 150
+    million multiplications for each child.
+
+    All genes are 0 at first, so relative step sizes have no scale: use `jaxga.variation.absolute`. With ``absolute(s)``
+    the distance of a child from its parent is about ``s * sqrt(d)``, in the space of all weights.
 
     Args:
       init: ``(key) -> params``, the network.
       dimensions: d, at most D.
-      key: or seed, of theta_0 and P. All individuals of a run have these in common.
+      key: a key or a seed, for theta_0 and P, by default 0. All individuals of a run have the same theta_0 and P.
 
-    Genes are ``[d]`` and begin with zero, so step sizes must be `jaxga.variation.absolute`, in units of a length in
-    the space of all weights: with ``absolute(s)`` a child is about ``s sqrt(d)`` away from its parent.
+    Returns:
+      An `Encoding` with genes ``[d]`` in float32.
 
     Raises:
-      InputError: for more dimensions than weights.
+      InputError: if ``dimensions`` is below 1 or above D, or ``key`` is neither a key nor a seed.
 
     >>> encoding = subspace(lambda key: {"w": jax.random.normal(key, (20, 30))}, 50)
     >>> genes = encoding.init(jax.random.key(0))
@@ -49,7 +55,7 @@ def subspace(init: Callable[[Key], Params], dimensions: int, key: Key | int = 0)
     scale = jax.random.rademacher(key_signs, (count,), jnp.float32) / jnp.sqrt(shared)[gene]
     leaves, treedef = jax.tree.flatten(start)
     ends = np.cumsum([leaf.size for leaf in leaves])[:-1]
-    # One array for all leaves: it is handed to programs, where small ones would be written into them.
+    # One array for all leaves: a large array is an argument of a program, small ones would be constants in its text.
     wide = jnp.float64 if any(leaf.dtype == jnp.float64 for leaf in leaves) else jnp.float32
     whole = jnp.concatenate([leaf.reshape(-1).astype(wide) for leaf in leaves])
     kinds = [(leaf.shape, leaf.dtype) for leaf in leaves]
@@ -63,20 +69,25 @@ def subspace(init: Callable[[Key], Params], dimensions: int, key: Key | int = 0)
 
 
 def tied(init: Callable[[Key], Params], ties: Mapping[str, Any]) -> Encoding:
-    """Weights that share genes, by a table: weight w of a leaf is gene ``ties[leaf][w]``, or 0 where that is -1.
+    """Tie weights to shared genes, by a table: weight w of a leaf is gene ``ties[leaf][w]``, or 0 if this is -1.
 
-    `patches` and `everywhere` write tables. Leaves without a table are genes themselves. Genes keep the names of their
-    leaves. Those of a tied leaf are drawn from N(0, 1), with the leaf's scale at initialisation: the mean square of
-    all its weights, zeros among them, stays what it was. So a unit that sees a patch of an image starts as it would in
-    a convolution.
+    `patches` and `everywhere` make tables. The genes of a leaf have its name. Leaves without a table are genes
+    themselves.
+
+    The initial genes of a tied leaf are normal numbers. Their scale is chosen so that the expected mean square of all
+    weights of the leaf, including those that are 0, is that of ``init``. A unit that sees a patch of an image thus
+    starts as in a convolution.
 
     Args:
       init: ``(key) -> params``, the network.
-      ties: for the name of a leaf, such as "params/Dense_0/kernel", whole numbers of its shape.
+      ties: a mapping from names of leaves, such as "params/Dense_0/kernel", to tables: integers of the leaf's shape.
+
+    Returns:
+      An `Encoding`. The genes of a tied leaf are ``[largest number in its table + 1]``.
 
     Raises:
-      InputError: for names that no leaf has; for tables that are not whole numbers of a leaf's shape, or below -1, or
-        in which nothing is tied to a gene.
+      InputError: for names that no leaf has; for a table that does not hold integers in the leaf's shape, holds numbers
+        below -1, or ties no weight to a gene; if the network's params hold anything but floats.
 
     >>> encoding = tied(lambda key: {"w": jnp.ones((2, 2)), "b": jnp.zeros(2)}, {"w": [[0, 1], [-1, 0]]})
     >>> encoding.decode({"w": jnp.array([5.0, 7.0]), "b": jnp.ones(2)})["w"].tolist()
@@ -107,20 +118,22 @@ def tied(init: Callable[[Key], Params], ties: Mapping[str, Any]) -> Encoding:
 
 
 def patches(image: Sequence[int], patch: Sequence[int], features: int, stride: int = 1) -> np.ndarray:
-    """The table of a patch at every place of an image: a convolution without padding, as a dense matrix.
+    """A table for `tied` that makes the kernel of a dense layer a convolution without padding.
 
     Args:
-      image: ``(h, w, channels)`` of what comes in.
-      patch: ``(h, w)`` of the patch.
-      features: units at every place.
-      stride: from one place to the next.
+      image: ``(h, w, channels)`` of the layer's input.
+      patch: ``(h, w)`` of the patch that a unit sees.
+      features: number of units at every place.
+      stride: the distance from one place to the next, by default 1.
 
     Returns:
-      int32 ``[h w channels, places features]`` for `tied`: the kernel of a dense layer whose unit ``p * features + f``
-      is feature f at place p, row by row. Genes are those of a kernel ``[patch h, patch w, channels, features]``.
+      An int32 table ``[h * w * channels, places * features]``. Unit ``p * features + f`` of the layer is feature f at
+      place p; places are counted row by row. The genes are a kernel ``[patch h, patch w, channels, features]``,
+      flattened.
 
     Raises:
-      InputError: for sizes below 1, and for a patch larger than the image.
+      InputError: for sizes below 1, for a patch larger than the image, or if ``image`` does not have three numbers and
+        ``patch`` two.
 
     >>> patches((1, 3, 1), (1, 2), 1).tolist()
     [[0, -1], [1, 0], [-1, 1]]
@@ -142,13 +155,21 @@ def patches(image: Sequence[int], patch: Sequence[int], features: int, stride: i
 
 
 def everywhere(places: int, shape: Sequence[int]) -> np.ndarray:
-    """The table of weights that are the same at every place: int32 ``[places * shape[0], *shape[1:]]``, for `tied`.
+    """A table for `tied` that makes weights equal at every place.
 
-    With `patches` in the layer below, ``everywhere(places, (features,))`` is its bias, and ``everywhere(places,
-    (features, outputs))`` the kernel of a layer above that asks how much of each feature there is, anywhere.
+    It goes with `patches`: ``everywhere(places, (features,))`` is the table for the bias of that layer.
+    ``everywhere(places, (features, outputs))`` is the table for the kernel of the next layer, which then sums each
+    feature over all places.
+
+    Args:
+      places: number of places.
+      shape: of the weights at one place. The first axis is the features.
+
+    Returns:
+      An int32 table ``[places * shape[0], *shape[1:]]``.
 
     Raises:
-      InputError: for sizes below 1.
+      InputError: for sizes below 1, or if ``shape`` is empty.
 
     >>> everywhere(2, (2,)).tolist()
     [0, 1, 0, 1]
@@ -162,5 +183,5 @@ def everywhere(places: int, shape: Sequence[int]) -> np.ndarray:
 
 
 def _taken(genes: jax.Array, place: jax.Array) -> jax.Array:
-    """``genes[place]``, where every place is known to exist."""
+    """``genes[place]``, without a check of the bounds."""
     return genes.at[place].get(mode="promise_in_bounds")

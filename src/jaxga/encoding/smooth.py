@@ -1,4 +1,4 @@
-"""Encodings in which a weight is a function of its place: cosines of low frequency, and networks of coordinates."""
+"""Encodings in which a weight is a function of its place in its leaf: sums of cosines, and hypernetworks."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -21,25 +21,31 @@ def cosines(
     coefficients: int | Mapping[str, int | Sequence[int]],
     shapes: Shapes | None = None,
 ) -> Encoding:
-    """Weights as sums of cosines of low frequency (Koutnik et al. 2010): the inverse DCT of a few coefficients.
+    """Weights as sums of cosines of low frequency: the inverse DCT of a few coefficients (Koutnik et al. 2010).
 
-    A leaf is ``scipy.fft.idctn(coefficients, norm="ortho")``, where all but the given coefficients are 0. So weights of
-    neighbours in a matrix are alike.
+    The genes are coefficients. A leaf is ``scipy.fft.idctn(coefficients, norm="ortho")``, where all other coefficients
+    are 0. Neighbouring weights of a leaf are therefore similar.
+
+    The genes of a leaf have its name. Initial genes are normal numbers, scaled so that the weights have the leaf's
+    scale at initialisation.
 
     Args:
       init: ``(key) -> params``, the network.
-      coefficients: number of coefficients of each leaf, at most its size: those with the lowest sum of frequencies
-        along the axes, row by row among equals. Or a mapping from names of leaves, such as "params/Dense_0/kernel", to
-        such a number or to the number of frequencies along each axis. Leaves that are not named are genes themselves.
-      shapes: for the name of a leaf the shape that it is seen in, if not its own: ``(28, 28, 32)`` for the kernel
-        ``[784, 32]`` of a layer that looks at images, so that neighbours are those in the image.
+      coefficients: number of coefficients for each leaf; a larger number than the leaf's size counts as its size. The
+        coefficients are those with the lowest sum of frequencies over the axes; among equal sums, the first in
+        row-major order. Or a mapping from names of leaves, such as "params/Dense_0/kernel", to such a number, or to a
+        sequence: the number of frequencies along each axis. Leaves that are not named are genes themselves.
+      shapes: a mapping from names of leaves to the shape in which the encoding sees them, by default their own. For
+        example, ``(28, 28, 32)`` for the kernel ``[784, 32]`` of a layer whose input is an image. Neighbouring weights
+        are then those of neighbouring pixels.
 
-    Genes keep the names of their leaves. They are drawn from N(0, 1), so that weights have the scale that the leaf has
-    at initialisation.
+    Returns:
+      An `Encoding`. The genes of a leaf are ``[number of its coefficients]``.
 
     Raises:
-      InputError: for numbers below 1, for more frequencies than an axis is long, for names that no leaf has, and for
-        shapes of another size.
+      InputError: for numbers of coefficients below 1, for a sequence that does not fit the axes of the leaf or has more
+        frequencies than an axis is long, for names that no leaf has, for shapes of another size, and if the network's
+        params hold anything but floats.
 
     >>> encoding = cosines(lambda key: {"w": jnp.ones((4, 6)), "b": jnp.zeros(6)}, 3)
     >>> genes = {"w": jnp.array([1.0, 0.0, 0.0]), "b": jnp.zeros(3)}
@@ -58,7 +64,7 @@ def cosines(
 
         def decode(genes: jax.Array) -> jax.Array:
             weights = jnp.zeros(corner, genes.dtype).at[tuple(places.T)].set(genes)
-            for basis in bases:  # each turn takes the first axis, and puts its places behind the others
+            for basis in bases:  # transforms the first axis, and puts it behind the others
                 weights = jnp.tensordot(weights, basis, axes=(0, 0))
             return weights
 
@@ -68,7 +74,7 @@ def cosines(
 
 
 def _frequencies(who: str, count: Any, shape: Sequence[int]) -> np.ndarray:
-    """The frequencies ``[k, axes]`` of the coefficients that are genes."""
+    """The frequencies ``[k, axes]`` of the k coefficients that are genes."""
     if isinstance(count, Sequence):
         require(len(count) == len(shape), f"{who} are {tuple(count)}, one for each axis of {tuple(shape)} was due.")
         for number, side in zip(count, shape, strict=True):
@@ -81,13 +87,15 @@ def _frequencies(who: str, count: Any, shape: Sequence[int]) -> np.ndarray:
 
 
 def _cosines(frequencies: int, places: int) -> np.ndarray:
-    """Rows of the orthonormal DCT-II, ``[frequencies, places]``."""
+    """The first rows of the orthonormal DCT-II, ``[frequencies, places]``."""
     angles = np.pi / places * np.outer(np.arange(frequencies), np.arange(places) + 0.5)
     return np.cos(angles) * np.where(np.arange(frequencies)[:, None] == 0, np.sqrt(1 / places), np.sqrt(2 / places))
 
 
 class CPPN(linen.Module):
-    """A network of waves, bells and sigmoids (Stanley 2007), from coordinates ``[W, c]`` to ``[W, 1]``.
+    """A CPPN (Stanley 2007): a network with different activations, from coordinates ``[W, c]`` to ``[W, 1]``.
+
+    In each hidden layer, about a third of the units are sines, a third Gaussian bells ``exp(-x**2)``, and a third tanh.
 
     >>> network = CPPN((6,))
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
@@ -95,8 +103,8 @@ class CPPN(linen.Module):
     (5, 1)
     """
 
-    features: Sequence[int] = (12, 12)
-    frequency: float = 3.0  # standard deviation of what a hidden unit sums up, over that of its input
+    features: Sequence[int] = (12, 12)  # number of units in each hidden layer
+    frequency: float = 3.0  # initial scale of a hidden unit's weighted sum, relative to that of its inputs
 
     @linen.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -109,24 +117,29 @@ class CPPN(linen.Module):
 
 
 def hypernetwork(network: linen.Module, init: Callable[[Key], Params], shapes: Shapes | None = None) -> Encoding:
-    """A small network computes each weight from its coordinates: HyperNEAT (Stanley et al. 2009), of fixed shape.
+    """A small network computes each weight of a large one from its coordinates, as in HyperNEAT.
 
-    Coordinates of a weight are which leaf it belongs to (a 1 among as many numbers as there are leaves), and its place
-    along each axis of the leaf, from -1 to 1. Places are aligned at the last axis, that of the units it leads to; a
-    leaf of fewer axes has 0 for those it lacks. The output is multiplied by the leaf's root mean square at
-    initialisation; leaves that begin with zero, as biases do, take that of all weights together.
+    The genes are the params of the small network, whose structure is fixed, unlike in HyperNEAT (Stanley et al. 2009).
+    Each decoding applies it to the coordinates of all W weights.
+
+    The coordinates of a weight are its leaf, as a one-hot vector, and its place along each axis of the leaf, from -1 to
+    1. The axes of different leaves are aligned at the last axis, that of the output units. For leaves with fewer axes,
+    the missing coordinates are 0. The output is multiplied by the leaf's root mean square at initialisation. For leaves
+    that are 0 at initialisation, such as biases, it is the root mean square of all weights.
 
     Args:
-      network: a flax module from coordinates ``[W, c]`` to ``[W, 1]``, such as `CPPN`.
-      init: ``(key) -> params``, the large network, of W weights.
-      shapes: for the name of a leaf, such as "params/Dense_0/kernel", the shape that it is seen in, if not its own:
-        ``(28, 28, 32)`` gives a weight two coordinates in the image, and one for its unit.
+      network: the small network, a flax module from coordinates ``[W, c]`` to ``[W, 1]``, such as `CPPN`.
+      init: ``(key) -> params``, the large network, with W weights.
+      shapes: a mapping from names of leaves, such as "params/Dense_0/kernel", to the shape in which the encoding sees
+        them, by default their own. For example, ``(28, 28, 32)`` gives a weight of a kernel ``[784, 32]`` two
+        coordinates for the pixel and one for the unit.
 
-    Genes are the parameters of ``network``, which is asked about all W weights whenever an individual is decoded.
+    Returns:
+      An `Encoding`, with the params of ``network`` as genes.
 
     Raises:
-      InputError: where the network does not return ``[W, 1]``, for names that no leaf has, and for shapes of another
-        size.
+      InputError: if ``network`` does not return ``[W, 1]``, for names that no leaf has, for shapes of another size, and
+        if the large network's params hold anything but floats.
 
     >>> from jaxga import nn
     >>> large = lambda key: nn.MLP((100, 10)).init(key, jnp.zeros((1, 16)))
@@ -157,7 +170,7 @@ def hypernetwork(network: linen.Module, init: Callable[[Key], Params], shapes: S
 
 
 def _coordinates(shapes: Sequence[tuple[int, ...]]) -> np.ndarray:
-    """``[W, leaves + axes]``: a 1 for the leaf, then places along its axes, from -1 to 1."""
+    """Coordinates ``[W, leaves + axes]``: the leaf as a one-hot vector, then the places along its axes, -1 to 1."""
     axes, found = max(map(len, shapes)), []
     for number, shape in enumerate(shapes):
         lines = [np.linspace(-1, 1, side) if side > 1 else np.zeros(1) for side in shape]

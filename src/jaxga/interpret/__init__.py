@@ -1,10 +1,11 @@
-"""What user code makes of a child, computed from its weights in parts.
+"""Run user code on a child whose weights are kept in parts, without building these weights as arrays.
 
-``by_parts(function)(params)`` equals ``function`` of the dense params. The function is traced once with an array for
-every leaf, so it never meets anything else, and its program is done with `jaxga.lowrank` leaves in their place.
-Products, convolutions, lookups, and what only rearranges a weight, go on in parts. Whatever has no rule gets the array.
+``by_parts(function)(params)`` equals ``function(dense(params))``. The function is traced once, with an array for every
+leaf, so user code only ever sees arrays. The traced program (a jaxpr) is then evaluated with the `jaxga.lowrank` leaves
+in place of the arrays. Operations that have a rule use the parts: products, convolutions, lookups, and operations that
+only rearrange a weight. All other operations get the array.
 
-A function with a better way to use a leaf in parts says so by `with_rule`.
+If a function as a whole can use a leaf in parts better than its single operations can, `with_rule` says how.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import configured
-from jaxga.interpret import convolution, layout, products, rearrange, ruled  # noqa: F401  each brings its rules
+from jaxga.interpret import convolution, layout, products, rearrange, ruled  # noqa: F401  each registers its rules
 from jaxga.interpret.jaxprs import trace
 from jaxga.interpret.ruled import with_rule
 from jaxga.interpret.walk import array, run
@@ -27,11 +28,17 @@ __all__ = ["by_parts", "with_rule"]
 
 
 def by_parts(function: Callable[..., Any], keep: bool = False) -> Callable[..., Any]:
-    """``(params, *others) -> function(dense params, *others)``, computed without building low-rank leaves where it can.
+    """Let a function of arrays take params with leaves in parts, which are built as arrays only where necessary.
 
-    With ``keep`` leaves that come out in parts stay so: for functions from params to params, which are simply called
-    where no leaf is in parts. Under ``jax.disable_jit()`` the function is called with the arrays, so that it may be
-    debugged.
+    Under ``jax.disable_jit()`` the function is called with arrays, so that it can be debugged.
+
+    Args:
+      function: ``(params, *others) -> anything``, written for arrays.
+      keep: for functions from params to params: leaves of the result that are in parts stay in parts. If no leaf of
+        ``params`` is in parts, the function is called without being traced. By default the result has arrays only.
+
+    Returns:
+      ``(params, *others) -> function(dense(params), *others)``.
 
     >>> leaf = LowRank(jnp.ones((2, 3)), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))
     >>> by_parts(lambda w: jnp.ones(2) @ w)(leaf).tolist()
@@ -63,7 +70,7 @@ def by_parts(function: Callable[..., Any], keep: bool = False) -> Callable[..., 
 
 
 def _weight(leaf: Any, name: str) -> Any:
-    """A leaf of params as the walk knows it: an array of floats is a weight whose step has rank 0."""
+    """A leaf of params as `jaxga.interpret.walk` needs it: an array of floats becomes a `LowRank` of rank 0."""
     if isinstance(leaf, InParts):
         return replace(leaf, name=name)
     if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
@@ -72,7 +79,7 @@ def _weight(leaf: Any, name: str) -> Any:
 
 
 def _leaf(value: Any) -> Any:
-    """Back as a leaf of params."""
+    """The inverse of `_weight`: a value as a leaf of params."""
     if isinstance(value, LowRank) and value.rank == 0:
         return value.base
     return replace(value, name="") if isinstance(value, InParts) and not value.turned else array(value)

@@ -1,8 +1,9 @@
-"""Convolutions with a child's kernel, in parts or not.
+"""Convolutions with a child's kernel, which may be in parts.
 
-A ``vmap`` of ``lax.conv`` over kernels is a grouped convolution, which is slow. On a CPU each child's convolution is
-one of its own, one after another; elsewhere all of them are matrix products. Where a brood looks at the same images,
-their convolution with the parent's kernel is one for all, and all left factors are one kernel.
+A ``vmap`` of ``lax.conv`` over kernels becomes a grouped convolution, which is slow. Instead, the convolutions of a
+brood run one after another on a CPU. On other devices they are computed as matrix products, if the convolution is
+simple enough (`_by_products`). If all children of a brood get the same images, the convolution with the parent's
+kernel is computed once, and the left factors of all children are joined to one kernel.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -39,7 +40,7 @@ def _conv(eqn: Any, x: Any, w: Any) -> Any:
 
 
 def _of_array(x: jax.Array, kernel: jax.Array, options: dict[str, Any]) -> jax.Array:
-    """With a kernel of the child's own."""
+    """The convolution with a kernel that is a plain array."""
     plain, products = partial(lax.conv_general_dilated, **options), _by_products(options)
 
     def many(size: int, batched: list[bool], x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -47,7 +48,7 @@ def _of_array(x: jax.Array, kernel: jax.Array, options: dict[str, Any]) -> jax.A
         together = jax.vmap(products if products and batched[1] else plain, axes(batched))
         few = kernel.shape[1 + options["dimension_numbers"].rhs_spec[1]] < FEW_CHANNELS
         if not batched[1] or (products and few and not batched[0]):
-            return together(x, kernel)  # one kernel for more images, or patches that are cut once for all
+            return together(x, kernel)  # one kernel for all images, or patches that all children share
         one = lambda *operands: _one_after_the_other(plain, batched, operands)  # noqa: E731
         return lax.platform_dependent(x, kernel, cpu=one, default=together)
 
@@ -55,7 +56,10 @@ def _of_array(x: jax.Array, kernel: jax.Array, options: dict[str, Any]) -> jax.A
 
 
 def _of_parts(x: jax.Array, w: LowRank, options: dict[str, Any], note: Callable[[], None]) -> jax.Array:
-    """With a kernel whose right factor is that of the features: the left one is a kernel of r features."""
+    """The convolution with a low-rank kernel whose right factor has only the feature axis.
+
+    The left factor is then itself a kernel, with r features.
+    """
     plain, products = partial(lax.conv_general_dilated, **options), _by_products(options)
     features, out = options["dimension_numbers"].rhs_spec[0], options["dimension_numbers"].out_spec[1]
 
@@ -71,7 +75,7 @@ def _of_parts(x: jax.Array, w: LowRank, options: dict[str, Any], note: Callable[
         return plain(x, LowRank(base, left, right).dense())
 
     def of_same_images(x: jax.Array, base: jax.Array, left: jax.Array, right: jax.Array) -> jax.Array:
-        kernels = jax.vmap(narrow_kernel, out_axes=features)(left)  # [..., c, r, ...]: the features are c and r
+        kernels = jax.vmap(narrow_kernel, out_axes=features)(left)  # [..., c, r, ...]: c * r features
         shape = *kernels.shape[:features], -1, *kernels.shape[features + 2 :]
         narrow = jnp.moveaxis(plain(x, kernels.reshape(shape)), out, -1)
         narrow = narrow.reshape(*narrow.shape[:-1], len(left), w.rank)
@@ -92,7 +96,7 @@ def _of_parts(x: jax.Array, w: LowRank, options: dict[str, Any], note: Callable[
 
 
 def _one_after_the_other(function: Callable[..., jax.Array], batched: Sequence[bool], operands: Any) -> jax.Array:
-    """``vmap`` as a loop: each child's operands, and what is built of them, stay in a cache."""
+    """Like ``vmap``, but as a loop, so that each child's operands and its kernel fit into a processor cache."""
 
     def of_child(own: list[jax.Array]) -> jax.Array:
         rest = iter(own)
@@ -102,8 +106,11 @@ def _one_after_the_other(function: Callable[..., jax.Array], batched: Sequence[b
 
 
 def _by_products(options: dict[str, Any]) -> Callable[..., jax.Array] | None:
-    """``(x, kernel)`` or ``(x, base, left, right)`` to the convolution by matrix products; None where it is not simple:
-    two axes, one stride, no groups, no dilation."""
+    """A function of ``(x, kernel)`` or ``(x, base, left, right)`` that convolves by matrix products.
+
+    None unless the convolution has two spatial axes with the same stride, no groups, no dilation and no negative
+    padding.
+    """
     numbers, stride = options["dimension_numbers"], options["window_strides"][0]
     ones = "window_strides", "lhs_dilation", "rhs_dilation", "feature_group_count", "batch_group_count"
     due = (stride, stride), (1, 1), (1, 1), 1, 1
@@ -130,14 +137,15 @@ def _by_products(options: dict[str, Any]) -> Callable[..., jax.Array] | None:
     return convolve
 
 
-# Images are [P, h, w, c] here, kernels [h, w, c, n].
+# In the functions below, images are [P, h, w, c] and kernels [h, w, c, n].
 
 
 def _by_patches(x: jax.Array, kernel: jax.Array, stride: int, matmul: Any) -> jax.Array:
-    """For images of few channels: one product over patches ``[..., rows, columns, h * w * c]``.
+    """One product with all patches ``[..., rows, columns, h * w * c]``, for images of few channels.
 
-    Where the stride divides the kernel, the image is cut into blocks of stride x stride pixels first, so that a patch
-    is a few whole blocks: fewer and longer copies. The rows of the kernel are put in the same order.
+    If the stride divides both sides of the kernel, the image is first cut into blocks of stride x stride pixels. A
+    patch then consists of a few whole blocks, which takes fewer and longer copies. The rows of the kernel are put in
+    the same order.
     """
     tall, wide, channels, _ = kernel.shape
     block = stride if tall % stride == wide % stride == 0 else 1
@@ -147,7 +155,7 @@ def _by_patches(x: jax.Array, kernel: jax.Array, stride: int, matmul: Any) -> ja
 
 
 def _patches(x: jax.Array, size: tuple[int, int], stride: int, block: int) -> jax.Array:
-    """``[..., h, w, c]`` to ``[..., rows, columns, size * size * c]``, one block after another."""
+    """Cut images ``[..., h, w, c]`` into patches ``[..., rows, columns, size[0] * size[1] * c]``, block by block."""
     *batch, height, width, channels = x.shape
     tall, wide = (side - (side - own) % stride for side, own in zip((height, width), size, strict=True))
     x = x[..., :tall, :wide, :].reshape(*batch, tall // block, block, wide // block, block, channels)
@@ -156,7 +164,7 @@ def _patches(x: jax.Array, size: tuple[int, int], stride: int, block: int) -> ja
 
 
 def _windows(x: jax.Array, size: tuple[int, int], stride: int) -> list[jax.Array]:
-    """For every position in a kernel the pixels ``[..., rows, columns, c]`` that it meets."""
+    """For each position in the kernel, the pixels ``[..., rows, columns, c]`` with which it is multiplied."""
     rows, columns = ((side - own) // stride for side, own in zip(x.shape[-3:-1], size, strict=True))
     return [
         x[..., i : i + rows * stride + 1 : stride, j : j + columns * stride + 1 : stride, :]
@@ -166,7 +174,7 @@ def _windows(x: jax.Array, size: tuple[int, int], stride: int) -> list[jax.Array
 
 
 def _by_positions(x: jax.Array, kernel: jax.Array, stride: int, matmul: Any) -> jax.Array:
-    """For many channels, because it copies less: the sum of ``x[i::stride, j::stride] @ kernel[i, j]`` over (i, j)."""
+    """The sum of ``x[i::stride, j::stride] @ kernel[i, j]`` over (i, j), for many channels: it copies less."""
     tall, wide, channels, features = kernel.shape
     matrices = kernel.reshape(tall * wide, channels, features)
     return _sum(

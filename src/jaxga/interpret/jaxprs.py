@@ -1,7 +1,7 @@
-"""What the programs that JAX traces look like inside, and where that differs between its versions.
+"""The internal form of traced programs (jaxprs), and its differences between versions of JAX.
 
-Everything else in this package goes through these functions. A form that is not known is None, never a KeyError: the
-operation then gets plain arrays, which is right in every version.
+All other modules of this package read programs through these functions. For a form that they do not know they return
+None instead of raising an error. The operation then gets plain arrays, which is correct in every version.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,8 +26,8 @@ class Scan(NamedTuple):
 class While(NamedTuple):
     condition: Any
     body: Any
-    of_condition: int  # operands that are constants of the condition; those of the body follow, then the carries
-    of_body: int
+    of_condition: int  # the first operands: the number of the condition's constants
+    of_body: int  # the operands after these: the number of the body's constants; the rest are carries
 
 
 class Cond(NamedTuple):
@@ -42,13 +42,13 @@ class Remat(NamedTuple):
 
 
 def trace(function: Callable[..., Any], *arguments: Any) -> tuple[Any, Any]:
-    """The program of a function, and the structure of what it returns."""
+    """The program of a function, and the pytree structure of its result."""
     closed, out = jax.make_jaxpr(function, return_shape=True)(*arguments)
     return closed, jax.tree.structure(out)
 
 
 def parts_of(closed: Any) -> tuple[Any, Sequence[Any]]:
-    """A program and its constants."""
+    """A program and its constants (none if it is not a closed jaxpr)."""
     return (closed.jaxpr, closed.consts) if hasattr(closed, "consts") else (closed, ())
 
 
@@ -57,19 +57,19 @@ def value_of(atom: Any, known: dict[Any, Any]) -> Any:
 
 
 def bind(eqn: Any, *values: Any) -> list[Any]:
-    """Do this one operation on arrays."""
+    """Apply one operation to arrays."""
     with eqn.ctx.manager:
         out = eqn.primitive.bind(*values, **eqn.primitive.get_bind_params(eqn.params))
     return out if eqn.primitive.multiple_results else [out]
 
 
 def call_of(eqn: Any) -> Any:
-    """The program that an operation simply calls, else None."""
+    """The program that an operation calls, if it does only this; else None."""
     return eqn.params.get(CALLS.get(eqn.primitive.name))
 
 
 def derivative_of(eqn: Any) -> Any:
-    """The program of a function with a derivative of its own, else None."""
+    """The program of a function with a custom derivative, else None."""
     return eqn.params.get(DERIVATIVES.get(eqn.primitive.name))
 
 
@@ -105,6 +105,6 @@ def remat_of(eqn: Any) -> Remat | None:
 
 
 def place_of(eqn: Any) -> str:
-    """Where the user's code asks for this operation: the module of flax, and the line."""
+    """Where the user's code calls this operation: the flax module, if there is one, and the line."""
     line = PurePath(summarize(eqn.source_info).split(" ")[0]).name
     return " ".join(part for part in (str(eqn.source_info.name_stack), line) if part)

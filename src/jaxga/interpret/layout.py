@@ -1,8 +1,8 @@
-"""Values whose axes are kept in another order than the program says.
+"""Arrays whose axes are stored in another order than in the program.
 
-What a narrow layer makes of many examples, ``[P, n]``, is kept as ``[n, P]``. On a CPU the products of a population are
-then of a shape that XLA's kernels like, and everything beside the products runs along the examples. Operations on
-single numbers, sums over axes and products go on in that order; whatever else comes gets the array as it should be.
+The outputs ``[P, n]`` of a narrow layer for many examples are stored in columns, as ``[n, P]``. On a CPU, XLA is faster
+at products of this shape, and all operations between the products run along the examples. Elementwise operations,
+reductions and products keep this order. Any other operation gets the array in its usual order.
 """
 
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ import numpy as np
 from jaxga.interpret.walk import rule
 from jaxga.lowrank import InParts
 
-# Names as JAX prints them in a program.
+# Names of operations, as JAX prints them in a program.
 ELEMENTWISE = [
     "abs", "acos", "acosh", "add", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "clamp",
     "convert_element_type", "copy", "cos", "cosh", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1",
@@ -39,11 +39,11 @@ class Turned(InParts):
         return tuple(self.base.shape[axis] for axis in self.order)
 
     def dense(self) -> jax.Array:
-        """The array itself."""
+        """The array with its axes in their usual order."""
         return self.base.transpose(self.order)
 
     def like(self, value: Any) -> Any:
-        """Another value of this shape in this order; one number as it is."""
+        """Another value of the same shape, stored in the same order as ``base``. A scalar is returned as it is."""
         if isinstance(value, Turned) and value.order == self.order:
             return value.base
         value = value.dense() if isinstance(value, InParts) else value
@@ -51,7 +51,7 @@ class Turned(InParts):
 
 
 def turned(base: jax.Array, order: Any) -> Any:
-    """That value; an array where the order is the usual one."""
+    """A `Turned` value, or ``base`` itself if the order is the usual one."""
     order = tuple(map(int, order))
     return base if order == tuple(range(len(order))) else Turned(base, order)
 

@@ -1,4 +1,7 @@
-"""Products with a weight in parts: ``x (W + A B) = x W + (x A) B``, where a brood shares ``x W``."""
+"""Matrix products with a low-rank weight: ``x (W + A B) = x W + (x A) B``.
+
+If all children of a brood have the same ``x``, then ``x W`` is computed once for all of them.
+"""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,13 +15,16 @@ from jaxga.interpret.layout import Turned, turned
 from jaxga.interpret.walk import array, in_rows, note_built, rule
 from jaxga.lowrank import LowRank
 
-FEW_ROWS = 16  # building a kernel pays off where it costs less than its factors with so many rows
-MANY_ROWS = 64  # examples from which on a layer of at most
-NARROW = 128  # units keeps them in columns
+FEW_ROWS = 16  # a weight is built if it is smaller than its factors times min(rows of x, FEW_ROWS)
+MANY_ROWS = 64  # outputs are stored in columns for at least this number of examples,
+NARROW = 128  # and at most this number of units
 
 
 def of_brood(by_parts: Callable[..., jax.Array], many: Callable[..., Any]) -> Callable[..., jax.Array]:
-    """A product that ``many(axis_size, in_batched, *operands)`` computes for a whole brood, and that has a gradient."""
+    """The function ``by_parts``, which under ``vmap`` is computed by ``many(axis_size, in_batched, *operands)``.
+
+    ``many`` computes the results of a whole brood, stacked along the first axis. Gradients are those of ``by_parts``.
+    """
     brood = jax.custom_batching.custom_vmap(by_parts)
     brood.def_vmap(lambda size, batched, *operands: (many(size, batched, *operands), True))
     product = jax.custom_jvp(lambda *operands: brood(*operands))
@@ -27,7 +33,7 @@ def of_brood(by_parts: Callable[..., jax.Array], many: Callable[..., Any]) -> Ca
 
 
 def axes(batched: Sequence[bool]) -> list[int | None]:
-    """What ``vmap`` has to know of operands of which some are batched."""
+    """``in_axes`` for ``vmap``: 0 for operands that are batched, None for the others."""
     return [0 if own else None for own in batched]
 
 
@@ -52,7 +58,7 @@ def _dot(eqn: Any, a: Any, b: Any) -> Any:
         out = out[::-1]
     if plain and isinstance(x, Turned):
         x, names_x = x.base, [names_x[axis] for axis in x.order]
-    elif in_columns and w.rank:  # once, and not in each of the products
+    elif in_columns and w.rank:  # transposed once, and not again in each of the products
         x, names_x = lax.optimization_barrier(array(x).T), names_x[::-1]
     options = {name: p[name] for name in ("precision", "preferred_element_type")}
     y = _product(eqn, array(x), names_x, w, names_w, out, in_columns or w_first, in_columns, options)
@@ -60,7 +66,7 @@ def _dot(eqn: Any, a: Any, b: Any) -> Any:
 
 
 def _one_weight(eqn: Any, a: LowRank, b: LowRank) -> tuple[Any, Any]:
-    """Of two weights one stays in parts: that which is, or the larger one."""
+    """Build one of two weights as an array: a weight without a step (rank 0), else the smaller one."""
     if (a.rank > 0, a.base.size) < (b.rank > 0, b.base.size):
         note_built(eqn, a)
         return a.dense(), b
@@ -79,7 +85,11 @@ def _product(
     in_columns: bool,
     options: dict[str, Any],
 ) -> jax.Array:
-    """The sum over all axes that are not ``out``. Equal names are one axis; the order of ``out`` is that of JAX."""
+    """The sum of ``x`` times ``w`` over all axes that are not in ``out``, as in ``einsum``.
+
+    ``names_x``, ``names_w`` and ``out`` name the axes; axes with the same name are the same axis. ``out`` lists them in
+    the order in which ``dot_general`` returns them.
+    """
     summed = (set(names_x) | set(names_w)) - set(out)
     size = dict(zip(names_x + names_w, x.shape + w.shape, strict=True))
     numbers = _numbers(*((names_w, names_x) if w_first else (names_x, names_w)), summed, out)
@@ -96,13 +106,13 @@ def _product(
         for part, names in zip((w.left, w.right), own, strict=True)
     ]
     meets = [math.prod(size[name] for name in names if name in summed) for names in own]
-    first, second = (0, 1) if meets[0] >= meets[1] else (1, 0)  # the factor that sums more of x comes first
+    first, second = (0, 1) if meets[0] >= meets[1] else (1, 0)  # first multiply by the factor that sums more of x
     rank = max(size) + 1
 
     def thin(x: jax.Array, *factors: jax.Array) -> jax.Array:
         one, other = factors[first], factors[second]
         between = [name for name in dict.fromkeys(names_x + own[first]) if name in out or name in own[second]]
-        if w.rank == 1 and not summed & set(own[second]):  # a product that goes into what comes next
+        if w.rank == 1 and not summed & set(own[second]):  # elementwise, so that XLA can fuse it with what follows
             kept = [name for name in out if name in between]
             t = jnp.einsum(x, names_x, one[0], own[first], kept, **options)
             t = t.reshape([size[name] if name in kept else 1 for name in out])
@@ -135,7 +145,7 @@ def _product(
 
 
 def _numbers(names_a: list[int], names_b: list[int], summed: set[int], out: list[int]) -> Any:
-    """Dimension numbers of `jax.lax.dot_general`, of which ``out`` begins with the axes of the batch."""
+    """Dimension numbers for `jax.lax.dot_general`. The batch axes come first in ``out``."""
     both = [name for name in out if name in names_a and name in names_b]
     pairs = [[names.index(name) for name in some] for some in (sorted(summed), both) for names in (names_a, names_b)]
     return (tuple(pairs[0]), tuple(pairs[1])), (tuple(pairs[2]), tuple(pairs[3]))

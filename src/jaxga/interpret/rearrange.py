@@ -1,4 +1,7 @@
-"""What only rearranges, cuts, scales or looks up a weight: done to the base and to either factor along its own axes."""
+"""Rules for operations that only rearrange, cut, scale or look up a weight.
+
+Each is applied to the base, and to each factor along the axes that belong to that factor.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,17 +18,20 @@ from jaxga.lowrank import LowRank
 
 
 def of_parts(w: LowRank, function: Callable[[jax.Array], jax.Array]) -> LowRank:
-    """A function of numbers, done to each part."""
+    """Apply an elementwise function to the base and to both factors."""
     return replace(w, base=function(w.base), left=function(w.left), right=function(w.right))
 
 
 def along_axes(w: LowRank, function: Callable[[jax.Array, int], jax.Array]) -> LowRank:
-    """``function(part, extra)`` of each part; ``extra`` is 1 for factors, which have the axis of the rank in front."""
+    """Apply ``function(part, extra)`` to the base and both factors.
+
+    ``extra`` is the number of additional leading axes: 1 for factors, whose first axis is the rank, and 0 for the base.
+    """
     return replace(w, base=function(w.base, 0), left=function(w.left, 1), right=function(w.right, 1))
 
 
 def _along(w: LowRank, cut: Callable[[jax.Array, int, Sequence[bool]], jax.Array]) -> LowRank:
-    """``cut(part, extra, own)`` of each part, where ``own`` says which axes belong to this part."""
+    """As `along_axes`, with ``cut(part, extra, own)``, where ``own`` says which axes belong to this part."""
     right = w.on_right
     left = [side == size and not r for side, size, r in zip(w.left.shape[1:], w.shape, right, strict=True)]
     return replace(w, base=cut(w.base, 0, [True] * w.ndim), left=cut(w.left, 1, left), right=cut(w.right, 1, right))
@@ -75,7 +81,7 @@ def _reshape(eqn: Any, w: LowRank, *dynamic: Any) -> Any:
         return NotImplemented
     ends, goals = (np.cumprod([1, *shape]) for shape in (old, new))
     right = []
-    for axis in range(len(new)):  # a new axis is made of the old ones whose stretch meets its own
+    for axis in range(len(new)):  # a new axis is made of the old axes that overlap with it
         low, high = goals[axis], goals[axis + 1]
         sides = {side for n, side in enumerate(w.on_right) if old[n] > 1 and max(ends[n], low) < min(ends[n + 1], high)}
         if len(sides) > 1:
@@ -135,7 +141,7 @@ def _concatenate(eqn: Any, *ws: Any) -> Any:
         return NotImplemented
     side, total, before = ws[0].on_right[axis], sum(w.shape[axis] for w in ws), 0
     left, right = [], []
-    for w in ws:  # the ranks add up; every step is zero where another weight stands
+    for w in ws:  # the ranks add up; the step of each weight is 0 in the places of the other weights
         widths = [(0, 0)] * (w.ndim + 1)
         widths[axis + 1] = before, total - before - w.shape[axis]
         before += w.shape[axis]
@@ -183,4 +189,4 @@ def _gather(eqn: Any, w: Any, index: Any) -> Any:
         return replace(
             w, base=base, **({"left": other, "right": taken} if on_right else {"left": taken, "right": other})
         )
-    return base + (taken * other).sum(0)  # rows of a table are what goes on, and no weight any more
+    return base + (taken * other).sum(0)  # several rows of a table: from here on they are inputs, and not a weight

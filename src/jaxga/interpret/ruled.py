@@ -1,4 +1,4 @@
-"""Functions that know a better way to use a leaf in parts than what their operations do with it."""
+"""Functions that use a leaf in parts in a better way than their single operations could."""
 
 from collections.abc import Callable
 from functools import partial, wraps
@@ -18,11 +18,27 @@ ruled.multiple_results = True
 
 
 def with_rule(function: Callable[..., Any], of_parts: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``; of leaves in parts `jaxga.interpret.by_parts` asks ``of_parts`` instead.
+    """The same function, with a rule that `jaxga.interpret.by_parts` uses if an argument is a leaf in parts.
 
-    Both get the same arguments and return the same. In those of ``of_parts`` a weight may be a leaf in parts
-    (`jaxga.lowrank`). Where it knows nothing better it returns ``NotImplemented``, and ``function`` is read as any
-    other. Within a ``vmap`` or a derivative, inside of the function that is read, it is not asked.
+    The rule is not used where the user's code calls the function inside ``vmap`` or a derivative.
+
+    Args:
+      function: a function of arrays.
+      of_parts: the rule. It takes the same arguments as ``function``, and returns the same result. Weights among its
+        arguments may be leaves in parts (`jaxga.lowrank`). If it returns ``NotImplemented``, the operations of
+        ``function`` are evaluated one by one, as those of any other function.
+
+    Returns:
+      A function that is called like ``function``.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxga.interpret import by_parts
+    >>> from jaxga.lowrank import LowRank
+    >>> def of_parts(w):
+    ...     return jnp.trace(w.base) + jnp.sum(w.left[:, :, 0] * w.right[:, 0, :])
+    >>> leaf = LowRank(jnp.eye(2), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 2)))
+    >>> float(by_parts(with_rule(jnp.trace, of_parts))(leaf))
+    4.0
     """
 
     @wraps(function)

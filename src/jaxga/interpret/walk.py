@@ -1,8 +1,8 @@
-"""Walk through a program with weights in parts.
+"""Evaluate a program, some of whose inputs are weights in parts.
 
-A program is a list of operations (a jaxpr). Each of them is done on arrays as JAX would, unless one of its operands is
-in parts (`jaxga.lowrank.InParts`, or `Turned`) and a rule knows what to do with these. A rule that cannot help returns
-``NotImplemented``, and the operation gets the arrays.
+A program (a jaxpr) is a list of operations. If an operand is in parts (`jaxga.lowrank.InParts`, of which `Turned` is a
+kind), and there is a rule for the operation, the rule computes the result. A rule that does not know the case returns
+``NotImplemented``. Every other operation is applied to arrays, as JAX would do it.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,25 +20,30 @@ from jaxga.lowrank import Columns, InParts, LowRank, Member
 
 
 class Built(NamedTuple):
-    """A weight that is built as an array, and the operation that it is built for."""
+    """A weight that is built as an array, and the operation for which it is built."""
 
     name: str  # of the leaf
     operation: str
-    place: str  # in the user's code
-    cheaper: bool = False  # by choice: building it costs less than its parts would
+    place: str  # where the user's code calls the operation
+    cheaper: bool = False  # is it built because this costs less than using its parts?
 
 
-in_rows: ContextVar[bool] = ContextVar("in_rows", default=False)  # is nothing to be `Turned`?
-report: ContextVar[list[Built] | None] = ContextVar("report", default=None)  # for `jaxga.explain`
+in_rows: ContextVar[bool] = ContextVar("in_rows", default=False)  # must values stay in rows, not `Turned`?
+report: ContextVar[list[Built] | None] = ContextVar("report", default=None)  # collects what `jaxga.explain` shows
 
-Rule = Callable[..., Any]  # (eqn, *operands) -> what the operation returns
-RULES: dict[str, dict[bool, Rule]] = {}  # by name, and by whether one of the operands is `Turned`
+Rule = Callable[..., Any]  # (eqn, *operands) -> the result of the operation, or NotImplemented
+RULES: dict[str, dict[bool, Rule]] = {}  # by operation; then True: for `Turned` operands, False: for weights
 
 
 def rule(*names: str, turned: bool = False, weights: bool = True, as_they_are: bool = False) -> Callable[[Rule], Rule]:
-    """The rule for operations of these names on ``weights``, on values that are ``turned``, or on both.
+    """A decorator that registers a rule for the operations with these names.
 
-    Unless it takes leaves of all kinds ``as_they_are``, it gets `Columns` as `LowRank`. A `Member` is built.
+    Args:
+      names: of the operations.
+      turned: use the rule if an operand is `Turned`.
+      weights: use the rule if an operand is a weight in parts.
+      as_they_are: the rule takes leaves of all kinds. By default it gets `Columns` as `LowRank`, and is not used if an
+        operand is a `Member`, which is then built.
     """
 
     def register(function: Rule) -> Rule:
@@ -56,13 +61,13 @@ def rule(*names: str, turned: bool = False, weights: bool = True, as_they_are: b
 
 
 def run(closed: Any, *values: Any) -> list[Any]:
-    """What a program returns for arrays and weights in parts; some of it may be in parts."""
+    """The results of a program for arrays and weights in parts. Results may be in parts, too."""
     jaxpr, consts = jaxprs.parts_of(closed)
     return run_open(jaxpr, *consts, *values)
 
 
 def run_open(jaxpr: Any, *values: Any) -> list[Any]:
-    """`run` for a program whose constants come first among the values."""
+    """As `run`, for a program whose constants are the first of the values."""
     known = dict(zip((*jaxpr.constvars, *jaxpr.invars), values, strict=True))
     for eqn in jaxpr.eqns:
         inputs = [jaxprs.value_of(atom, known) for atom in eqn.invars]
@@ -71,12 +76,12 @@ def run_open(jaxpr: Any, *values: Any) -> list[Any]:
 
 
 def run_dense(eqn: Any, closed: Any, *values: Any) -> list[Any]:
-    """The same, all of it as arrays, for the operation that has this program inside."""
+    """As `run`, with arrays only as results. ``eqn`` is the operation that contains the program."""
     return [built(eqn, value) for value in run(closed, *values)]
 
 
 def step(eqn: Any, inputs: Sequence[Any]) -> list[Any]:
-    """One operation."""
+    """The results of one operation: by a rule if there is one, else on arrays."""
     for turned in (True, False):
         if any(isinstance(value, InParts) and value.turned is turned for value in inputs):
             found = RULES.get(eqn.primitive.name, {}).get(turned)
@@ -103,24 +108,24 @@ def built(eqn: Any, value: Any) -> Any:
 
 
 def note_built(eqn: Any, value: Any, cheaper: bool = False) -> None:
-    """Tell whoever asks that this weight is built as an array for this operation."""
+    """Report that this weight is built as an array for this operation, if `jaxga.explain` asks for it."""
     tell_built(value, eqn.primitive.name, lambda: jaxprs.place_of(eqn), cheaper)
 
 
 def tell_built(value: Any, operation: str, place: Callable[[], str] = str, cheaper: bool = False) -> None:
-    """The same for an operation that is not one of a program."""
+    """As `note_built`, where there is no ``eqn``. ``place`` returns the place in the user's code."""
     told = report.get()
     if told is not None and isinstance(value, InParts) and value.rank and not value.turned:
         told.append(Built(value.name, operation, place(), cheaper))
 
 
 def flat(values: Sequence[Any], function: Callable[..., Any]) -> tuple[list[jax.Array], Callable[..., Any]]:
-    """Values as arrays, and the function of those arrays."""
+    """The arrays that the values consist of, and ``function`` as a function of these arrays."""
     leaves, treedef = jax.tree.flatten(list(values))
     return leaves, lambda *leaves: function(*treedef.unflatten(leaves))
 
 
-# --- functions in functions --------------------------------------------------------------------------------------
+# --- operations that contain programs -----------------------------------------------------------------------------
 
 
 @rule("jit", "pjit", "closed_call", "core_call", turned=True, as_they_are=True)
@@ -176,7 +181,7 @@ def _scan(eqn: Any, *values: Any) -> Any:
     constants, carry = values[: found.constants], [built(eqn, value) for value in values[found.constants : carries]]
     stacks = [stack if isinstance(stack, LowRank) else built(eqn, stack) for stack in values[carries:]]
 
-    # The state of a recurrent layer would be turned to and fro at every step.
+    # With `Turned` values, the state of a recurrent layer would be transposed back and forth at every step.
     recurrent = in_rows.get() or any(np.ndim(value) > 1 for value in carry)
 
     def body(carry: Any, xs: Any) -> Any:
@@ -192,7 +197,10 @@ def _scan(eqn: Any, *values: Any) -> Any:
 
 
 def _scanned(stack: Any) -> Any:
-    """Of a stack of weights the base, and the factor that has the layers; the other factor is that of all layers."""
+    """The parts of a stack of weights that ``scan`` goes through: the base, and the factor with the axis of the layers.
+
+    All layers have the other factor in common.
+    """
     if not isinstance(stack, LowRank):
         return stack
     own = stack.right if stack.on_right[0] else stack.left
