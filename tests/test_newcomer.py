@@ -526,6 +526,23 @@ def test_jax_debug_nans_finds_the_operation_in_the_users_function(algorithm):
             run(algorithm, jaxga.Task(three, score), generations=20)
 
 
+def test_jax_debug_nans_finds_it_in_a_task_that_asks_for_the_parent(algorithm):
+    def score(_, w):
+        return jnp.log(jnp.min(w) - 0.9) - jnp.sum(w)
+
+    with (
+        jax.debug_nans(True),
+        pytest.raises(FloatingPointError, match=r"child \d+ of generation \d+, scored by .*in log"),
+    ):
+        run(algorithm, jaxga.paired(jaxga.Task(three, score)), generations=20)
+
+
+def test_a_paired_task_of_whole_numbers_is_warned_of(algorithm):
+    big = jaxga.Task(three, lambda trial, _: jnp.int32(2**25) + jnp.int32(trial.index), with_trial=True)
+    with pytest.warns(RuntimeWarning, match="float32 holds those only up to"):
+        run(algorithm, big, generations=1)
+
+
 @pytest.mark.slow
 def test_a_run_without_jit_is_the_same():
     algorithm = make(v.low_rank(v.multiplicative(v.absolute(0.1))), elites=1)

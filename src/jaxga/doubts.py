@@ -10,12 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.algorithm import shape_of_source
-from jaxga.base import Algorithm, Evaluation, Info, Purpose, Source, State, Task, as_key, name_of
+from jaxga.base import Algorithm, Evaluation, Info, Purpose, Source, State, Task, Trial, as_key, name_of
 from jaxga.compilation import jit
 from jaxga.evaluate.contract import Evaluator
 from jaxga.evaluate.vmapped import depends
 from jaxga.heredity import candidate
-from jaxga.tree import iota
+from jaxga.lowrank import dense
+from jaxga.tree import iota, take
 
 EXACT = 2**24  # float32 holds all whole numbers up to here; above, neighbouring numbers become equal
 PATIENCE, FAR = 10, 2.0  # warn if a kept elite leads for 10 generations in a row by more than 2 standard deviations
@@ -83,7 +84,8 @@ class Doubts:
         if self.task is None:
             return False
         params = jax.eval_shape(self.task.init, as_key(0))
-        score = jax.eval_shape(self.task.evaluate, as_key(0), params)
+        draw = Trial(as_key(0), parent=params) if self.task.with_trial else as_key(0)
+        score = jax.eval_shape(self.task.evaluate, draw, params)
         return jnp.issubdtype(jnp.result_type(score.fitness if isinstance(score, Evaluation) else score), jnp.integer)
 
     def _noisy(self) -> bool:
@@ -138,9 +140,11 @@ def find_nan(algorithm: Algorithm, evaluator: Evaluator, task: Task | None, sour
     params = jit(partial(candidate, algorithm))(source, np.int32(index)).params
     place = algorithm.place(source, index)
     key = task.key(algorithm.key(source, Purpose.EVALUATION, place.group), place.number)
+    parent = None if source.founding else dense(take(source.parents.params, place.slot))
+    trial = Trial(key, source.generation, jnp.int32(index), parent)
     with jax.debug_nans(True):
         try:
-            jax.jit(task.evaluate)(key, params)
+            jax.jit(task.score)(trial, params)
         except FloatingPointError as error:
             child = f"child {index} of generation {int(source.generation)}, scored by {name_of(task.evaluate)}"
             raise FloatingPointError(f"{child}: {error}") from error
