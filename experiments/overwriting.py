@@ -149,7 +149,7 @@ def at_level(run: dict[str, np.ndarray], level: int) -> dict[str, float]:
 def kept(args: Args, arms: dict[str, jaxga.Algorithm], each: Each, task: jaxga.Task, out: Path) -> None:
     """What children forget and learn: at an equal number of known points, and over generations."""
     generations = args.generations or 1
-    panels: dict[str, list[report.Curve]] = {name: [] for name in ("known", "learned", "spared", "gain", "cancelled")}
+    panels: dict[str, list[report.Curve]] = {name: [] for name in ("known", "spared", "cancelled")}
     tables: dict[str, list[dict[str, Any]]] = {"ends": [], "levels": [], "factors": []}
     for name, algorithm in arms.items():
         found = jaxga.run_many(
