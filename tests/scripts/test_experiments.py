@@ -409,6 +409,7 @@ SLOW = {
     "strangers",
     "till_death",
     "updates",
+    "walkers",
 }
 SCRIPTS = [
     pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem in SLOW else [])
