@@ -48,12 +48,25 @@ Mates = Callable[[Key, Source, jax.Array], jax.Array]  # (key, source, slot of t
 
 
 def common_founder(key: Key, init: Callable[[Key], Params], parents: int) -> Params:
-    """All first parents are the same initialisation (the default). Children of generation 0 are its mutations."""
+    """All first parents are the same initialisation (the default). Children of generation 0 are its mutations.
+
+    Args:
+      key: the key of the founders.
+      init: ``(key) -> params``.
+      parents: T, the number of parents.
+
+    Returns:
+      Params ``[T, ...]``. A function for ``ga(founders=...)`` may also return an `Individual` ``[T, ...]``, whose
+      strategies are kept.
+    """
     return replicate(init(key), parents)
 
 
 def random_founders(key: Key, init: Callable[[Key], Params], parents: int) -> None:
-    """Every child of generation 0 is a separate initialisation, without a parent (Such et al. 2017)."""
+    """Every child of generation 0 is a separate initialisation, without a parent (Such et al. 2017).
+
+    The arguments are those of `common_founder`, and are not used.
+    """
     del key, init, parents
 
 
@@ -82,7 +95,16 @@ def trained_founders(trained: Params | Individual) -> Founders:
 
 
 def uniform_mate(key: Key, source: Source, slot: jax.Array) -> jax.Array:
-    """A mate drawn uniformly from all other parents (the default); the parent itself if there is no other."""
+    """A mate drawn uniformly from all other parents (the default); the parent itself if there is no other.
+
+    Args:
+      key: the key of the draw.
+      source: the source of the generation.
+      slot: int32 ``[]``, the slot of the parent.
+
+    Returns:
+      The slot of the mate, int32 ``[]``.
+    """
     parents = len(jax.tree.leaves(source.parents.params)[0])
     return (slot + jax.random.randint(key, (), 1, max(parents, 2), jnp.int32)) % parents
 

@@ -1,12 +1,14 @@
-"""Play episodes in environments of envpool: asynchronously, many at once, every slot refilled as soon as it is free.
+"""Play episodes in environments of envpool: many at once, asynchronously, each slot refilled as soon as it is free.
 
-An environment of envpool draws its random starts from a generator that is seeded once, when it is made. An episode here
-depends on its own start alone, whatever was played before it, beside it, or in how many slots:
+A slot is one environment of a pool. envpool seeds the generator of an environment's random starts only once, when the
+environment is made. Here an episode nevertheless depends on its own start only, and neither on the episodes before it
+or beside it, nor on the number of slots. There are two ways to ensure this:
 
-- *Recognised* starts: without sticky actions, chance decides one thing in Atari: how many frames pass before the agent
-  acts. A slot is reset with 1 to 4 of them (a step has 4), and the emulator's memory tells how many those were;
-  it takes an episode that begins so, and the others pass in steps of 4. Where none begins so, it is reset again.
-- *Seeded* starts: anything else gets a fresh environment for every episode, seeded with the number of its start.
+- *Recognised* starts. Without sticky actions, only one thing is random in Atari: the number of frames that pass before
+  the agent acts. A reset lets 1 to 4 frames pass, where a step has 4 frames. The emulator's memory shows how many they
+  were. The slot takes an episode whose start agrees with that, and lets the remaining frames pass in steps of 4. If no
+  such episode is waiting, the slot is reset again.
+- *Seeded* starts. In all other cases every episode has a new environment, seeded with the number of its start.
 """
 
 import time
@@ -20,9 +22,9 @@ import numpy as np
 
 from jaxga.base import InputError, Observer, Step, require_whole
 
-IDLE, STARTING, SPARE = -1, -2, -3  # what a slot does that plays no episode
-TRIES = 60  # resets in a row that bring a slot to no known start
-FRESH = 256  # environments that are made together where each plays one episode
+IDLE, STARTING, SPARE = -1, -2, -3  # the state of a slot that plays no episode
+TRIES = 60  # resets in a row to unknown starts, for each slot, after which starts cannot be recognised
+FRESH = 256  # the most environments that are made together if each plays one episode
 
 
 class Episode(NamedTuple):
@@ -42,23 +44,31 @@ class Outcome(NamedTuple):
 
 
 Act = Callable[[int, np.ndarray, np.ndarray], np.ndarray]  # (group, rows [k], observations [k, ...]) -> actions [k]
-Make = Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> an envpool of the gymnasium kind
-Watch = Callable[[int, int], None]  # is told now and then: (episodes that are over, steps so far)
-Starts = Mapping[bytes, int]  # the emulator's memory after 1, 2, ... frames, and their number from 0 on
+Make = Callable[..., Any]  # (num_envs, batch_size, num_threads, seed) -> a pool of envpool, of type "gymnasium"
+Watch = Callable[[int, int], None]  # called after each batch of steps: (episodes over, steps so far)
+Starts = Mapping[bytes, int]  # the emulator's memory after 1, 2, ... frames -> 0, 1, ...
 
 
 def ignore(over: int, steps: int) -> None:
-    """Watch nothing."""
+    """A `Watch` that does nothing."""
     del over, steps
 
 
 def memory_of(info: Any) -> np.ndarray:
-    """The emulator's memory ``[b, 128]`` in what an Atari environment tells beside the observation."""
+    """The emulator's memory ``[b, 128]``, from the ``info`` that Atari environments return."""
     return info["ram"]
 
 
 def known_starts(make: Make, frames: int) -> dict[bytes, int]:
-    """The emulator's memory in a fresh environment after 1, 2, ..., ``frames`` frames in which nothing is done."""
+    """The emulator's memory after 1, 2, ..., ``frames`` frames in a new environment, without an action of the agent.
+
+    Args:
+      make: makes a pool, see `Make`.
+      frames: the largest number of frames.
+
+    Returns:
+      The number of each start, from 0 on, by the emulator's memory. There are fewer than ``frames`` if some are equal.
+    """
     pool = make(num_envs=1, batch_size=1, num_threads=1, seed=0, noop_max=1, frame_skip=1)
     seen = [memory_of(pool.reset()[1])[0].tobytes()]
     seen += [memory_of(pool.step(np.zeros(1, np.int32))[-1])[0].tobytes() for _ in range(1, frames)]
@@ -67,7 +77,18 @@ def known_starts(make: Make, frames: int) -> dict[bytes, int]:
 
 
 def starts_again(make: Make, actions: int, starts: Starts, games: int = 5, steps: int = 200) -> bool:
-    """Whether resets bring this game back to starts that a fresh environment has, whatever was played before."""
+    """Do resets bring this game back to the starts of a new environment, whatever was played before?
+
+    Several games of random actions are played. After each one the environment is reset up to 60 times, until it is at
+    one of the starts.
+
+    Args:
+      make: makes a pool, see `Make`.
+      actions: number of discrete actions.
+      starts: from `known_starts`.
+      games: number of games that are played, by default 5.
+      steps: number of random actions in each game, by default 200.
+    """
     pool = make(num_envs=1, batch_size=1, num_threads=1, seed=0)
     random = np.random.default_rng(0)
 
@@ -84,16 +105,19 @@ def starts_again(make: Make, actions: int, starts: Starts, games: int = 5, steps
 
 
 class Arena:
-    """So many environments at once, on so many threads.
+    """Plays episodes in many environments at once, which several threads emulate.
 
     Args:
-      make: ``(num_envs, batch_size, num_threads, seed) -> pool``.
-      actions: their space.
-      envs: episodes that are played at once.
-      threads: that emulate.
-      starts: those that can be recognised; without them every episode has an environment of its own.
-      unseen: frames of the stack that an agent has not seen at its start: they are black.
-      observe: by name, what else is measured in an episode.
+      make: makes a pool of environments, see `Make`.
+      actions: the action space of one environment, a gymnasium space.
+      envs: the most episodes that are played at once.
+      threads: number of threads that emulate.
+      starts: starts that can be recognised. By default None: every episode has an environment of its own.
+      unseen: frames of the frame stack that are black at the start of an episode, by default 0.
+      observe: observers by name, for further measurements in each episode. By default there are none.
+
+    Raises:
+      InputError: if ``envs`` or ``threads`` is below 1.
     """
 
     def __init__(
@@ -117,10 +141,16 @@ class Arena:
 
         Args:
           episodes: the episodes to play.
-          act: see `Act`.
-          width: number of actions to compute at once, if that many slots wait.
-          most: most steps of an episode.
-          watch: see `Watch`, by default ignored.
+          act: computes actions, see `Act`.
+          width: number of actions that are computed at once, if as many slots wait for one.
+          most: the most steps of an episode.
+          watch: see `Watch`. By default nothing is called.
+
+        Returns:
+          The results, in the order of ``episodes``.
+
+        Raises:
+          InputError: if resets do not lead to starts that can be recognised.
         """
         if self.starts is not None:
             pool, self.pool = self.pool or self._make(self.envs), None  # one left in the middle is not used again
@@ -138,12 +168,16 @@ class Arena:
         return jax.tree.map(lambda *parts: np.concatenate(parts), *outcomes)
 
     def _make(self, slots: int, seeds: Sequence[int] = ()) -> Any:
-        """A pool with a few slots more, to fill batches where too few episodes are left."""
+        """A pool with one more slot for each thread. These fill a batch when too few episodes are left."""
         seed = [*seeds, *range(self.threads)] if seeds else 0
         return self.make(num_envs=slots + self.threads, batch_size=self.threads, num_threads=self.threads, seed=seed)
 
     def random_play(self, seconds: float = 5.0) -> float:
-        """Steps a second with random actions: the most that any agent can play here."""
+        """Steps per second with random actions, which no agent can exceed here.
+
+        Args:
+          seconds: duration of the measurement, by default 5. It begins when all environments have been reset.
+        """
         pool = self.make(num_envs=self.envs, batch_size=self.threads, num_threads=self.threads, seed=0)
         space, random = self.actions, np.random.default_rng(0)
         discrete = hasattr(space, "n")
@@ -162,7 +196,7 @@ class Arena:
 
 
 class _Told(Mapping[str, Any]):
-    """What an environment tells beside the observation, of one of a batch."""
+    """What an environment of a batch returns beside the observation."""
 
     def __init__(self, info: Any, place: int):
         self.info, self.place = info, place
@@ -182,9 +216,9 @@ def _watch_more(watch: Watch, over_before: int, steps_before: int, over: int, st
 
 
 class Play:
-    """One pool of environments, until all of these episodes are over.
+    """Plays episodes in one pool of environments until all are over.
 
-    Where starts are recognised, any slot takes any episode; else slot s is there for episode s alone.
+    If starts are recognised, any slot takes any episode. Otherwise slot s plays episode s only.
     """
 
     def __init__(
@@ -203,26 +237,32 @@ class Play:
         self.episodes, self.act, self.width, self.most, self.watch = episodes, act, width, most, watch
         every, self.batch = pool.config["num_envs"], pool.config["batch_size"]
         self.free, self.spare = deque(slots), deque(range(len(slots), every))
-        self.playing = np.full(every, IDLE)  # the number of its episode
-        self.passing = np.zeros(every, int)  # steps that a slot lets pass before the agent acts
-        self.seen: Any = None  # [slots, ...] latest observations
-        self.ready: dict[int, list[int]] = {}  # by group: slots that wait for an action
-        self.waiting: dict[int, deque[int]] = {}  # by what a slot must begin as: episodes without one
+        self.playing = np.full(every, IDLE)  # [slots], the number of its episode, or IDLE, STARTING or SPARE
+        self.passing = np.zeros(every, int)  # [slots], steps that must pass before the agent acts
+        self.seen: Any = None  # [slots, ...], the latest observations
+        self.ready: dict[int, list[int]] = {}  # by group: the slots that wait for an action
+        self.waiting: dict[int, deque[int]] = {}  # by `beginning`: episodes that have not begun
         for number, episode in enumerate(episodes):
             self.waiting.setdefault(self.beginning(episode.start, number)[0], deque()).append(number)
         self.unstarted = self.left = len(episodes)
         self.in_flight = self.busy = self.unknown = 0
         self.returns, self.steps = np.zeros(len(episodes)), np.zeros(len(episodes), int)
-        self.watching: dict[tuple[str, int], Any] = {}  # by observer and slot: what it has seen
+        self.watching: dict[tuple[str, int], Any] = {}  # by observer and slot: its accumulator
         self.acted: dict[int, Any] = {}  # by slot: the latest action
         self.observed = {name: np.zeros((len(episodes), *each.shape)) for name, each in self.observe.items()}
 
     def beginning(self, start: int, slot: int) -> tuple[int, int]:
-        """What a slot must begin as for this start, and the steps that it lets pass then."""
+        """The recognised start that a slot must be at for this start, and the number of steps that must then pass.
+
+        If starts are not recognised, it is the slot itself, and no step passes.
+        """
         return (start % len(self.starts), start // len(self.starts)) if self.starts else (slot, 0)
 
     def run(self) -> Outcome:
-        """Play them. A group is asked as soon as it fills the width, or when the emulator has little left to do."""
+        """Play all episodes, and return the results.
+
+        A group acts as soon as ``width`` of its slots wait, or when the emulator has at most 4 batches left to answer.
+        """
         self.refill()
         while self.left:
             group = max(self.ready, key=lambda group: len(self.ready[group]), default=None)
@@ -231,11 +271,11 @@ class Play:
             else:
                 self.answer(group)
         while self.in_flight:
-            self.receive()  # so that the next episodes find the pool at rest
+            self.receive()  # so that no answer is outstanding when the next episodes begin
         return Outcome(self.returns, self.steps, self.observed)
 
     def refill(self) -> None:
-        """Reset free slots, as many as there are episodes without one."""
+        """Reset free slots, at most as many as there are episodes that have not begun."""
         starting = int(np.sum(self.playing == STARTING))
         count = min(self.unstarted - starting, self.envs - self.busy, len(self.free))
         if count > 0:
@@ -246,7 +286,7 @@ class Play:
             self.pool._reset(slots)
 
     def receive(self) -> None:
-        """Take in what a batch of slots answered; where too few are on their way, spare ones go along."""
+        """Process the answers of a batch of slots. If fewer slots are due to answer, spare slots fill the batch."""
         missing = self.batch - self.in_flight
         if missing > 0:
             slots = np.array([self.spare.popleft() for _ in range(missing)])
@@ -288,23 +328,27 @@ class Play:
         self.watch(len(self.episodes) - self.left, int(self.steps.sum()))
 
     def watch_from(self, slot: int, info: Any, place: int) -> None:
-        """Let observers see where an episode starts."""
+        """Start the observers of an episode."""
         for name, observer in self.observe.items():
             self.watching[name, slot] = observer.start(_Told(info, place), self.seen[slot].copy())
 
     def look(self, slot: int, info: Any, place: int, reward: float) -> None:
-        """Let observers see a step."""
+        """Pass a step to the observers."""
         for name, observer in self.observe.items():
             step = Step(self.seen[slot].copy(), self.acted[slot], reward, _Told(info, place))
             self.watching[name, slot] = observer.add(self.watching[name, slot], step)
 
     def conclude(self, slot: int, number: int) -> None:
-        """Ask observers what they saw in an episode that is over."""
+        """Store the results of the observers of an episode that is over."""
         for name, observer in self.observe.items():
             self.observed[name][number] = observer.end(self.watching.pop((name, slot)))
 
     def begin(self, slot: int, memory: bytes) -> None:
-        """Let a slot that was reset take an episode that begins as it does."""
+        """Let a slot that was reset play a waiting episode with the same start. If there is none, release the slot.
+
+        Raises:
+          InputError: if too many resets in a row led to unknown starts.
+        """
         beginning = self.starts.get(memory, -1) if self.starts else slot
         self.unknown = self.unknown + 1 if beginning < 0 else 0
         if self.unknown > TRIES * self.envs:
@@ -321,21 +365,21 @@ class Play:
         self.unstarted -= 1
 
     def present(self, slot: int) -> None:
-        """Put a slot among those that wait for an action. What was on the screen before its start is black."""
+        """Let a slot wait for an action. Frames from before the start of its episode are made black."""
         number = self.playing[slot]
         if self.steps[number] < self.unseen:
             self.seen[slot, : self.unseen - self.steps[number]] = 0
         self.ready.setdefault(self.episodes[number].group, []).append(slot)
 
     def release(self, slot: int) -> None:
-        """A slot is free again; one that is there for one episode has had it."""
+        """Make a slot idle. If starts are recognised, it can take another episode."""
         self.playing[slot] = IDLE
         self.busy -= 1
         if self.starts:
             self.free.append(slot)
 
     def answer(self, group: int) -> None:
-        """Let a group act in the slots that wait for it."""
+        """Compute the actions of a group for at most ``width`` of the slots that wait, and send them."""
         slots = np.array(self.ready[group][: self.width])
         del self.ready[group][: self.width]
         if not self.ready[group]:
@@ -347,10 +391,10 @@ class Play:
         self.send(actions, slots)
 
     def pass_over(self, slots: np.ndarray) -> None:
-        """Let a step pass in these slots."""
+        """Send these slots the action that does nothing."""
         self.send(np.repeat(self.nothing, len(slots), axis=0), slots)
 
     def send(self, actions: np.ndarray, slots: np.ndarray) -> None:
-        """Give actions to the emulator."""
+        """Send actions ``[k, ...]`` to these slots ``[k]``."""
         self.in_flight += len(slots)
         self.pool.send(actions.astype(self.nothing.dtype), slots.astype(np.int32))

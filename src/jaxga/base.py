@@ -40,7 +40,17 @@ def configured(name: str) -> Any:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ``InputError(message)`` unless ``condition`` holds."""
+    """Refuse wrong input: raise ``InputError(message)`` unless ``condition`` holds.
+
+    Args:
+      condition: what must hold.
+      message: one sentence that names the argument, its value and a remedy.
+
+    Raises:
+      InputError: if ``condition`` is false.
+
+    >>> require(0 <= 0.5 <= 1, "rate is 0.5, and must lie between 0 and 1.")
+    """
     if not condition:
         raise InputError(message)
 
@@ -184,13 +194,21 @@ class Evaluation(NamedTuple):
 
 
 def common(key: Key, index: jax.Array) -> Key:
-    """All individuals of a generation are scored with the same key: common random numbers."""
+    """All individuals of a generation are scored with the same key: common random numbers. For `Task.key`.
+
+    Args:
+      key: the key of the generation.
+      index: int32 ``[]``, the index of the individual in its generation.
+
+    Returns:
+      The key with which the individual is scored.
+    """
     del index
     return key
 
 
 def independent(key: Key, index: jax.Array) -> Key:
-    """Every individual is scored with its own key."""
+    """Every individual is scored with its own key, ``fold_in(key, index)``. Arguments are those of `common`."""
     return jax.random.fold_in(key, index)
 
 
@@ -237,6 +255,10 @@ class Task(NamedTuple):
     def score(self, draw: Key | Trial, params: Params) -> Evaluation:
         """The score of ONE individual, with float32 ``fitness []`` and ``tiebreak []``.
 
+        Args:
+          draw: the key for ``evaluate``, or a `Trial`.
+          params: of the individual.
+
         Raises:
           InputError: if ``evaluate`` returned neither an `Evaluation` of one individual nor a number.
         """
@@ -254,7 +276,7 @@ class Task(NamedTuple):
         return _against(self, improvement, "improvement")
 
     def encoded(self, init: Callable[[Key], Any], decode: Callable[[Any], Params]) -> "Task":
-        """See `jaxga.encoding.encoded`."""
+        """The task that `jaxga.encoding.encoded` returns, where ``init`` and ``decode`` are explained."""
 
         def of_genes(function: Any) -> Any:
             return None if function is None else functools.wraps(function)(lambda genes: function(decode(genes)))
@@ -331,7 +353,7 @@ class Game(NamedTuple):
         return self._replace(paired=True)
 
     def encoded(self, init: Callable[[Key], Any], decode: Callable[[Any], Params]) -> "Game":
-        """See `jaxga.encoding.encoded`."""
+        """The game that `jaxga.encoding.encoded` returns, where ``init`` and ``decode`` are explained."""
         inner = self.decode
         return self._replace(init=init, decode=lambda genes: inner(decode(genes)))
 
@@ -342,12 +364,16 @@ class Game(NamedTuple):
 
 
 def against(task: Task, compare: Callable[[Key, Params, Params], Any]) -> Task:
-    """The same task, with a fitness that compares a child with its parent: ``(key, child, parent) -> Evaluation``.
+    """The same task, with a fitness that compares a child with its parent.
 
-    ``key`` is the key that `Task.key` chose for the child. What depends on the parent alone, such as its gradient, is
-    computed once for each chunk of its children. Children of generation 0 that are drawn without parents
-    (`jaxga.random_founders`) keep the score of the task. `paired`, `jaxga.tasks.along_gradient` and
-    `jaxga.tasks.change_of` are special cases.
+    What depends on the parent alone, such as its gradient, is computed once for each chunk of its children. Children of
+    generation 0 that are drawn without parents (`jaxga.random_founders`) keep the score of the task. `paired`,
+    `jaxga.tasks.along_gradient` and `jaxga.tasks.change_of` are special cases.
+
+    Args:
+      task: the task.
+      compare: ``(key, child, parent) -> Evaluation``, or a number, from the params of both. ``key`` is the key that
+        `Task.key` chose for the child.
 
     Raises:
       InputError: if ``compare`` is not a function.
@@ -559,7 +585,12 @@ class Algorithm(NamedTuple):
     kept: Kept = Kept()  # a cache of compiled programs
 
     def remembered(self, name: Any, make: Callable[[], Any]) -> Any:
-        """The value cached for this algorithm under this name; ``make`` is called if there is none."""
+        """The value that is cached for this algorithm under a name.
+
+        Args:
+          name: any hashable value.
+          make: ``() -> value``, called if there is no value yet.
+        """
         return self.kept.get((name, self), make)
 
     @property
@@ -578,7 +609,12 @@ class Algorithm(NamedTuple):
         return self.elites if self.selection.reevaluate and not source.founding else ()
 
     def place(self, source: Any, index: Any) -> "Place":
-        """The pair, member and slot that an index stands for. Index ``N + s`` is the parent in slot s."""
+        """The pair, member and slot that an index stands for. Index ``N + s`` is the parent in slot s.
+
+        Args:
+          source: the source of the generation.
+          index: int32, one index or an array of them.
+        """
         index = jnp.asarray(index, jnp.int32)
         kept = index >= self.children
         pair, member = jnp.divmod(index % self.children, self.brood)
@@ -590,7 +626,13 @@ class Algorithm(NamedTuple):
         return jax.tree.map(functools.partial(jnp.where, kept), stays, child._replace(kept=kept))
 
     def place_of(self, source: Any, pair: Any, member: Any) -> "Place":
-        """The place of child ``member`` of a pair."""
+        """The place of a child, from its pair and its number in the brood.
+
+        Args:
+          source: the source of the generation.
+          pair: int32 ``[]``, the number of the pair, from 0 to P - 1.
+          member: int32 ``[]``, the number of the child in the brood, from 0 to B - 1.
+        """
         index, kept = pair * self.brood + member, jnp.zeros(jnp.shape(pair), bool)
         if self.selection.groups == 1:
             return Place(pair, member, source.pairs[pair, 0], kept, jnp.zeros_like(pair), index)
@@ -599,14 +641,25 @@ class Algorithm(NamedTuple):
         return Place(pair, member, source.pairs[pair, 0], kept, group, number)
 
     def key(self, source: Any, purpose: Purpose, group: Any) -> Key:
-        """The key of this generation for one purpose. If there are several groups, each has its own root key."""
+        """The key of this generation for one purpose. If there are several groups, each has its own root key.
+
+        Args:
+          source: the source of the generation.
+          purpose: what the key is for.
+          group: the number of the group.
+        """
         if self.selection.groups == 1:
             return generation_key(source, purpose)
         root = jax.random.fold_in(source.key, group)
         return jax.random.fold_in(jax.random.fold_in(root, source.generation), purpose)
 
     def group(self, source: Any, group: Any) -> Source:
-        """The source of one group as if there were no other groups. Its root key is ``fold_in(key, group)``."""
+        """The source of one group as if there were no other groups. Its root key is ``fold_in(key, group)``.
+
+        Args:
+          source: the source of the whole population.
+          group: the number of the group.
+        """
         slots, pairs = self.parents // self.selection.groups, self.pairs // self.selection.groups
 
         def own(leaf: jax.Array, size: int) -> jax.Array:
@@ -622,9 +675,14 @@ class Algorithm(NamedTuple):
         )
 
     def update(self, state: State, evaluation: Evaluation) -> tuple[State, Info]:
-        """The next state, from the scores ``[N]`` of this generation's children.
+        """The next state, from the scores of this generation's children.
 
-        If elites are scored again, their scores follow those of the children: ``[N + E]``.
+        Args:
+          state: the state of this generation.
+          evaluation: the scores ``[N]`` of the children. If elites are scored again, their scores follow: ``[N + E]``.
+
+        Returns:
+          The state of the next generation, and the record of this one.
         """
         state, info = self.select(state, evaluation)
         return state._replace(source=self.advance(state.source, info.recipe)), info

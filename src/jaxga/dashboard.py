@@ -65,7 +65,16 @@ def _write(found: Found, path: str | Path | None) -> Path:
 
 
 def follow(run: str | Path, path: str | Path | None = None, seconds: float = REFRESH) -> Path:
-    """`write` every so many seconds, until the run has ended."""
+    """`write` the page again and again until the run has ended. Returns its path.
+
+    Args:
+      run: directory of a run, or of a series of seeds.
+      path: of the page; by default ``dashboard.html`` in that directory.
+      seconds: pause between two pages, 1 or more, by default 10.
+
+    Raises:
+      InputError: if ``seconds`` is below 1, there is no run, or its files are damaged.
+    """
     require_at_least(1, seconds=seconds)
     while True:
         found = read(Path(run))
@@ -88,7 +97,12 @@ def page(found: Found) -> str:
 
 
 def section(run: Found, found: Found) -> str:
-    """What is drawn of one run."""
+    """The part of the page about one run, as HTML.
+
+    Args:
+      run: the run.
+      found: the run or series that the page is about. A run of a series gets a heading.
+    """
     history, parts = run.history, []
     if run is not found:
         parts.append(f"<h2>{html.escape(run.path.name)}</h2>")
@@ -112,9 +126,13 @@ def section(run: Found, found: Found) -> str:
 
 
 def family_of(run: Found) -> Family | None:
-    """From the newest checkpoint; None where there is none.
+    """The family of a run, from its newest checkpoint; None if there is no checkpoint.
 
-    Where recipes name who breeds, they say it of the next generation, so the family begins with the second one.
+    If recipes name the pairs that breed, they name those of the next generation. The family then begins with the second
+    generation.
+
+    Raises:
+      InputError: if the checkpoint cannot be read.
     """
     folder, children = run.path / "checkpoints", run.config.get("run", {}).get("children")
     if not children or not folder.is_dir() or checkpoint.latest(folder) is None:

@@ -1,6 +1,7 @@
-"""Real images to learn: MNIST from its four IDX files, and the small digits that come with scikit-learn.
+"""Labelled images: MNIST from its four IDX files, and the small digits of scikit-learn.
 
-jaxga ships no data. `mnist` reads a folder, or downloads the files once from a public mirror; `digits` needs neither.
+jaxga contains no data. `mnist` reads files from a folder, or downloads them once from a public mirror. `digits` are
+installed with scikit-learn.
 """
 
 import gzip
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 MIRRORS = "https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"
-MNIST_MD5 = {  # of the uncompressed bytes, so that any gzip of them will do
+MNIST_MD5 = {  # of the uncompressed bytes, so that it does not depend on how they were compressed
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
     "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
@@ -47,20 +48,22 @@ class Images(NamedTuple):
 
 
 def mnist(folder: str | Path | None = None, verify: bool = True, validation: int = 10_000) -> Images:
-    """MNIST (LeCun et al. 1998), images of 28 x 28: 50,000 to learn from, 10,000 for validation, 10,000 for the test.
+    """MNIST (LeCun et al. 1998): 50,000 images of 28 x 28 for training, 10,000 for validation, 10,000 for the test.
 
-    The test images are the official ones. The validation images are the last of the official 60,000 training images:
-    as many as there are test images, so that one accuracy is as exact as the other.
+    The test images are the official ones. The validation images are the last of the official 60,000 training images. By
+    default there are as many as test images, so that both accuracies are equally precise.
 
     Args:
-      folder: with the four IDX files, gzipped or not. By default ``$JAXGA_MNIST``, else ``~/.cache/jaxga/mnist``, where
-        missing files are downloaded: 11 MB, once, with a progress bar; a broken download goes on where it broke.
-      verify: compare checksums. False reads other images in the same format (Fashion-MNIST, ...).
+      folder: the folder with the four IDX files, gzipped or not. By default ``$JAXGA_MNIST``, or if that is not set
+        ``~/.cache/jaxga/mnist``. Files that are missing in the latter are downloaded once, 11 MB in all, with a
+        progress bar. A download that was interrupted is continued.
+      verify: compare checksums, by default True. With False, other images in the same format can be read, such as
+        Fashion-MNIST.
       validation: number of training images, the last ones, that become validation images, by default 10,000.
 
     Raises:
-      InputError: where a file is missing, truncated, no IDX file or not MNIST's, or the mirrors cannot be reached; or
-        where validation leaves nothing to learn from.
+      InputError: if a file is missing or truncated, is no IDX file, or has another checksum; if files do not belong
+        together; if no mirror can be reached; or if ``validation`` leaves no image for training or for validation.
     """
     place = Path(folder) if folder else _home()
     if not folder and not os.environ.get("JAXGA_MNIST"):
@@ -70,7 +73,7 @@ def mnist(folder: str | Path | None = None, verify: bool = True, validation: int
 
 
 def mnist_at_hand() -> bool:
-    """Can `mnist` read its default folder, with nothing to be downloaded?"""
+    """Can `mnist` read its default folder without a download?"""
     return all(any((_home() / f"{name}{end}").exists() for end in ENDINGS) for name in MNIST_MD5)
 
 
@@ -80,13 +83,16 @@ def _home() -> Path:
 
 
 def digits() -> Images:
-    """The 1,797 handwritten digits of 8 x 8 pixels of scikit-learn (UCI): 1,438 to learn from, 180 for validation, 179
-    for the test.
+    """Handwritten digits of scikit-learn (UCI), 8 x 8 pixels: 1,438 for training, 180 for validation, 179 for the test.
 
     Every fifth image is held out. Held-out images of each digit go to validation and test in turn.
 
     Raises:
       InputError: if scikit-learn is not installed.
+
+    >>> images = digits()
+    >>> images.train_images.shape, images.test_labels.shape
+    ((1438, 8, 8, 1), (179,))
     """
     try:
         from sklearn.datasets import load_digits
@@ -102,7 +108,7 @@ def digits() -> Images:
 
 
 def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
-    """The bytes of an IDX file, gzipped or not, as uint8 in the file's shape.
+    """The content of an IDX file of bytes, gzipped or not, as uint8 in the shape that the file states.
 
     Args:
       path: the file.
@@ -134,9 +140,18 @@ def read_idx(path: Path, md5: str | None = None) -> np.ndarray:
 
 
 def download(mirrors: Sequence[str], md5: dict[str, str], folder: Path) -> None:
-    """Fetch those of the gzipped files that ``folder`` lacks, and check them.
+    """Download gzipped files that are missing in ``folder``, and check them.
 
-    Bytes go to ``NAME.gz.part``, which a later call continues, and get their name once their checksum is right.
+    Bytes are written to ``NAME.gz.part``, which a later call continues. A file gets its name ``NAME.gz`` after its
+    checksum was found right; otherwise it is deleted.
+
+    Args:
+      mirrors: addresses to which ``NAME.gz`` is appended, tried in this order.
+      md5: the name of each file without ``.gz``, and the checksum of its uncompressed bytes.
+      folder: where the files are written; made if it does not exist.
+
+    Raises:
+      InputError: if no mirror returns a file, or a file has another checksum.
     """
     missing = [name for name in md5 if not any((folder / f"{name}{end}").exists() for end in ENDINGS)]
     if not missing:
@@ -153,7 +168,7 @@ def download(mirrors: Sequence[str], md5: dict[str, str], folder: Path) -> None:
 
 
 def _fetch(addresses: Sequence[str], part: Path, progress: "Progress") -> None:
-    """Append what ``part`` lacks, from the first address that answers."""
+    """Append what is missing in ``part``, from the first address that returns it."""
     reasons = []
     for address in addresses:
         begun = part.stat().st_size if part.exists() else 0
@@ -171,7 +186,7 @@ def _fetch(addresses: Sequence[str], part: Path, progress: "Progress") -> None:
                 return
             reasons.append(f"{address} broke off")
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # the part is whole already
+            if error.code == 416:  # the part is already complete
                 return
             reasons.append(f"{address} answers {error.code}")
         except OSError as error:
@@ -183,7 +198,7 @@ def _fetch(addresses: Sequence[str], part: Path, progress: "Progress") -> None:
 
 
 def _accept(part: Path, md5: str) -> None:
-    """Give a download its name, or throw it away."""
+    """Rename a complete download, or delete it if its checksum is wrong."""
     try:
         found = hashlib.md5(gzip.decompress(part.read_bytes())).hexdigest()
     except (OSError, EOFError) as error:
@@ -207,7 +222,7 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _checked(folder: Path, *arrays: np.ndarray) -> list[np.ndarray]:
-    """Training images and labels, test images and labels: pixels from 0 to 1 with a channel, labels as int32."""
+    """Training images and labels, test images and labels: pixels from 0 to 1 with a channel axis, labels as int32."""
     for images, labels in (arrays[:2], arrays[2:]):
         require(
             images.ndim == 3 and labels.ndim == 1 and len(images) == len(labels),
@@ -218,7 +233,7 @@ def _checked(folder: Path, *arrays: np.ndarray) -> list[np.ndarray]:
 
 
 def _parts(validation: int, images: np.ndarray, labels: np.ndarray, *test: np.ndarray) -> Images:
-    """Hold out the last ``validation`` images."""
+    """Make the last ``validation`` training images the validation images."""
     kept = len(labels) - validation
     require(
         0 < kept < len(labels),

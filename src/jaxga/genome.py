@@ -144,7 +144,15 @@ def decode(algorithm: Algorithm, genome: Genome) -> Individual:
 
 
 def save(genome: Genome, path: str | os.PathLike[str]) -> Path:
-    """Write a genome to a JSON file: a header of about 200 bytes, and less than 4 bytes for each gene."""
+    """Write a genome to a JSON file: a header of about 200 bytes, and less than 4 bytes for each gene.
+
+    Args:
+      genome: the genome.
+      path: of the file, which is replaced if it exists.
+
+    Returns:
+      The path.
+    """
     gaps = np.diff(genome.genes[:, 0], prepend=0)
     numbers = np.stack([gaps, genome.genes[:, 1]]).astype("<i4")
     data = {

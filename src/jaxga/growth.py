@@ -205,6 +205,13 @@ def grown_state(state: State, algorithm: Algorithm) -> State:
     """The state of a run with its parents in the larger network of another algorithm, for ``jaxga.run(state=...)``.
 
     Weights and strategies are kept (`grown`), and so are scores. The memory of the selection is reset.
+
+    Args:
+      state: of the run.
+      algorithm: that of the larger network, with as many parents.
+
+    Raises:
+      InputError: if the old network does not fit into the new one, see `grown`.
     """
     slots = state.parents
     fresh = algorithm.init(jax.random.fold_in(state.key, state.generation), state.scores)

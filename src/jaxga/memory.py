@@ -1,9 +1,12 @@
 """Prototype memories, and mutations that change one head at a time.
 
-A memory has H heads. Each is a prototype, a column of ``memory [D, H]``, and what it says, a column of ``label
-[C, H]``. A point takes the label of the head that is most similar to it, so a mutation of one head moves the points
-that it wins or loses and no others. Genes rewrite single columns (`jaxga.lowrank.Columns`): a child costs the
-similarity of its points to the new column, and the rest is its parent's.
+A memory has H heads. Each head has a prototype, a column of ``memory [D, H]``, and a label, a column of ``label
+[C, H]``. The output for a point is the label of the head whose prototype is most similar to the point. So a mutation of
+one head changes the output only for the points that this head wins or loses.
+
+Mutations of heads are called genes. They rewrite single columns (`jaxga.lowrank.Columns`). The similarities of points
+to the heads of a parent are computed once for all its children. Each child computes only the similarities to its new
+columns.
 """
 
 from collections.abc import Callable, Sequence
@@ -55,10 +58,14 @@ class PrototypeMemory(linen.Module):
       heads: H, the number of heads, by default 128.
       dimension: D, the length of points after a fixed random projection. By default there is no projection.
       similarity: "dot" (default) or "cosine".
-      temperature: temperature of a softmax over heads that weights the labels. By default None: the label of the most
-        similar head is returned, of the first one among equals.
+      temperature: temperature of a softmax over the similarities to all heads, which weights their labels. By default
+        None: the label of the most similar head is returned, of the first one if several are equal.
       start: "zeros" (default), or "random" for prototypes and labels of length 1 in random directions.
       seed: seed of the projection, by default 0.
+
+    Raises:
+      InputError: when the network is called, if ``similarity`` or ``start`` is not one of these values, ``temperature``
+        is below 0, or ``seed`` is not a seed.
 
     >>> network = PrototypeMemory(10, heads=16)
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 8)))
@@ -78,14 +85,26 @@ class PrototypeMemory(linen.Module):
         return self.look(x).logits
 
     def classify(self, x: jax.Array) -> jax.Array:
-        """The class ``[P]`` of points ``[P, ...]``, -1 where that is NaN: the class of the winner, and no logits."""
+        """The classes ``[P]`` int32 of points ``[P, ...]``: the index of the largest output, or -1 if an output is NaN.
+
+        Without a temperature the class of each label is computed once, and no logits are made for the points.
+        """
         if self.temperature is not None:
             return _class(self.look(x).logits.T)[0]
         return self.look(x, _class).logits[:, 0]
 
     @linen.compact
     def look(self, x: jax.Array, say: Callable[[jax.Array], jax.Array] | None = None) -> Look:
-        """Logits, and which head gave them, of points ``[P, ...]``. With ``say`` a function of columns of labels."""
+        """The outputs for points, and the most similar head of each point.
+
+        Args:
+          x: points ``[P, ...]``, which are flattened to vectors.
+          say: a function of the labels ``[C, H]`` that returns ``[K, H]``. Its columns take the place of the labels, so
+            that `Look.logits` is ``[P, K]``. By default the labels stay as they are.
+
+        Raises:
+          InputError: as for `PrototypeMemory`.
+        """
         require(self.similarity in ("dot", "cosine"), f"similarity is {self.similarity!r}: take 'dot' or 'cosine'.")
         require(self.start in ("zeros", "random"), f"start is {self.start!r}, and must be 'zeros' or 'random'.")
         x = x.reshape(x.shape[0], -1)
@@ -107,18 +126,41 @@ class PrototypeMemory(linen.Module):
 
 
 def projection(inputs: int, dimension: int, seed: int = 0) -> jax.Array:
-    """``[inputs, dimension]`` of N(0, 1 / inputs), so that points of N(0, 1) stay such."""
+    """A random matrix ``[inputs, dimension]`` of numbers from N(0, 1 / inputs), where 1 / inputs is the variance.
+
+    Points whose components are drawn from N(0, 1) have such components after the projection, too.
+
+    Args:
+      inputs: length of the points.
+      dimension: length of the projected points.
+      seed: seed of the matrix, by default 0.
+
+    Raises:
+      InputError: if ``seed`` is neither a whole number nor a key.
+
+    >>> projection(3, 2).shape
+    (3, 2)
+    """
     key = path_key(as_key(seed), ("projection",))
     return jax.random.normal(key, (inputs, dimension), jnp.float32) / float(np.sqrt(inputs))
 
 
 def unit_columns(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
-    """Random columns of length 1."""
+    """A flax initializer: columns of length 1 in random directions.
+
+    Args:
+      key: key of the draw.
+      shape: ``(m, n)`` for n columns of m numbers.
+      dtype: a float dtype, by default float32.
+
+    >>> bool(jnp.allclose(jnp.linalg.norm(unit_columns(jax.random.key(0), (3, 5)), axis=0), 1))
+    True
+    """
     return _unit(jax.random.normal(key, shape, dtype))
 
 
 def _class(columns: jax.Array) -> jax.Array:
-    """The class ``[1, n]`` of each column ``[C, n]`` of logits."""
+    """The class ``[1, n]`` of each column of logits ``[C, n]``, -1 if one of them is NaN."""
     return jnp.where(jnp.isnan(columns).any(axis=0), -1, _argmax(columns, 0))[None]
 
 
@@ -136,7 +178,7 @@ def _same(columns: jax.Array) -> jax.Array:
 
 
 def _each_column(function: Callable[[jax.Array], jax.Array], leaf: Any) -> Any:
-    """A function of columns ``[m, n]``; what is its base's is computed once for a brood."""
+    """Apply a function of columns ``[m, n]`` to a leaf. What belongs to its base is computed once for a brood."""
     if isinstance(leaf, Columns):
         return Columns(function(leaf.base), leaf.index, function(leaf.value))
     return function(dense_leaf(leaf))
@@ -160,9 +202,10 @@ def _hard(x: jax.Array, memory: jax.Array, label: jax.Array, column: Function, s
 
 
 def _hard_by_columns(x: jax.Array, memory: Any, label: Any, column: Function, say: Function) -> Look:
-    """The best of the heads that are the parent's is found once a brood, and then compared with those that are new.
+    """Like `_hard`, for a memory in which a child has rewritten r heads.
 
-    One of the parent's r + 1 best is none of r rewritten ones.
+    The r + 1 most similar heads of the parent are found once for a brood. At least one of them was not rewritten. The
+    best of these is compared with the rewritten heads.
     """
     if not isinstance(memory, Columns):
         return _hard(x, dense_leaf(memory), dense_leaf(label), column, say)
@@ -170,7 +213,7 @@ def _hard_by_columns(x: jax.Array, memory: Any, label: Any, column: Function, sa
     heads, rewritten = memory.shape[1], memory.index.size
     similar = x @ memory.base
     parents = [Look(base_of(label)[:, head], most, head) for most, head in _nearest(similar, rewritten + 1)]
-    parents = jax.lax.optimization_barrier(parents)  # XLA would look them up again for every child
+    parents = jax.lax.optimization_barrier(parents)  # otherwise XLA repeats the lookup for every child
     says_nothing = jnp.zeros((label.shape[0], len(x)), label.dtype)
     nobody = Look(says_nothing, jnp.full(len(x), -jnp.inf, similar.dtype), jnp.full(len(x), heads, jnp.int32))
     best = parents.pop() if len(parents) > rewritten else nobody
@@ -186,7 +229,7 @@ def _hard_by_columns(x: jax.Array, memory: Any, label: Any, column: Function, sa
 
 
 def _nearest(similar: jax.Array, number: int) -> list[tuple[jax.Array, jax.Array]]:
-    """The nearest heads of every point, one after another: similarity ``[P]`` and which it is ``[P]``."""
+    """The most similar heads of each point, best first: for each the similarity ``[P]`` and the index ``[P]``."""
     every, found = iota(similar.shape[1]), []
     for _ in range(min(number, similar.shape[1])):
         most = jnp.max(similar, axis=1)
@@ -209,19 +252,28 @@ def _soft(similar: jax.Array, label: jax.Array, temperature: float) -> Look:
 class Head(NamedTuple):
     """One prototype and its label."""
 
-    memory: Any  # [D]; of many [D, H]
-    label: Any  # [C]; of many [C, H]
+    memory: Any  # [D]; for several heads [D, H]
+    label: Any  # [C]; for several heads [C, H]
 
 
 Change = Callable[[Head, Head, Head], Head]  # (head, size, noise of N(0, 1)) -> head
+"""How a head changes, a function ``(head, size, noise) -> head``.
+
+``head`` is the head before the change. ``size`` holds its step sizes, ``[1]`` or ``[D]`` for the prototype and ``[1]``
+or ``[C]`` for the label. ``noise`` holds random numbers from N(0, 1), in the shapes of the head. All three are a
+`Head`, and so is the result, which has the shapes of ``head``. `walk`, `replace`, `turn` and `erase` are changes.
+"""
 
 
 class Choice(NamedTuple):
-    """Which head is to change: ``weights: (memory [D, H], strategy) -> [H]``, to which its chance is proportional."""
+    """How a `gene` draws heads: `any_head`, `free_head`, `used_head`, or what `plastic` returns.
 
-    init: Callable[[Params], Strategy]
-    move: Callable[[Key, Strategy], Strategy]
-    weights: Callable[[jax.Array, Strategy], jax.Array]
+    A head is drawn with a probability in proportion to its weight. Weights may depend on a strategy that is inherited.
+    """
+
+    init: Callable[[Params], Strategy]  # (memory [D, H]) -> the strategy of a founder
+    move: Callable[[Key, Strategy], Strategy]  # (key, the parent's strategy) -> the child's strategy
+    weights: Callable[[jax.Array, Strategy], jax.Array]  # (the parent's memory [D, H], the child's strategy) -> [H]
 
 
 def _stateless(weights: Callable[[jax.Array], jax.Array]) -> Choice:
@@ -229,7 +281,11 @@ def _stateless(weights: Callable[[jax.Array], jax.Array]) -> Choice:
 
 
 def in_use(memory: jax.Array) -> jax.Array:
-    """Bool ``[H]``: a head that is nothing but zeros is free."""
+    """Which heads are in use, bool ``[H]``, for ``memory [D, H]``. A head whose prototype is zero is free.
+
+    >>> in_use(jnp.array([[0.0, 1.0], [0.0, 0.0]])).tolist()
+    [False, True]
+    """
     return (memory != 0).any(axis=0)
 
 
@@ -238,19 +294,26 @@ def _or_any(mask: jax.Array) -> jax.Array:
 
 
 any_head = _stateless(lambda memory: jnp.ones(memory.shape[1], jnp.float32))
-"""All with the same chance."""
+"""All heads are equally likely."""
 
 free_head = _stateless(lambda memory: _or_any(~in_use(memory)))
-"""One that is free; any one, where none is."""
+"""One of the free heads; any head if none is free. All of these are equally likely."""
 
 used_head = _stateless(lambda memory: _or_any(in_use(memory)))
-"""One that is in use; any one, where none is."""
+"""One of the heads in use; any head if none is in use. All of these are equally likely."""
 
 
 def plastic(tau: Any = 0.1) -> Choice:
-    """By a softmax of plasticities, one a head, which are inherited and walk at random by N(0, tau).
+    """Heads are drawn by a softmax of plasticities, one number for each head, which are inherited.
 
-    A head that should rest can become so.
+    Plasticities of founders are 0. In every child, each plasticity first changes by ``tau * N(0, 1)``, and then heads
+    are drawn. So selection can make some heads change more rarely than others.
+
+    Args:
+      tau: standard deviation of the change of a plasticity, by default 0.1.
+
+    Raises:
+      InputError: if ``tau`` is below 0.
     """
     require_at_least(0, tau=tau)
     return Choice(
@@ -264,36 +327,74 @@ def plastic(tau: Any = 0.1) -> Choice:
 
 
 def walk(head: Head, size: Head, noise: Head) -> Head:
-    """``head + size * N(0, 1)``: its length grows as that of a random walk."""
+    """A `Change`: ``head + size * noise``, for prototype and label. So a head becomes longer, as in a random walk.
+
+    >>> walk(Head(jnp.ones(2), jnp.zeros(1)), Head(0.5, 0.1), Head(jnp.array([1.0, -1.0]), jnp.ones(1))).memory.tolist()
+    [1.5, 0.5]
+    """
     return Head(head.memory + size.memory * noise.memory, head.label + size.label * noise.label)
 
 
 def replace(head: Head, size: Head, noise: Head) -> Head:
-    """A random prototype and a random label of length ``size``, whatever was there."""
+    """A `Change`: a prototype and a label of length ``size`` in random directions, whatever the head was before.
+
+    >>> new = replace(Head(jnp.ones(2), jnp.ones(1)), Head(2.0, 1.0), Head(jnp.array([3.0, 4.0]), jnp.ones(1)))
+    >>> round(float(jnp.linalg.norm(new.memory)), 5)
+    2.0
+    """
     del head
     return Head(size.memory * _unit(noise.memory), size.label * _unit(noise.label))
 
 
 def turn(head: Head, size: Head, noise: Head) -> Head:
-    """The prototype moves by ``size * N(0, 1 / D)`` and is put back on the unit sphere; the label is drawn anew."""
+    """A `Change`: the prototype moves on the unit sphere, and the label is drawn anew.
+
+    The prototype moves by ``size * noise / sqrt(D)``, and is then scaled to length 1. The label becomes ``size *
+    noise``.
+
+    >>> new = turn(Head(jnp.array([1.0, 0.0]), jnp.zeros(1)), Head(0.0, 2.0), Head(jnp.ones(2), jnp.ones(1)))
+    >>> new.memory.tolist(), new.label.tolist()
+    ([1.0, 0.0], [2.0])
+    """
     moved = head.memory + size.memory * noise.memory / float(np.sqrt(head.memory.size))
     return Head(_unit(moved), size.label * noise.label)
 
 
 def erase(head: Head, size: Head, noise: Head) -> Head:
-    """Nothing: the head is free."""
+    """A `Change`: prototype and label become zero, so that the head is free.
+
+    >>> head = Head(jnp.ones(2), jnp.ones(1))
+    >>> erase(head, Head(1.0, 1.0), head).memory.tolist()
+    [0.0, 0.0]
+    """
     del size, noise
     return Head(jnp.zeros_like(head.memory), jnp.zeros_like(head.label))
 
 
 def of_prototype(change: Change) -> Change:
-    """A change that leaves the label as it is."""
+    """The same `Change`, of the prototype only: the label stays as it is.
+
+    Raises:
+      InputError: if ``change`` is not a function.
+
+    >>> head = Head(jnp.ones(2), jnp.ones(1))
+    >>> of_prototype(erase)(head, Head(1.0, 1.0), head).label.tolist()
+    [1.0]
+    """
     require_function("change", change, "(head, size, noise): walk, replace, turn or erase")
     return wraps(change)(lambda head, size, noise: change(head, size, noise)._replace(label=head.label))
 
 
 def of_label(change: Change) -> Change:
-    """A change that leaves the prototype as it is."""
+    """The same `Change`, of the label only: the prototype stays as it is.
+
+    Raises:
+      InputError: if ``change`` is not a function.
+
+    >>> head = Head(jnp.ones(2), jnp.ones(1))
+    >>> of_label(erase)(head, Head(1.0, 1.0), head).memory.tolist()
+    [1.0, 1.0]
+    """
     require_function("change", change, "(head, size, noise): walk, replace, turn or erase")
     return wraps(change)(lambda head, size, noise: change(head, size, noise)._replace(memory=head.memory))
 
@@ -305,15 +406,24 @@ def gene(
     heads: int | None = 1,
     choose: Choice = any_head,
 ) -> Variation:
-    """Some heads of a `PrototypeMemory` change: ``gene(walk)``, ``gene(turn, absolute(0.3))``, ``gene(erase)``.
+    """A mutation of some heads of a `PrototypeMemory`: ``gene(walk)``, ``gene(turn, absolute(0.3))``, ``gene(erase)``.
+
+    Heads are drawn, and each of them changes. All other weights of the network stay as they are.
 
     Args:
-      change: `walk`, `replace`, `turn`, `erase`; of the prototype or the label alone, ``of_prototype(turn)``,
-        ``of_label(replace)``; a function of a `Head`, the sizes due to it and as many numbers of N(0, 1); or one of
-        several for each head, ``[(0.9, replace), (0.1, erase)]``, with the given weights.
-      step_size: as for any mutation, 1 unless given; with ``per=per.unit`` every head has one of its own.
-      heads: how many are drawn; one that is drawn twice changes once. None for all of them.
-      choose: `any_head`, `free_head`, `used_head`, `plastic`.
+      change: a `Change`: `walk`, `replace`, `turn`, `erase`, one of these restricted to the prototype or the label
+        (``of_prototype(turn)``, ``of_label(replace)``), or a function of your own. Or (weight, change) pairs, such as
+        ``[(0.9, replace), (0.1, erase)]``: each head then draws one of the changes, in proportion to the weights.
+      step_size: as for any mutation, by default ``absolute(1.0)``. With ``per=per.unit`` every head evolves a step size
+        of its own.
+      heads: number of heads that are drawn, with replacement, by default 1. A head that is drawn twice changes once.
+        None: all heads change.
+      choose: how heads are drawn: `any_head` (default), `free_head`, `used_head` or ``plastic()``.
+
+    Raises:
+      InputError: if ``change`` is neither a function nor (weight, change) pairs, a weight is below 0, all weights are
+        0, ``heads`` is below 1, ``step_size`` is not a `StepSize`, or ``choose`` is not a `Choice`; later, if the
+        network does not have exactly one `PrototypeMemory`, or ``change`` returns a head of another shape.
 
     >>> network, mutation = PrototypeMemory(4, heads=8), gene(walk, absolute(0.5))
     >>> params = network.init(jax.random.key(0), jnp.zeros((1, 3)))
@@ -362,7 +472,7 @@ def gene(
 
 
 def _changed(kinds: Sequence[tuple[float, Change]], key: Key, old: Head, size: Head, noise: Head) -> Head:
-    """Heads ``[m, r]``, each changed in one of these ways."""
+    """The new heads ``[m, r]``. If there are several kinds of change, each head draws one."""
     ways = [jax.vmap(partial(_one_changed, change), in_axes=1, out_axes=1)(old, size, noise) for _, change in kinds]
     if len(ways) == 1:
         return ways[0]
@@ -384,15 +494,20 @@ def typed(
     heads: int = 1,
     evolve: float = 0.0,
 ) -> Variation:
-    """Mutations of three types: write a random head to a free place, erase a head in use, turn a head in use a little.
+    """Mutations of three types: write a random head to a free place, erase a head in use, or turn a head in use.
 
     Args:
       add: weight of writing a head, by default 0.4.
       delete: weight of erasing a head, by default 0.3.
       perturb: weight of turning a head, by default 0.3.
-      step_size: step size of turns, by default 1.
+      step_size: step size of turns, by default ``absolute(1.0)``.
       heads: number of heads that a mutation draws, by default 1.
-      evolve: if above 0, the frequencies are inherited and their logarithms change by N(0, evolve). By default 0.
+      evolve: standard deviation with which the logarithms of the weights change in each child, which inherits them. By
+        default 0: the weights are fixed.
+
+    Raises:
+      InputError: if a weight or ``evolve`` is below 0, all weights are 0, ``heads`` is below 1, or ``step_size`` is not
+        a `StepSize`.
     """
     parts = {
         "add": (add, gene(replace, heads=heads, choose=free_head)),
@@ -418,8 +533,11 @@ def mixed(
       whole: weight of replacing a head, by default 0.5.
       prototype: weight of turning a prototype, by default 0.3.
       label: weight of replacing a label, by default 0.2.
-      step_size: step size of turns, by default 1.
+      step_size: step size of turns, by default ``absolute(1.0)``.
       heads: number of heads that a mutation draws, by default 1.
+
+    Raises:
+      InputError: if a weight is below 0, all weights are 0, ``heads`` is below 1, or ``step_size`` is not a `StepSize`.
     """
 
     def anew(head: Head, size: Head, noise: Head) -> Head:
@@ -431,9 +549,15 @@ def mixed(
 
 
 def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, jax.Array], jax.Array]:
-    """A tiebreak for `jaxga.tasks.memorization`: the sum of similarities of all points to their most similar heads.
+    """A tiebreak for `jaxga.tasks.memorization`: the sum, over all points, of the similarity to the most similar head.
 
-    Each free head adds ``free``, so that of two memories with equal fitness, the one with more free heads can win.
+    Args:
+      network: the memory.
+      free: number that is added for each free head, by default 0. With it, of two memories with equal fitness the one
+        with more free heads can win.
+
+    Returns:
+      A function ``(params, points [P, ...]) -> []``.
     """
 
     def value(params: Params, x: jax.Array) -> jax.Array:
@@ -445,10 +569,24 @@ def intrinsic(network: PrototypeMemory, free: float = 0.0) -> Callable[[Params, 
 
 
 def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -> dict[str, jax.Array]:
-    """Of each head ``[H]``: ``usage``, how many of the points ``x`` it wins; ``norm``, the length of its prototype;
-    ``rate``, the mean of its step sizes, where these evolve.
+    """What the heads of an individual do. To see it for every generation of a finished run, use `jaxga.analysis.trace`.
 
-    To be asked of a run that is over, of all generations at once: `jaxga.analysis.trace`.
+    Args:
+      network: the memory.
+      individual: the individual.
+      x: points ``[P, ...]``.
+
+    Returns:
+      Arrays ``[H]``: ``usage``, the number of points that a head wins; ``norm``, the length of its prototype; and if
+      step sizes evolve, ``rate``, the mean step size of its prototype.
+
+    Raises:
+      InputError: if the network does not have exactly one `PrototypeMemory`.
+
+    >>> network = PrototypeMemory(4, heads=3)
+    >>> params = network.init(jax.random.key(0), x := jnp.ones((5, 2)))
+    >>> statistics(network, Individual(params, ()), x)["usage"].tolist()  # all heads are equal, and the first one wins
+    [5.0, 0.0, 0.0]
     """
     winner = cast(Look, network.apply(individual.params, x, method="look")).winner
     found = {
@@ -462,7 +600,7 @@ def statistics(network: PrototypeMemory, individual: Individual, x: jax.Array) -
 
 
 def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:
-    """So many of ``[H]``, with replacement."""
+    """Draw ``number`` positions, with replacement, in proportion to ``weights [H]``."""
     below = jnp.cumsum(weights)
     unit = jax.random.uniform(key, (number,), jnp.float32)
     points = unit * (1 - 2**-20) * below[-1]  # below the last, in spite of rounding
@@ -470,13 +608,13 @@ def _drawn(key: Key, weights: jax.Array, number: int) -> jax.Array:
 
 
 def _wide(size: Any, width: int) -> jax.Array:
-    """A step size as ``[..., H]``, whether it is one for all, one a head, or one a weight."""
+    """A step size as ``[1, H]`` or ``[m, H]``, from one for all heads, one for each head, or one for each weight."""
     size = jnp.asarray(size)
     return size if size.ndim == 2 else jnp.broadcast_to(size, (1, width))
 
 
 def _memory(tree: Any) -> Head:
-    """The two leaves of the memory in a network."""
+    """The two leaves of the memory in a tree like the parameters of a network."""
     named = [(path[-1], leaf) for path, leaf in _leaves(tree)]
     names = [name for name, _ in named]
     one = names.count("memory") == names.count("label") == 1

@@ -33,7 +33,11 @@ def total(of: Callable[[Step], Any]) -> Observer:
 
 
 def last(of: Callable[[Any, Any], Any], shape: tuple[int, ...] = ()) -> Observer:
-    """The value of ``of: (state, observation) -> value`` at the end of an episode. Games on the host need its shape.
+    """The value of a function of state and observation at the end of an episode.
+
+    Args:
+      of: ``(state, observation) -> value``.
+      shape: shape of the value, by default ``()``. Only games on the host need it.
 
     >>> import jax
     >>> from jaxga import nn, tasks

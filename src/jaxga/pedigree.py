@@ -72,12 +72,21 @@ def as_start(source: Source) -> Start:
 
 
 def first_source(algorithm: Algorithm, key: jax.Array) -> Source:
-    """The source of generation 0 of a run with this root key."""
+    """The source of generation 0 of a run with this root key.
+
+    Args:
+      algorithm: made as it was for the run.
+      key: the root key of the run.
+    """
     return _compiled(_begin, algorithm)(key)
 
 
 def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
     """The first source of a run: that of generation 0, or the one from which the run continued.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
 
     Raises:
       InputError: if the run continued from parents of other shapes than those of ``algorithm``.
@@ -95,7 +104,12 @@ def begin(algorithm: Algorithm, pedigree: Pedigree) -> Source:
 
 
 def drawn_afresh(algorithm: Algorithm, pedigree: Pedigree) -> bool:
-    """Were the children of the first generation initialised without parents?"""
+    """Were the children of the first generation initialised without parents?
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+    """
     return pedigree.start is None and jax.eval_shape(algorithm.begin, pedigree.key).founding
 
 
@@ -104,6 +118,13 @@ def save(pedigree: Pedigree, path: str | os.PathLike[str]) -> Path:
 
     Slots that did not change are stored as zeros, which compress well. For this, indices are stored relative to those
     that keep every parent, and fitness as the difference of its bits, as 32-bit integers, to the generation before.
+
+    Args:
+      pedigree: of a run, or of one individual (`of_individual`).
+      path: of the file, which is replaced if it exists.
+
+    Returns:
+      The path.
 
     Raises:
       InputError: if the run has no generations.
@@ -254,7 +275,13 @@ def forward(algorithm: Algorithm, pedigree: Pedigree, source: Source, generation
 
 
 def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
-    """The part of a pedigree that is needed for child ``index`` of ``generation``, to `save` that individual alone."""
+    """The part of a pedigree that is needed to build one individual, to `save` that individual alone.
+
+    Args:
+      pedigree: of the run.
+      generation: of the individual.
+      index: its index in that generation.
+    """
     config = pedigree.config | {"individual": [generation, index]}
     count = slice(0, generation - pedigree.first)
     assert pedigree.fitness is not None
@@ -288,7 +315,16 @@ def individual(
 
 
 def require_index(algorithm: Algorithm, generation: int, index: int) -> None:
-    """Refuse an index that does not exist in this generation. In generation 0 no parents can be kept."""
+    """Refuse an index that does not exist in a generation. In generation 0 no parents can be kept.
+
+    Args:
+      algorithm: made as it was for the run.
+      generation: the number of the generation.
+      index: the index in that generation.
+
+    Raises:
+      InputError: if there is no such index.
+    """
     last = algorithm.children + (algorithm.parents if generation else 0) - 1
     require(0 <= index <= last, f"index is {index}, and generation {generation} has 0 to {last}.")
 
@@ -298,6 +334,11 @@ def ancestors(algorithm: Algorithm, pedigree: Pedigree, slot: int = 0) -> list[A
 
     If children are averaged, the lineage follows the first of them, which has the best fitness. An individual that was
     kept for several generations appears once for each of them.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      slot: the slot of the final parent, by default 0.
 
     Raises:
       InputError: if there is no such slot.
@@ -319,6 +360,10 @@ def parents_of(algorithm: Algorithm, pedigree: Pedigree) -> np.ndarray:
 
     For a parent that was kept it is its own slot. For a child of two parents it is the slot of the first parent, not
     of the mate.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
     """
     if not pedigree.generations:
         return np.zeros((0, algorithm.parents, 1), np.int32)
@@ -364,12 +409,28 @@ def mates_of(algorithm: Algorithm, pedigree: Pedigree, mates: Mates = uniform_ma
 
 
 def slot_of(algorithm: Algorithm, pedigree: Pedigree, row: int, index: int) -> int:
-    """The slot of the parent of a child of this row of a pedigree; for a parent that was kept, its own slot."""
+    """The slot of a child's parent; for a parent that was kept, its own slot.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      row: row of the pedigree, the generation less `Pedigree.first`.
+      index: the index in that generation.
+    """
     return int(algorithm.place(_Breeding(pairs_of(algorithm, pedigree, row)), index).slot)
 
 
 def pairs_of(algorithm: Algorithm, pedigree: Pedigree, row: int) -> np.ndarray:
-    """The pairs ``[P, 2]`` that bred in this row of a pedigree, from the row before or from the run's first source."""
+    """The pairs ``[P, 2]`` that bred in a generation.
+
+    They are named by the recipe before, or for a first generation by the source from which the run continued. If
+    nothing names them, the slots breed in order.
+
+    Args:
+      algorithm: made as it was for the run.
+      pedigree: of the run.
+      row: row of the pedigree, the generation less `Pedigree.first`.
+    """
     recipes: Any = pedigree.recipes
     if row and recipes.pairs is not None:
         return recipes.pairs[row - 1]

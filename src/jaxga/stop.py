@@ -27,7 +27,12 @@ class Stop:
         return jnp.zeros((), bool) & (state.generation < 0)
 
     def explain(self, state: State, metrics: Metrics) -> str:
-        """In words, why a run that ended in this state stopped."""
+        """In words, why a run that ended in this state stopped.
+
+        Args:
+          state: the final state.
+          metrics: of the generation that led to it.
+        """
         del state, metrics
         return self.reason
 

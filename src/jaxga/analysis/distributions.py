@@ -65,7 +65,12 @@ def _fit(values: np.ndarray, seed: int) -> Fit:
 
 
 def plot_fits(fits: dict[str, Fit], path: str | Path | None = None) -> Any:
-    """Plot a panel for each array: a histogram of its values and both fits, with a logarithmic density axis."""
+    """Plot a panel for each array: a histogram of its values and both fits, with a logarithmic density axis.
+
+    Args:
+      fits: from `fit_distributions`.
+      path: where to save the figure; by default it is only returned.
+    """
     panels = []
     for name, fit in fits.items():
         low, high = np.quantile(fit.values, [0.0005, 0.9995])

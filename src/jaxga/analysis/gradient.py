@@ -174,6 +174,10 @@ def best_of(
 def expected_top(children: int, best: int = 1) -> float:
     """The expected mean of the ``best`` largest of ``children`` draws of N(0, 1).
 
+    Args:
+      children: the number of draws.
+      best: the number of largest draws that are averaged, by default 1.
+
     >>> round(expected_top(256), 2), round(expected_top(256, 64), 2)
     (2.83, 1.27)
     """

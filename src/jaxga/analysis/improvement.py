@@ -70,7 +70,12 @@ class Improvements(NamedTuple):
         return np.array([max(self.expected_best(k).max(), 0) / k for k in generation_sizes])
 
     def plot(self, path: str | Path | None = None, children: Sequence[int] = (1, 16, 256)) -> Any:
-        """Plot the chance to improve, the expected change by the best of k, and the improvement per evaluation."""
+        """Plot the chance to improve, the expected change by the best of k, and the improvement per evaluation.
+
+        Args:
+          path: where to save the figure; by default it is only returned.
+          children: numbers k of mutants for which the best of k is drawn, by default 1, 16 and 256.
+        """
         counts = [2**power for power in range(int(np.log2(self.changes.shape[1])) + 1)]
         gains = [Curve(f"best of {k}", self.sizes, self.expected_best(k)) for k in children]
         scale = {"xlabel": "step size", "xscale": "log"}
@@ -173,6 +178,9 @@ def first_step_size(
       key: key or seed, by default 0.
       initialisations: number of random networks from ``task.init``, by default 32.
       children: k, the number of children of each network at each step size, by default 32.
+
+    Raises:
+      InputError: if ``key`` is neither a key nor a seed.
 
     >>> from jaxga.base import Evaluation
     >>> from jaxga.variation import absolute, gaussian

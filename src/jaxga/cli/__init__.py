@@ -51,6 +51,9 @@ def inspect(run: Run, metric: str | None = None) -> None:
     Args:
       run: directory of a run, or of a series of seeds.
       metric: column of metrics.jsonl that is drawn; by default best_fitness, or the first one of a run without it.
+
+    Raises:
+      InputError: if there is no run, or its files are damaged.
     """
     found = read(run)
     print(f"{found.name}, {run}")
@@ -81,6 +84,10 @@ def compare(
       runs: directories of runs, or of series of seeds.
       metric: column of metrics.jsonl.
       out: picture of the metric against generations.
+
+    Raises:
+      InputError: if there are fewer than two runs, a directory holds no run or a run without generations, or a run has
+        no such metric.
     """
     require(len(runs) > 1, "compare needs two runs or more: name their directories.")
     found = [read(path) for path in runs]
@@ -111,6 +118,9 @@ def dashboard(run: Run, out: Path | None = None, live: bool = False) -> None:
       run: directory of a run, or of a series of seeds.
       out: the page; by default dashboard.html in that directory.
       live: write it again every ten seconds until the run has ended. A browser that shows it loads it again.
+
+    Raises:
+      InputError: if there is no run, or its files are damaged.
     """
     print(f"page: {pages.follow(run, out) if live else pages.write(run, out)}")
 
@@ -126,6 +136,10 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
       file: `.safetensors` or `.npz` for the weights by their paths; a name without ending for an orbax checkpoint;
         `.json` for a genome, which needs --script.
       script: the experiment that made the run, to rebuild its algorithm.
+
+    Raises:
+      InputError: if the directory does not hold a single run of `jaxga.run`, a genome is asked for without ``script``,
+        the script does not fit the run, ``file`` has another ending, or an orbax checkpoint of that name exists.
     """
     found = _single(read(run))
     if file.suffix == ".json":
@@ -164,6 +178,9 @@ def replay(run: Run, script: Path, last: int = 10) -> None:
       run: directory of a run.
       script: the experiment that made it, such as experiments/memorization.py.
       last: ancestors that are listed.
+
+    Raises:
+      InputError: if the directory does not hold a single run of `jaxga.run`, or the script does not fit the run.
     """
     found = _single(read(run))
     algorithm, recorded, state = _rebuilt(found, script)
@@ -239,7 +256,13 @@ def _takes_one(function: Any) -> bool:
 
 
 def draw(values: np.ndarray, title: str, width: int = 72, height: int = 8) -> str:
-    """A curve as text: ``values [G]`` from left to right, the mean where several share a column.
+    """A curve as text, from left to right. If several values share a column, their mean is drawn.
+
+    Args:
+      values: ``[G]``; values that are not finite are left out.
+      title: the first line.
+      width: number of columns, by default 72.
+      height: number of lines, by default 8.
 
     >>> print(draw(np.array([0.0, 1.0, 2.0, 3.0]), "rising", width=4, height=2))
     rising

@@ -42,6 +42,9 @@ class Evaluator:
           source: of the generation.
           number: of the slice, which begins at child ``number * N / slices``; may be traced.
           slices: the number of equal slices, one that the method `slices` returns.
+
+        Raises:
+          InputError: if the subclass does not define this method.
         """
         del source, number, slices
         raise InputError(f"{type(self).__name__} cannot score slices of a generation: let it define children.")
@@ -55,6 +58,9 @@ class Evaluator:
           episodes: by default None: individuals are scored in the same way as children. With a number, each is scored
             on that many new draws, which are the same for all individuals. Fitness is then the mean, and the metric
             ``std_return`` the standard deviation.
+
+        Raises:
+          InputError: if the subclass does not define this method.
         """
         del source, indices, episodes
         raise InputError(f"{type(self).__name__} cannot score single individuals again: let it define individuals.")
@@ -65,7 +71,12 @@ class Evaluator:
         return 1
 
     def hear(self, generation: int, recipe: Recipe) -> None:
-        """Receive the recipe of a generation, with which workers on other machines make the next parents."""
+        """Receive the recipe of a generation, with which workers on other machines make the next parents.
+
+        Args:
+          generation: the number of the generation.
+          recipe: leads from this generation to the next.
+        """
 
     def like(self, source: Source) -> Evaluation:
         """Shapes of the scores for this source, or for its shapes. Evaluators on the host must define this method."""
@@ -110,6 +121,10 @@ class Function(Evaluator):
 
 def as_evaluator(algorithm: Algorithm, evaluator: Any) -> Evaluator:
     """An `Evaluator` as it is, or the evaluator that a function ``(Source) -> Evaluation [N]`` defines.
+
+    Args:
+      algorithm: whose children a function scores.
+      evaluator: the evaluator or the function.
 
     Raises:
       InputError: for anything else.

@@ -194,7 +194,12 @@ class Rollouts(Evaluator):
         return [child, Part(act, (jax.eval_shape(game.init, as_key(0)), shown))]
 
     def score_children(self, source: Source, indices: np.ndarray) -> Evaluation:
-        """The scores of these children ``[c]``, which must be whole groups. Lethal children do not play."""
+        """The scores ``[c]`` of children. Lethal children do not play.
+
+        Args:
+          source: the source of the generation.
+          indices: ``[c]``, the children, which must be whole groups.
+        """
         starts = self.starts(source, indices, self.episodes, Purpose.EVALUATION)
         alive = slice(None)
         if self.algorithm.viable is not None:
@@ -204,7 +209,14 @@ class Rollouts(Evaluator):
         return scores if self.algorithm.viable is None else _among(np.asarray(alive), scores)
 
     def less_parents(self, source: Source, indices: np.ndarray, starts: np.ndarray, scores: Evaluation) -> Evaluation:
-        """Scores ``[c]`` from these starts; if the game is `paired`, minus those of the parents."""
+        """The same scores; if the game is `paired`, minus those of the parents from the same starts.
+
+        Args:
+          source: the source of the generation.
+          indices: ``[c]``, the children.
+          starts: ``[c, episodes]``, int32.
+          scores: ``[c]``, the children's scores from these starts.
+        """
         if not self.game.paired or source.founding or not len(indices):
             return scores
         slots = np.asarray(jax.vmap(partial(self.algorithm.place, source))(jnp.asarray(indices)).slot)
@@ -213,7 +225,13 @@ class Rollouts(Evaluator):
         return scores._replace(fitness=scores.fitness - parents.fitness, metrics=scores.metrics | counts)
 
     def play_children(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
-        """The scores of children ``[c]`` from starts ``[c, episodes]``."""
+        """The scores ``[c]`` of children. Children of one parent act together if they share enough of its weights.
+
+        Args:
+          source: the source of the generation.
+          indices: ``[c]``, the children.
+          starts: ``[c, episodes]``, int32.
+        """
         if source.founding or self.programs.rows == 1:
             return self.score(source, indices, starts)
         width = _width(self.programs.rows * self.episodes)
@@ -234,12 +252,24 @@ class Rollouts(Evaluator):
         return self.test_from(params, starts, max_steps)
 
     def test_from(self, params: Params, starts: np.ndarray, max_steps: int | None = None) -> Evaluation:
-        """The scores of single episodes of one network, from these starts ``[episodes]``."""
+        """The scores ``[episodes]`` of single episodes of one network.
+
+        Args:
+          params: of the network.
+          starts: ``[episodes]``, int32.
+          max_steps: the agent's steps after which an episode is cut off, by default `Game.max_steps`.
+        """
         players = Players(lambda _: self.programs.decode(params), self.programs.ask, WIDTH, keep=1)
         return self.play(starts[:, None], players, [(0, 0)] * len(starts), max_steps)
 
     def record(self, params: Params, start: int, max_steps: int | None = None) -> tuple[float, list[int]]:
-        """The return of one episode of a network, and the actions in it."""
+        """The return of one episode of a network, and the actions in it.
+
+        Args:
+          params: of the network.
+          start: of the episode.
+          max_steps: the agent's steps after which the episode is cut off, by default `Game.max_steps`.
+        """
         build, actions = lambda _: self.programs.decode(params), []
         players = Players(build, self.programs.ask, WIDTH, keep=1)
 
@@ -252,7 +282,13 @@ class Rollouts(Evaluator):
         return float(outcome.returns[0]), actions
 
     def score(self, source: Source, indices: np.ndarray, starts: np.ndarray) -> Evaluation:
-        """The scores of individuals ``[c]``, which act separately, from starts ``[c, episodes]``."""
+        """The scores ``[c]`` of individuals, which act separately.
+
+        Args:
+          source: the source of the generation.
+          indices: ``[c]``, children, or parents from index N on.
+          starts: ``[c, episodes]``, int32.
+        """
 
         def build(index: int) -> Params:
             return self.programs.decode(self.programs.individual(source, np.int32(index)).params)
@@ -287,7 +323,14 @@ class Rollouts(Evaluator):
         return Evaluation(jnp.asarray(returns.mean(1), jnp.float32), metrics=metrics | counts)
 
     def starts(self, source: Source, indices: np.ndarray, episodes: int, purpose: Purpose) -> np.ndarray:
-        """The starts ``[c, episodes]`` of these individuals."""
+        """The starts ``[c, episodes]`` of individuals.
+
+        Args:
+          source: the source of the generation.
+          indices: ``[c]``, children, or parents from index N on.
+          episodes: the number of episodes of each.
+          purpose: from whose key starts are drawn. With `Purpose.VALIDATION`, all individuals have the same starts.
+        """
         return np.asarray(self.programs.starts(source, indices, episodes=episodes, purpose=purpose))
 
 

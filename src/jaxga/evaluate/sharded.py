@@ -105,12 +105,22 @@ def _gather(scores: Evaluation, varying: Evaluation, axis: int) -> Evaluation:
 
 
 def worth_sharing(evaluator: Vmapped, devices: int) -> bool:
-    """Are there several devices, and several chunks to share?"""
+    """Are there several devices, and several chunks to share?
+
+    Args:
+      evaluator: whose chunks would be shared.
+      devices: the number of devices.
+    """
     return devices > 1 and evaluator.grid != (1, 1)
 
 
 def together(evaluator: Vmapped, devices: int) -> Vmapped | Together:
-    """An evaluator on several devices together, if there is more than one chunk to share."""
+    """An evaluator that scores children on several devices together; the same evaluator if there is nothing to share.
+
+    Args:
+      evaluator: from `vmapped`.
+      devices: the number of devices.
+    """
     return Together(evaluator, devices) if worth_sharing(evaluator, devices) else evaluator
 
 

@@ -100,10 +100,17 @@ class Vmapped(Evaluator):
         return [*divisors(self.ahead)[:-1], *range(self.ahead, self.grid[1] + 1, self.ahead)]
 
     def score_chunks(self, source: Source, groups: jax.Array, chunks: jax.Array) -> Evaluation:
-        """Score these chunks ``[K]`` of the broods of these groups of pairs ``[S]``: Evaluation ``[S, K, chunk]``.
+        """Score chunks of the broods of groups of pairs.
 
-        The chunks are consecutive, and their number is one of `shares`. The loops are nested, so that what depends only
-        on the parent is computed once for each brood.
+        The loops are nested, so that what depends only on the parent is computed once for each brood.
+
+        Args:
+          source: the source of the generation.
+          groups: ``[S]``, the numbers of groups of pairs.
+          chunks: ``[K]``, the numbers of chunks in each brood. They are consecutive, and K is one of `shares`.
+
+        Returns:
+          The scores ``[S, K, chunk]``.
         """
 
         def score_block(group: jax.Array, chunks: jax.Array) -> Evaluation:
@@ -120,10 +127,18 @@ class Vmapped(Evaluator):
         return loop(score_group, groups, source.generation)
 
     def score_brood(self, source: Source, pair: jax.Array, chunks: jax.Array) -> Evaluation:
-        """Score these chunks ``[K]`` of one block of a pair's brood: Evaluation ``[K, chunk]``.
+        """Score chunks of one block of a pair's brood.
 
         A block is always built as a whole, even if only a part of it is scored. Results for an array of another size
         could be rounded differently, for instance in the last elements, which do not fill a processor register.
+
+        Args:
+          source: the source of the generation.
+          pair: int32 ``[]``, the number of the pair.
+          chunks: ``[K]``, the numbers of chunks in the brood.
+
+        Returns:
+          The scores ``[K, chunk]``.
         """
 
         def build(member: jax.Array) -> Individual:
@@ -162,7 +177,14 @@ class Vmapped(Evaluator):
         return jax.tree.map(lambda axis: axis is not None, axes, is_leaf=lambda axis: axis is None)
 
     def score(self, source: Source, place: Place, individual: Individual, parent: Individual) -> Evaluation:
-        """Score one individual, with the key that belongs to its place."""
+        """Score one individual, with the key that belongs to its place.
+
+        Args:
+          source: the source of the generation.
+          place: of the individual.
+          individual: the individual that is scored.
+          parent: its parent.
+        """
 
         def judge(family: Family, key: Key, generation: jax.Array, index: jax.Array) -> Evaluation:
             return self.task.score(Trial(key, generation, index, family.parent), family.child)

@@ -110,7 +110,10 @@ class Plastic(NamedTuple):
     def policy(self, environment: Environment, act: Callable[[Key, jax.Array], Action] | None = None) -> Policy:
         """A policy for `jaxga.tasks.control`. Its memory is the weights, which change after each step of an episode.
 
-        ``act: (key, outputs [n]) -> action`` is that of `jaxga.tasks.feedforward`.
+        Args:
+          environment: whose actions it takes.
+          act: ``(key, outputs [n]) -> action``, as for `jaxga.tasks.feedforward`. By default `greedy` for discrete
+            actions and `squashed` for continuous ones.
         """
         actions = environment.actions
         choose = act or (squashed(actions) if isinstance(actions, Box) else greedy)

@@ -22,6 +22,10 @@ def applied(network: linen.Module, dtype: Any = jnp.float32) -> Callable[[Any, j
     """``(params, x) -> network.apply(params, x)``, computed in ``dtype``, with a float32 result.
 
     ``jnp.bfloat16`` halves the memory traffic and is fast on accelerators. Parents and mutations stay float32.
+
+    Args:
+      network: a flax module.
+      dtype: the float dtype of the computation, by default float32.
     """
 
     def cast_floats(leaf: jax.Array) -> jax.Array:

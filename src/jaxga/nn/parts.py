@@ -174,9 +174,14 @@ def _stacked(init: Callable[..., Any], parts: int) -> Callable[..., Any]:
 
 
 def each(part: Part, params: Any, x: jax.Array) -> jax.Array:
-    """The outputs ``[M, ...]`` of all parts for ``x``. ``params`` are stacked, ``[M, ...]``.
+    """The outputs ``[M, ...]`` of all parts for the same input.
 
     If a child differs from its parent in one part, the other parts are computed with the parent's weights.
+
+    Args:
+      part: ``(params of one part, x) -> y``.
+      params: of all parts, stacked: ``[M, ...]``.
+      x: the input.
     """
     return with_rule(partial(_each, part), partial(_each_but_one, part))(params, x)
 
@@ -194,9 +199,14 @@ def _each_but_one(part: Part, params: Any, x: Any) -> Any:
 
 
 def in_turn(part: Part, params: Any, x: jax.Array) -> jax.Array:
-    """The output of all parts in sequence, starting with ``x``. ``params`` are stacked, ``[L, ...]``.
+    """The output of all parts in sequence: each part gets the output of the part before it.
 
     If children differ from their parent in the same part, the parts before it are computed once for all children.
+
+    Args:
+      part: ``(params of one part, x) -> y``, where y has the shape and dtype of x.
+      params: of all parts, stacked: ``[L, ...]``.
+      x: the input of the first part.
     """
     return with_rule(partial(_in_turn, part), partial(_in_turn_but_one, part))(params, x)
 

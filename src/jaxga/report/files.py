@@ -50,7 +50,13 @@ def identity(name: str, arguments: dict[str, Any]) -> str:
 
 
 def find_run(name: str, arguments: dict[str, Any], root: str | Path = "runs") -> Path:
-    """A new path ``runs/<name>/<id>`` for a run. If it exists, a number is appended: ``<id>-2``, ``<id>-3``, ..."""
+    """A new path ``runs/<name>/<id>`` for a run. If it exists, a number is appended: ``<id>-2``, ``<id>-3``, ...
+
+    Args:
+      name: of the experiment.
+      arguments: of the run; the id is a hash of them, see `identity`.
+      root: directory of all runs, by default ``runs``.
+    """
     first = Path(root) / name / identity(name, arguments)
     candidates = [first, *(first.with_name(f"{first.name}-{number}") for number in range(2, 10_000))]
     return next(path for path in candidates if not path.exists())
@@ -87,7 +93,13 @@ def _not_a_file(path: Path) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write a JSON file atomically: other processes see the old file or the new one, never a part."""
+    """Write a JSON file atomically: other processes see the old file or the new one, never a part.
+
+    Args:
+      path: of the file.
+      data: dicts, lists, strings, numbers and arrays of one number. NaN and infinities become null; other values become
+        text.
+    """
     write_text(path, json.dumps(_plain(data), indent=2, default=str) + "\n")
 
 

@@ -32,7 +32,15 @@ MANY = 5  # with this many curves the legend is placed outside, so that it does 
 
 
 def draw_curves(axes: "Axes", curves: Sequence[Curve | Histogram], legend: bool = True) -> None:
-    """Draw curves (the median of all runs, with a band for their range) and histograms (as densities) into axes."""
+    """Draw curves and histograms into axes.
+
+    For several runs, a curve is their median with a band for their range. Histograms are drawn as densities.
+
+    Args:
+      axes: matplotlib axes.
+      curves: what is drawn.
+      legend: draw a legend if there are labels, by default True.
+    """
     import matplotlib
 
     for number, curve in enumerate(curves):

@@ -16,7 +16,12 @@ class Silence:
     """Shows nothing: a progress meter for tests and for loops of runs."""
 
     def start(self, generation: int, generations: int) -> None:
-        """Called when a run begins, or continues, at ``generation`` of ``generations``."""
+        """Called when a run begins or continues.
+
+        Args:
+          generation: the number of the first generation.
+          generations: the number at which the run ends.
+        """
 
     def write(self, records: Sequence[dict[str, Any]]) -> None:
         """Called with the records of generations that were completed."""
@@ -75,7 +80,12 @@ class Progress(Silence):
         self.show(records[-1]["generation"] + 1, self.status(records))
 
     def show(self, generation: int, status: str) -> None:
-        """Show the number of generations and a status, on the bar or as a line."""
+        """Show the number of generations and a status, on the bar or as a line.
+
+        Args:
+          generation: number of generations that are complete.
+          status: text that is shown beside it.
+        """
         if self.bar:
             self.bar.update(self.task, completed=generation, status=status)
             return

@@ -23,6 +23,13 @@ class Interval(NamedTuple):
 def mean_interval(values: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
     """The mean of ``values [n]``, and the ends of its confidence interval by Student's t distribution.
 
+    Args:
+      values: ``[n]``.
+      confidence: of the interval, by default 0.95.
+
+    Returns:
+      The mean, the lower end and the upper end. With one value the ends are infinite.
+
     >>> mean, low, high = mean_interval(np.array([1.0, 2.0, 3.0]))
     >>> round(mean, 2), round(low, 2), round(high, 2)
     (2.0, -0.48, 4.48)
@@ -39,6 +46,11 @@ def median_interval(values: np.ndarray, confidence: float = 0.95, seed: int = 0)
     """The median over the first axis, with a percentile bootstrap interval (Efron 1979; `scipy.stats.bootstrap`).
 
     With fewer than 5 samples the bootstrap is not meaningful, and the interval is the range of the samples.
+
+    Args:
+      values: ``[n, ...]``, n samples.
+      confidence: of the interval, by default 0.95.
+      seed: seed of the bootstrap, by default 0.
 
     >>> print(median_interval(np.array([1.0, 2.0, 3.0])))
     2 [1, 3] (n=3)

@@ -9,7 +9,12 @@ if TYPE_CHECKING:
 
 
 def print_table(rows: Sequence[dict[str, Any]], title: str = "") -> None:
-    """Print a table of dicts, one for each row. The keys of the first are the columns; numbers are aligned right."""
+    """Print a table. Numbers are aligned to the right.
+
+    Args:
+      rows: a dict for each row. The keys of the first one are the columns.
+      title: printed above the table, by default none.
+    """
     from rich.console import Console
 
     console = Console()

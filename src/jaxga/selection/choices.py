@@ -20,6 +20,10 @@ def ranking(key: Key, evaluation: Evaluation) -> jax.Array:
 
     `Candidates` already have a ranking, which is returned.
 
+    Args:
+      key: orders candidates with equal fitness and tiebreak.
+      evaluation: the scores ``[C]``, or `Candidates`.
+
     >>> ranking(jax.random.key(0), Evaluation(jnp.array([1.0, jnp.nan, 3.0]))).tolist()
     [2, 0, 1]
     """
@@ -49,7 +53,19 @@ class Candidates:
 
 
 def truncation(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
-    """A choice: the ``num`` best candidates, as in (mu, lambda) selection and in Such et al. 2017."""
+    """A choice: the ``num`` best candidates, as in (mu, lambda) selection and in Such et al. 2017.
+
+    Args:
+      key: the key of the choice.
+      evaluation: the scores ``[C]`` of the candidates.
+      num: the number of survivors.
+
+    Returns:
+      The positions of the survivors, int32 ``[num]``.
+
+    >>> truncation(jax.random.key(0), Evaluation(jnp.array([1.0, 3.0, 2.0])), 2).tolist()
+    [1, 2]
+    """
     return ranking(key, evaluation)[:num]
 
 
@@ -107,7 +123,7 @@ def linear_rank(pressure: Any = 1.5) -> Choice:
 def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
     """A choice: draw in proportion to the fitness above the worst finite fitness (Holland 1975).
 
-    If all are equal, the draw is uniform.
+    If all are equal, the draw is uniform. Arguments and result are those of `truncation`.
     """
     fitness = jnp.asarray(evaluation.fitness, jnp.float32)
     valid = ~jnp.isnan(fitness)
@@ -126,7 +142,7 @@ def roulette(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
 def proportional(key: Key, evaluation: Evaluation, num: int) -> jax.Array:
     """A choice: draw in proportion to the fitness itself, for fitness of 0 or more (Holland 1975).
 
-    Negative fitness counts as 0.
+    Negative fitness counts as 0. Arguments and result are those of `truncation`.
 
     >>> proportional(jax.random.key(0), Evaluation(jnp.array([0.0, 2.0, -1.0, jnp.nan])), 3).tolist()
     [1, 1, 1]

@@ -12,34 +12,64 @@ from jaxga.selection.choices import ranking
 from jaxga.tree import iota
 
 EACH = Scored(0, 0, 0, 0, 0, None, 0, 0)  # pyright: ignore[reportArgumentType]  # the axes of what is mapped over islands
-Topology = Callable[[Key, int], jax.Array]  # (key, I) -> [I, S] int32: for each island, where migrants come from
+Topology = Callable[[Key, int], jax.Array]  # (key, I) -> [I, S] int32, see `ring`
 
 
 def ring(key: Key, islands: int) -> jax.Array:
-    """A topology: migrants come from the island with the next lower number, and those of island 0 from the last."""
+    """A topology: migrants come from the island with the next lower number, and those of island 0 from the last.
+
+    Args:
+      key: the key of the migration, for topologies that are drawn.
+      islands: I, the number of islands.
+
+    Returns:
+      ``[I, S]`` int32: for each island, the S islands from which migrants come.
+
+    >>> ring(jax.random.key(0), 3)[:, 0].tolist()
+    [2, 0, 1]
+    """
     del key
     return (iota(islands)[:, None] - 1) % islands
 
 
 def anywhere(key: Key, islands: int) -> jax.Array:
-    """A topology: migrants come from one other island, which is drawn at each migration."""
+    """A topology: migrants come from one other island, which is drawn at each migration.
+
+    Arguments and result are those of `ring`.
+    """
     return (iota(islands)[:, None] + jax.random.randint(key, (islands, 1), 1, max(islands, 2), jnp.int32)) % islands
 
 
 def everywhere(key: Key, islands: int) -> jax.Array:
-    """A topology: migrants come from all other islands."""
+    """A topology: migrants come from all other islands. Arguments and result are those of `ring`.
+
+    >>> everywhere(jax.random.key(0), 3).tolist()
+    [[1, 2], [2, 0], [0, 1]]
+    """
     del key
     return (iota(islands)[:, None] + 1 + iota(islands - 1)) % islands
 
 
 def best_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
-    """For ``islands(choose=...)``: the best candidates of an island, positions ``[num]``."""
+    """For ``islands(choose=...)``: the best candidates of an island migrate.
+
+    Args:
+      key: the key of the migration, for functions that draw.
+      scored: the candidates ``[C]`` of one island.
+      num: the number of migrants.
+
+    Returns:
+      Their positions among the candidates, int32 ``[num]``.
+    """
     del key
     return scored.order[:num]
 
 
 def random_migrants(key: Key, scored: Scored, num: int) -> jax.Array:
-    """For ``islands(choose=...)``: candidates of an island that are drawn uniformly, positions ``[num]``."""
+    """For ``islands(choose=...)``: candidates of an island that are drawn uniformly migrate.
+
+    Arguments and result are those of `best_migrants`.
+    """
     return jax.random.permutation(key, len(scored.index))[:num].astype(jnp.int32)
 
 

@@ -143,12 +143,26 @@ def attraction(points: Describe) -> Mates:
 
 
 def alike_weights(among: int = 7) -> Callable[[Key, Source, jax.Array], jax.Array]:
-    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the nearest weights."""
+    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the nearest weights.
+
+    Args:
+      among: number of other parents that are drawn, by default 7.
+
+    Raises:
+      InputError: if ``among`` is below 1.
+    """
     return _by_weights(among, -1)
 
 
 def unlike_weights(among: int = 7) -> Callable[[Key, Source, jax.Array], jax.Array]:
-    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the farthest weights."""
+    """For ``ga(mates=...)``: of ``among`` other parents, drawn for each child, the one with the farthest weights.
+
+    Args:
+      among: number of other parents that are drawn, by default 7.
+
+    Raises:
+      InputError: if ``among`` is below 1.
+    """
     return _by_weights(among, 1)
 
 

@@ -46,6 +46,10 @@ def ranked(
         hence survives.
       recombination: average several children into each next parent, see `jaxga.variation.average`.
 
+    Raises:
+      InputError: when the selection is applied, if there are too few candidates to average, or ``choice`` does not
+        return ``num`` whole numbers.
+
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
     >>> algorithm = jaxga.ga(lambda key: jnp.zeros(3), gaussian(absolute(0.1)), parents=2, children=8,

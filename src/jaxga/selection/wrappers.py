@@ -11,7 +11,11 @@ from jaxga.base import Evaluation, Key, Recipe, Scored, Selection, require_whole
 def warming_up(selection: Selection, generations: int) -> Selection:
     """The same selection, except that in the first generations only strategies evolve, such as step sizes.
 
-    In the first ``generations`` generations, survivors pass on their strategy together with their parent's weights.
+    In these generations, survivors pass on their strategy together with their parent's weights.
+
+    Args:
+      selection: the selection.
+      generations: the number of first generations.
 
     Raises:
       InputError: if ``generations`` is below 0.
@@ -47,6 +51,10 @@ def watching(selection: Selection, generations: int) -> Selection:
     ``improvement`` is the mean, over the last ``generations`` generations, of the best fitness in each, minus the same
     mean over as many generations before. It is NaN until there are enough generations. Means are used because the best
     fitness of a single generation may be due to luck.
+
+    Args:
+      selection: the selection.
+      generations: the number of generations in each of the two means.
 
     Raises:
       InputError: if ``generations`` is below 1.

@@ -25,6 +25,9 @@ OUTPUT_SCALE = 0.1
 def atari_games() -> list[str]:
     """The names of all games.
 
+    Raises:
+      InputError: if envpool is not installed.
+
     >>> len(atari_games()) > 57, "Frostbite" in atari_games()
     (True, True)
     """
@@ -37,6 +40,10 @@ def paper_network(actions: int, small: bool = False) -> ConvNet:
 
     Initial weights are truncated normal with standard deviation 1 / sqrt(fan in), in the last layer a tenth of that.
     Initial biases are zero.
+
+    Args:
+      actions: the number of actions.
+      small: take the smaller network, by default False.
     """
     last = linen.initializers.variance_scaling(OUTPUT_SCALE**2, "fan_in", "truncated_normal")
     if small:

@@ -78,9 +78,13 @@ def change_of(outputs: Callable[[Params], jax.Array]) -> Compare:
 
 
 def penalised(task: Task, penalty: Callable[[Params], jax.Array]) -> Task:
-    """The same task with a penalty ``(params) -> []``, subtracted from the fitness and added to `Task.loss`.
+    """The same task with a penalty, which is subtracted from the fitness and added to `Task.loss`.
 
     `Task.validate` and `Task.test` have no penalty. The penalty is logged as ``penalty``.
+
+    Args:
+      task: the task.
+      penalty: ``(params) -> []``, such as `from_magnitude` returns.
 
     >>> task = Task(lambda key: jnp.ones(2), lambda key, w: Evaluation(-jnp.sum(w**2)))
     >>> float(penalised(task, from_magnitude()).score(jax.random.key(0), jnp.array([0.0, 3.0])).fitness)

@@ -64,7 +64,11 @@ class Environment(NamedTuple):
 
     @property
     def init(self) -> Any:
-        """Raises `InputError`, because an environment is not a task."""
+        """An environment has no ``init``, because it is not a task.
+
+        Raises:
+          InputError: always.
+        """
         raise InputError("an Environment is no task: make one of it by tasks.control(environment, network).")
 
     @property
@@ -116,6 +120,10 @@ def greedy(key: Key, outputs: jax.Array) -> jax.Array:
 
     It compares outputs instead of calling argmax, which for a population is faster on a CPU.
 
+    Args:
+      key: not used. It is there for functions that draw, such as `drawn`.
+      outputs: of the network, ``[n]``.
+
     >>> [greedy(None, jnp.array(outputs)).item() for outputs in ([1.0, 3.0, 3.0], [2.0, jnp.nan, 1.0])]
     [1, -1]
     """
@@ -128,7 +136,12 @@ def greedy(key: Key, outputs: jax.Array) -> jax.Array:
 
 
 def drawn(key: Key, outputs: jax.Array) -> jax.Array:
-    """An action ``[]`` drawn from the softmax of ``outputs [n]``; -1, no action, if an output is NaN."""
+    """An action ``[]`` drawn from the softmax of ``outputs [n]``; -1, no action, if an output is NaN.
+
+    Args:
+      key: the key of the draw.
+      outputs: of the network, ``[n]``.
+    """
     return greedy(key, outputs + jax.random.gumbel(key, outputs.shape, outputs.dtype))
 
 

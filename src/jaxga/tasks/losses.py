@@ -39,6 +39,13 @@ def right(logits: jax.Array, labels: jax.Array) -> jax.Array:
     """``logits.argmax(axis=-1) == labels``, bool ``[P]``. An example with a NaN among its logits is never right.
 
     It compares logits instead of calling argmax, which for a population is five times faster on a CPU.
+
+    Args:
+      logits: ``[P, C]``.
+      labels: ``[P]``, whole numbers from 0 to C - 1.
+
+    >>> right(jnp.array([[0.0, 1.0], [0.0, jnp.nan]]), jnp.array([1, 0])).tolist()
+    [True, False]
     """
     columns, classes = _in_columns(logits)
     labels = labels.astype(jnp.int32)

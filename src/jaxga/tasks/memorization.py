@@ -25,6 +25,9 @@ def noise(points: int, shape: Sequence[int], classes: int, seed: int = 0) -> tup
       shape: shape of one point.
       classes: C, the number of classes; labels are 0 to C - 1, int32.
       seed: seed of the data, by default 0.
+
+    Raises:
+      InputError: if ``seed`` is neither a whole number nor a key.
     """
     key_inputs, key_labels = jax.random.split(path_key(as_key(seed), ("memorization",)))
     inputs = jax.random.normal(key_inputs, (points, *shape), jnp.float32)

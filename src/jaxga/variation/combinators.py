@@ -47,10 +47,15 @@ def chain(*variations: Variation) -> Variation:
 
 
 def masked(variation: Variation, mask: Any) -> Variation:
-    """Change only the leaves for which ``mask: (path) -> bool`` is True. A path is a tuple of names.
+    """Change only some leaves, and leave the others as they are.
+
+    Args:
+      variation: what changes the leaves.
+      mask: ``(path) -> bool``, True for leaves that change. A path is a tuple of names.
 
     Raises:
-      InputError: if ``mask`` is not a function; later, if it returns no bool, or chooses no leaf.
+      InputError: if ``variation`` is not a variation, or ``mask`` is not a function; later, if it returns no bool, or
+        chooses no leaf.
 
     >>> from jaxga.variation import absolute, gaussian
     >>> biases_only = masked(gaussian(absolute(0.1)), lambda path: path[-1] == "bias")
@@ -112,10 +117,14 @@ def one_at_a_time(variation: Variation, per: GroupOf) -> Variation:
 
 
 def with_probability(probability: Any, variation: Variation) -> Variation:
-    """Apply the variation with this probability; otherwise the child equals its parent.
+    """Apply a variation with some probability; otherwise the child equals its parent.
+
+    Args:
+      probability: between 0 and 1.
+      variation: the variation.
 
     Raises:
-      InputError: if ``probability`` is not between 0 and 1.
+      InputError: if ``variation`` is not a variation, or ``probability`` is not between 0 and 1.
     """
     variation = checked(variation, "with_probability")
     require_probability(probability)
@@ -227,6 +236,9 @@ def proportional(variation: Variation) -> Variation:
 
     Step sizes are then relative to the present weights, not to the initial ones as with `relative`. A leaf of zeros,
     such as an initial bias, uses the largest root mean square of its network.
+
+    Raises:
+      InputError: if ``variation`` is not a variation.
     """
     variation = checked(variation, "proportional")
 

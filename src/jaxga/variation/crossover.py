@@ -13,68 +13,40 @@ from jaxga.variation.checks import require_function, require_probability, spread
 from jaxga.variation.projection import Projection
 
 Cut = Callable[[Key, Path, tuple[int, ...], Any], jax.Array]  # (key, path, shape, probability) -> bool mask
+"""Decides which weights of a leaf a child takes from the mate.
+
+Args:
+  key: the key of the whole individual, the same for all leaves.
+  path: path of the leaf, a tuple of names.
+  shape: shape of the leaf.
+  probability: the probability that a gene is the mate's.
+
+Returns:
+  A bool mask that broadcasts to ``shape``, True where weights are the mate's.
+"""
 
 
 def by_weight(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """For `uniform_crossover`: each weight is taken from the parent or from the mate.
-
-    Args:
-      key: for the whole individual.
-      path: of the leaf, a tuple of names.
-      shape: of the leaf.
-      probability: of a gene to be the mate's.
-
-    Returns:
-      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
-    """
+    """A `Cut`: each weight is taken from the parent or from the mate."""
     return _bernoulli(path_key(key, path), probability, shape)
 
 
 def by_leaf(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """For `uniform_crossover`: each array is taken as a whole from the parent or from the mate.
-
-    Args:
-      key: for the whole individual.
-      path: of the leaf, a tuple of names.
-      shape: of the leaf.
-      probability: of a gene to be the mate's.
-
-    Returns:
-      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
-    """
+    """A `Cut`: each array is taken as a whole from the parent or from the mate."""
     del shape
     return _bernoulli(path_key(key, path), probability, ())
 
 
 def by_layer(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """For `uniform_crossover`: each layer, kernel and bias together, is taken from the parent or from the mate.
-
-    Args:
-      key: for the whole individual.
-      path: of the leaf, a tuple of names.
-      shape: of the leaf.
-      probability: of a gene to be the mate's.
-
-    Returns:
-      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
-    """
+    """A `Cut`: each layer, kernel and bias together, is taken from the parent or from the mate."""
     del shape
     return _bernoulli(path_key(key, path[:-1]), probability, ())
 
 
 def by_neuron(key: Key, path: Path, shape: tuple[int, ...], probability: Any) -> jax.Array:
-    """For `uniform_crossover`: each neuron or filter is taken from the parent or from the mate.
+    """A `Cut`: each neuron or filter is taken from the parent or from the mate.
 
     A neuron consists of all weights into one output, and its bias.
-
-    Args:
-      key: for the whole individual.
-      path: of the leaf, a tuple of names.
-      shape: of the leaf.
-      probability: of a gene to be the mate's.
-
-    Returns:
-      A bool mask that broadcasts to ``shape``, True where weights are the mate's.
     """
     return _bernoulli(path_key(key, path[:-1]), probability, shape[-1:])
 
@@ -90,12 +62,18 @@ def uniform_crossover(by: Cut = by_weight, probability: Any = 0.5) -> Variation:
     ``chain(uniform_crossover(by_neuron), gaussian(...))``.
 
     Args:
-      by: what a gene is: `by_weight` (the default), `by_leaf`, `by_layer`, `by_neuron`, or a function ``(key, path,
-        shape, probability) -> mask`` whose bool mask is True where the leaf's weights are the mate's.
+      by: what a gene is, a `Cut`: `by_weight` (the default), `by_leaf`, `by_layer`, `by_neuron`, or a function ``(key,
+        path, shape, probability) -> mask`` whose bool mask is True where the leaf's weights are the mate's.
       probability: between 0 and 1, by default 0.5.
 
     Raises:
-      InputError: if ``by`` is not a function, or ``probability`` is not between 0 and 1.
+      InputError: if ``by`` is not a function, or ``probability`` is not between 0 and 1; later, if ``by`` returns
+        anything but a bool mask that broadcasts to the shape of the leaf.
+
+    >>> one, other = Individual({"w": jnp.zeros(100)}), Individual({"w": jnp.ones(100)})
+    >>> child = uniform_crossover(by_leaf).apply(jax.random.key(0), one, Context(0, other))
+    >>> len(set(child.params["w"].tolist()))  # the leaf is taken as a whole
+    1
     """
     require_function("by", by, "(key, path, shape, probability): by_weight, by_leaf, by_layer or by_neuron")
     require_probability(probability)

@@ -42,12 +42,16 @@ def _stateless(function: Callable[[Key, Params], Params], who: str) -> Variation
 
 
 def scaled(step_size: StepSize, move: Callable[[Key, Params, Any], Params]) -> Variation:
-    """A mutation from a function ``move: (key, params, sizes) -> params``.
+    """A mutation from a function of key, params and step sizes.
 
-    ``sizes`` comes from ``step_size``: for every leaf of params a scalar, or an array that broadcasts to the leaf.
+    Args:
+      step_size: the step sizes.
+      move: ``(key, params, sizes) -> params``. ``sizes`` has for every leaf of params a scalar, or an array that
+        broadcasts to the leaf. The returned params have the same structure, shapes and dtypes.
 
     Raises:
-      InputError: if ``step_size`` is not a `StepSize`, or ``move`` is not a function.
+      InputError: if ``step_size`` is not a `StepSize`, or ``move`` is not a function; later, if it returns params of
+        another structure, shape or dtype.
     """
     require_step_size(step_size, "scaled")
     require_function("move", move, "(key, params, sizes) that returns params")

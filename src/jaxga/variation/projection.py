@@ -67,6 +67,14 @@ def keep_norm(child: jax.Array, parent: jax.Array, generation: Any = None) -> ja
     """A projection: the child's leaf is rescaled to the Euclidean norm of its parent's leaf.
 
     If one of these norms is 0, as for an initial bias, the leaf stays as it is.
+
+    Args:
+      child: the child's leaf.
+      parent: the parent's leaf, of the same shape.
+      generation: not used. It is there for projections that change with time, such as `decay`.
+
+    >>> keep_norm(jnp.array([3.0, 4.0]), jnp.array([10.0, 0.0])).tolist()
+    [6.0, 8.0]
     """
     del generation
     long, own = _norm(parent), _norm(child)
@@ -77,6 +85,10 @@ def sphere(radius: Any = 1.0, axis: int | None = None) -> Projection:
     """A projection to Euclidean norm ``radius``: of the whole leaf, or of every vector along ``axis``.
 
     A leaf that has no such axis, for instance a scalar, stays as it is.
+
+    Args:
+      radius: the norm, in units of the weights, by default 1.
+      axis: the axis of the vectors. By default None: the leaf is one vector.
 
     Raises:
       InputError: if ``radius`` is below 0.

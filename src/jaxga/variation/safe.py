@@ -17,8 +17,8 @@ from jaxga.lowrank import dense, scale_step, step_leaf
 from jaxga.tree import check_like, name_of
 from jaxga.variation.checks import checked, require_function
 
-Outputs = Callable[[Params], jax.Array]
-Sensitivity = Callable[[Outputs, Params], Params]
+Outputs = Callable[[Params], jax.Array]  # (params) -> [B, O]
+Sensitivity = Callable[[Outputs, Params], Params]  # (outputs, params) -> a tree like params
 
 
 def _answers(outputs: Outputs, params: Params) -> jax.Array:
@@ -30,7 +30,18 @@ def _answers(outputs: Outputs, params: Params) -> jax.Array:
 
 
 def of_sum(outputs: Outputs, params: Params) -> Params:
-    """Sensitivity SM-G-SUM: ``sqrt(sum_o (sum_b dy_bo / dw)^2)``. Gradients of opposite sign cancel between inputs."""
+    """Sensitivity SM-G-SUM: ``sqrt(sum_o (sum_b dy_bo / dw)^2)``. Gradients of opposite sign cancel between inputs.
+
+    Args:
+      outputs: ``(params) -> [B, O]``, the outputs for B inputs.
+      params: of the network.
+
+    Returns:
+      A tree like ``params``: the sensitivity of the outputs to each weight.
+
+    Raises:
+      InputError: if ``outputs`` returns an array that does not have two axes.
+    """
     answers, pull = jax.vjp(partial(_answers, outputs), params)
     cotangents = jnp.broadcast_to(
         jnp.eye(answers.shape[1], dtype=answers.dtype)[:, None], (answers.shape[1], *answers.shape)
@@ -42,7 +53,7 @@ def of_sum(outputs: Outputs, params: Params) -> Params:
 def of_magnitude(outputs: Outputs, params: Params) -> Params:
     """Sensitivity SM-G-ABS: ``sqrt(sum_o (mean_b |dy_bo / dw|)^2)``. Gradients of different inputs do not cancel.
 
-    It takes B O backward passes, where `of_sum` takes O.
+    It takes B O backward passes, where `of_sum` takes O. Arguments, result and errors are those of `of_sum`.
     """
     answers, pull = jax.vjp(partial(_answers, outputs), params)
     inputs, units = jnp.eye(answers.shape[0], dtype=answers.dtype), jnp.eye(answers.shape[1], dtype=answers.dtype)

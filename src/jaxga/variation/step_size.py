@@ -219,8 +219,13 @@ def scheduled(step_size: StepSize, schedule: Callable[[Any], Any]) -> StepSize:
 
     ``scheduled(absolute(0.03), optax.cosine_decay_schedule(1.0, 1000))`` falls from 0.03 to 0 in 1,000 generations.
 
+    Args:
+      step_size: the step sizes that are multiplied.
+      schedule: ``(generation) -> factor``; the generation is a float32 number, from 0 on.
+
     Raises:
-      InputError: if ``step_size`` is not a `StepSize`, or ``schedule`` is not a function.
+      InputError: if ``step_size`` is not a `StepSize`, or ``schedule`` is not a function; later, if it returns anything
+        but one number.
     """
     require_step_size(step_size, "scheduled")
     require_function("schedule", schedule, "the generation")
