@@ -23,7 +23,8 @@ FLOORS = [
     {"many", "analysis", "planning", "backend", "explain", "growth", "dashboard"},
     {"cli"},
 ]
-HEAVY = {"matplotlib": ("report/plots.py", "dashboard.py"), "PIL": "report/video.py", "tensorboardX": "report/files.py",
+DRAWN = "report/plots.py", "report/family.py", "dashboard.py"
+HEAVY = {"matplotlib": DRAWN, "PIL": "report/video.py", "tensorboardX": "report/files.py",
          "orbax": "checkpoint.py", "filelock": "report/files.py",
          "rich": ("report/", "data.py"), "tyro": ("report/command.py", "cli/"), "safetensors": "cli/",
          "scipy": ("report/statistics.py", "analysis/", "selection/slots.py"),
