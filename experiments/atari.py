@@ -322,8 +322,7 @@ def finish(
         **test, **speeds(args, plays, history), "published": published(args.game), **cost,
     }  # fmt: skip
     report.write_json(out / "summary.json", {"name": "atari", "seed": args.seed, **result.summary(), **headline})
-    _, actions = plays.record(params, 0, args.test_steps)
-    video = report.write_gif(film(plays.game, 0, actions), out / "elite.gif")
+    video = filmed(args, plays, params, out / "elite.gif")
     picture = plot(args, history, headline, out / "atari.png")
     low, high = test["test_interval"]
     report.print_table(
@@ -335,6 +334,12 @@ def finish(
     )  # fmt: skip
     print(f"Files: {out}   Picture: {picture}   Video: {video}")
     return 0
+
+
+def filmed(args: Args, plays: jaxga.Rollouts, params: Any, path: Path) -> Path:
+    """The video of an episode of the test."""
+    _, actions = plays.record(params, 0, args.test_steps)
+    return report.write_gif(film(plays.game, 0, actions), path)
 
 
 def plot(args: Args, history: dict[str, np.ndarray], headline: dict[str, Any], path: Path) -> Path:
@@ -355,6 +360,12 @@ def plot(args: Args, history: dict[str, np.ndarray], headline: dict[str, Any], p
     axes = {"xlabel": f"million frames\n{FOOTNOTE if lines else ''}", "ylabel": "score"}
     report.plot_curves([(axes, curves)], path, title)
     return path
+
+
+def show(args: Args, game: jaxga.Game, params: Any, directory: Path) -> Path:
+    """Film for `jaxga replay` an episode of the network."""
+    del game
+    return filmed(args, player(args, *make(args)), params, directory / "replay.gif")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import experiment
+import jax
+import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 import jaxga
-from jaxga import nn, report, tasks, variation
+from jaxga import compilation, nn, report, tasks, variation
 
 TASKS: dict[str, Callable[[], tasks.Environment]] = {
     "cartpole": tasks.cartpole,
@@ -33,6 +36,7 @@ TASKS: dict[str, Callable[[], tasks.Environment]] = {
     "space-invaders": partial(tasks.from_gymnax, "SpaceInvaders-MinAtar"),
 }
 SOLVED = {"cartpole": 475.0, "acrobot": -100.0, "mountaincar": -110.0, "mountaincar-continuous": 90.0}  # by Gym's rules
+MOST_LINES = 12  # numbers that an episode is drawn with as lines; more make an image
 MUTATIONS = {"gaussian": variation.gaussian, "low_rank": variation.low_rank}
 
 
@@ -91,17 +95,23 @@ def environment(name: str) -> tasks.Environment:
     return tasks.from_gymnax(name)
 
 
+def make_task(args: Args, **options: Any) -> jaxga.Task:
+    """The task that the arguments describe; `tasks.control` takes the options, too."""
+    world = environment(args.task)
+    settings = {
+        "episodes": args.episodes, "max_steps": args.max_steps, "block": args.block,
+        "normalise": tasks.statistics(world) if args.normalise else None,
+        "key": jaxga.common if args.pairing == "common" else jaxga.independent,
+        "validation_episodes": args.validation_episodes,
+    }  # fmt: skip
+    return tasks.control(world, nn.MLP((*args.hidden, world.outputs)), **(settings | options))
+
+
 def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     """The task and the algorithm that the arguments describe."""
     jaxga.require(args.average >= 1, f"average is {args.average}, and must be 1 or more.")
     jaxga.require(min(args.hidden, default=1) >= 1, f"hidden is {args.hidden}, and every width must be 1 or more.")
-    world = environment(args.task)
-    task = tasks.control(
-        world, nn.MLP((*args.hidden, world.outputs)), episodes=args.episodes, max_steps=args.max_steps,
-        block=args.block, normalise=tasks.statistics(world) if args.normalise else None,
-        key=jaxga.common if args.pairing == "common" else jaxga.independent,
-        validation_episodes=args.validation_episodes,
-    )  # fmt: skip
+    task = make_task(args)
     mutation = MUTATIONS[args.mutation](variation.relative(args.sigma))
     # The mean of k steps is sqrt(k) times shorter than one of them: the scale makes that good.
     averaged = variation.average(args.average, variation.by_rank, scale=abs(args.average) ** 0.5)
@@ -154,6 +164,41 @@ def plot(args: Args, results: list[jaxga.Result], target: float, path: Path) -> 
     panels = [({"xlabel": "generation", **axes}, by_generation), ({"xlabel": "seconds", **axes}, by_second)]
     goal = f", solved at {target:g}" if np.isfinite(target) else ""
     report.plot_curves(panels, path, f"{args.task}{goal}")
+
+
+def show(args: Args, task: jaxga.Task, params: Any, directory: Path) -> Path:
+    """Draw one episode for `jaxga replay`: what the network observes, and what it does."""
+    del task  # its episodes are not recorded
+    world = environment(args.task)
+    most = args.max_steps or world.max_steps
+
+    def recorder(width: int, part: Callable[[jaxga.Step], Any]) -> jaxga.Observer:
+        """A row for every step, ``[most, width]``."""
+
+        def add(seen: tuple[Any, Any], step: jaxga.Step) -> tuple[Any, Any]:
+            rows, number = seen
+            return rows.at[number].set(jnp.ravel(part(step)).astype(rows.dtype)), number + 1
+
+        return jaxga.Observer(lambda *_: (jnp.zeros((most, width)), 0), add, lambda seen: seen[0])
+
+    recorders = {
+        "observations": recorder(int(np.prod(world.observation)), lambda step: step.observation),
+        "actions": recorder(world.outputs if isinstance(world.actions, tasks.Box) else 1, lambda step: step.action),
+    }
+    play = compilation.jit(make_task(args, episodes=1, observe=recorders).evaluate)
+    score = play(jax.random.key(args.seed), params)
+    length = int(score.metrics["steps"])
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    for panel, name in zip(figure.subplots(1, len(recorders)), recorders, strict=True):
+        values = np.asarray(score.metrics[name])[:length]
+        if values.shape[1] > MOST_LINES:
+            panel.imshow(values.T, aspect="auto", interpolation="nearest", cmap="viridis")
+        else:
+            panel.plot(values, "-" if values.shape[1] > 1 or isinstance(world.actions, tasks.Box) else ".", linewidth=1)
+        panel.set(xlabel="step", title=name)
+    figure.suptitle(f"{args.task}: an episode of {length} steps, return {float(score.fitness):.4g}")
+    figure.savefig(directory / "episode.png", dpi=130)
+    return directory / "episode.png"
 
 
 if __name__ == "__main__":

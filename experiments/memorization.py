@@ -13,9 +13,10 @@ import experiment
 import jax
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import jaxga
-from jaxga import baselines, nn, report, tasks, variation
+from jaxga import baselines, compilation, nn, report, tasks, variation
 
 LOSSES = {"cross_entropy": tasks.cross_entropy, "errors": tasks.errors, "till_death": tasks.till_death,
           "till_death_shuffled": tasks.till_death_shuffled, "sampled": tasks.sampled}  # fmt: skip
@@ -64,14 +65,18 @@ class Args(experiment.Series, experiment.Scoring):
     """A small one that takes seconds: a perceptron memorizes 16 vectors."""
 
 
+def network(args: Args) -> Any:
+    """The network for points of this shape."""
+    if len(args.shape) == 1:
+        return nn.MLP((128, args.classes))
+    return nn.ConvNet(args.classes, kernel_init=nn.notes_normal)
+
+
 def make(args: Args) -> tuple[jaxga.Task, jaxga.Algorithm]:
     """The task and the algorithm that the arguments describe."""
     jaxga.require(args.average is None or args.average >= 1, f"average is {args.average}, and must be 1 or more.")
-    network = nn.ConvNet(args.classes, kernel_init=nn.notes_normal)
-    if len(args.shape) == 1:
-        network = nn.MLP((128, args.classes))
     loss = LOSSES[args.loss]
-    task = tasks.memorization(network, points=args.points, shape=args.shape, classes=args.classes, loss=loss)
+    task = tasks.memorization(network(args), points=args.points, shape=args.shape, classes=args.classes, loss=loss)
     step = variation.relative(args.sigma)
     mutation = variation.gaussian(step) if args.mutation == "gaussian" else variation.low_rank(step, args.rank)
     # The mean of k steps is sqrt(k) times shorter than one of them: the scale makes that good.
@@ -148,6 +153,23 @@ def plot(results: list[jaxga.Result], rivals: list[dict[str, Any]], path: Path) 
     axes = {"ylabel": "cross-entropy of the best (nats)", "yscale": "log"}
     panels = [({"xlabel": "generation or step", **axes}, by_step), ({"xlabel": "seconds", **axes}, by_second)]
     report.plot_curves(panels, path, "Memorizing noise: evolution and gradient descent on one network")
+
+
+def show(args: Args, task: jaxga.Task, params: Any, directory: Path) -> Path:
+    """Draw for `jaxga replay` what the network says of every point."""
+    del task
+    inputs, labels = tasks.noise(args.points, args.shape, args.classes)
+    chances = np.asarray(jax.nn.softmax(compilation.jit(network(args).apply)(params, inputs)))
+    order, knows = np.argsort(labels, kind="stable"), chances.argmax(1) == np.asarray(labels)
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(chances[order].T, aspect="auto", interpolation="nearest", vmin=0, vmax=1, cmap="viridis")
+    axes.plot(np.arange(args.points), np.asarray(labels)[order], "r.", markersize=4)
+    axes.set(xlabel="point, in the order of the labels", ylabel="class")
+    axes.set_title(f"probabilities, and the labels in red: {knows.sum()} of {args.points} points are right")
+    figure.colorbar(image)
+    figure.savefig(directory / "points.png", dpi=130)
+    return directory / "points.png"
 
 
 if __name__ == "__main__":

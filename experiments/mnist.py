@@ -19,6 +19,7 @@ import experiment
 import jax.numpy as jnp
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 
 import jaxga
 from jaxga import baselines, compilation, data, nn, report, tasks, variation
@@ -267,6 +268,26 @@ def plot(args: Args, results: list[jaxga.Result], rivals: list[dict[str, Any]], 
     report.plot_curves(
         panels, path, f"Reading digits ({args.dataset}, {args.loss}, batch {args.batch}, {args.pairing})"
     )
+
+
+def show(args: Args, task: jaxga.Task, params: Any, directory: Path) -> Path:
+    """Draw for `jaxga replay` the first validation images that the network reads wrongly."""
+    del task
+    images = experiment.pictures(args)
+    mean, scale = (images.train_images.mean(), images.train_images.std()) if args.normalise else (0.0, 1.0)
+    read = compilation.jit(network(args).apply)(params, (images.validation_images - mean) / scale).argmax(1)
+    wrong = np.flatnonzero(np.asarray(read) != images.validation_labels)
+    figure = Figure(figsize=(8, 6.3), layout="constrained")
+    for place, panel in enumerate(figure.subplots(5, 8).flat):
+        panel.set_axis_off()
+        if place < len(wrong):
+            number = wrong[place]
+            panel.imshow(images.validation_images[number].squeeze(), cmap="gray_r")
+            panel.set_title(f"{images.validation_labels[number]} as {read[number]}", fontsize=8)
+    total = len(images.validation_labels)
+    figure.suptitle(f"{len(wrong):,} of {total:,} validation images are read wrongly; the first of them")
+    figure.savefig(directory / "misread.png", dpi=130)
+    return directory / "misread.png"
 
 
 if __name__ == "__main__":

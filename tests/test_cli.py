@@ -154,6 +154,24 @@ def test_replay_compares_with_the_checkpoint(sphere, capsys):
     assert shown.count("│") == 3 * 5
 
 
+def test_replay_draws_the_family_and_what_the_script_shows(sphere, tmp_path, capsys):
+    path, script, result = sphere
+    showing = tmp_path / "showing_script.py"
+    showing.write_text(
+        script.read_text()
+        + "\n\ndef show(args, task, params, directory):\n"
+        + "    file = directory / 'shown.txt'\n"
+        + "    file.write_text(f'{args.sigma} {float(task.evaluate(None, params)):.6g} {params}')\n"
+        + "    return file\n"
+    )
+    shown = told(capsys, "replay", path, "--script", showing)
+    assert f"picture: {path / 'family.png'}" in shown
+    assert (path / "family.png").read_bytes().startswith(b"\x89PNG")
+    assert f"picture: {path / 'shown.txt'}" in shown
+    seen = (path / "shown.txt").read_text()
+    assert seen == f"0.1 {float(result.state.best_fitness):.6g} {result.best.params}"
+
+
 def test_replay_says_where_the_script_has_changed(sphere, tmp_path, capsys):
     path, script, _ = sphere
     changed = tmp_path / "changed_script.py"

@@ -284,6 +284,30 @@ def test_a_validated_run_resumes_as_if_it_had_never_stopped(tmp_path):
     assert whole["test_loss"] == parts["test_loss"] != whole["validation_loss"]
 
 
+JAXGA = str(Path(sys.executable).parent / "jaxga")
+SHOWN = {  # what `jaxga replay` draws of a run of a script, and a run of it that takes seconds
+    "memorization": ("points.png", SMALL),
+    "mnist": ("misread.png", ["--dataset", "digits", "--hidden", "4", "--children", "8", "--batch", "20"]),
+    "control": (
+        "episode.png",
+        ["--children", "8", "--episodes", "1", "--max-steps", "20"],
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SHOWN)
+def test_replay_draws_what_a_network_does(name, tmp_path):
+    picture, arguments = SHOWN[name]
+    script = ROOT / "experiments" / f"{name}.py"
+    code, _, err = run(*arguments, "--generations", 2, "--out", tmp_path / "run", script=str(script))
+    assert code == 0, err
+    code, shown, err = run("replay", tmp_path / "run", "--script", script, script=JAXGA)
+    assert code == 0, shown + err
+    assert f"picture: {tmp_path / 'run' / picture}" in shown
+    assert (tmp_path / "run" / picture).read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.fixture
 def mnist(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "experiments"))
@@ -771,6 +795,9 @@ def test_atari_is_replayed_from_its_pedigree(played, tmp_path):
     assert code == 0, err
     assert "individual 16 of 2" in shown
     assert (tmp_path / "film.gif").exists()
+    code, shown, err = run("replay", out, "--script", ATARI, script=JAXGA)
+    assert code == 0, shown + err
+    assert (out / "replay.gif").read_bytes() == (out / "elite.gif").read_bytes()
 
 
 @pytest.mark.slow

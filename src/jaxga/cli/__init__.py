@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from inspect import signature
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxga import dashboard as pages
 from jaxga.base import InputError, State, require
 from jaxga.devices import free_memory
 from jaxga.pedigree import Pedigree
-from jaxga.report import Curve, describe_machine, median_interval, plot_curves, print_table
+from jaxga.report import Curve, describe_machine, median_interval, plot_curves, plot_family, print_table
 from jaxga.report.command import as_arguments
 from jaxga.report.reading import Found, as_text, read
 from jaxga.run import best_slot
@@ -145,7 +146,8 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
     if file.suffix == ".json":
         if script is None:
             raise InputError("a genome needs the algorithm that decodes it: pass --script, the experiment of this run.")
-        algorithm, recorded, state = _rebuilt(found, script)
+        rebuilt = _rebuilt(found, script)
+        algorithm, recorded, state = rebuilt.algorithm, rebuilt.pedigree, rebuilt.state
         born, index = int(state.best.generation), int(state.best.index)
         genome.save(genome.genome_of(algorithm, recorded, born, index), file)
         print(f"{file}: the genome of child {index} of generation {born}, fitness {float(state.best_fitness):.6g}")
@@ -172,10 +174,14 @@ def export(run: Run, file: Annotated[Path, tyro.conf.Positional], script: Path |
 
 
 def replay(run: Run, script: Path, last: int = 10) -> None:
-    """Rebuild the parents of a run from its pedigree, compare them with its checkpoint, and list the best's ancestors.
+    """Rebuild the parents of a run from its pedigree, compare them with its checkpoint, and show the best one.
+
+    Its ancestors are listed, and the family tree of the run is drawn. If the script has a function
+    ``show(args, task, params, directory) -> Path``, it is called with the best parent's parameters, and draws or films
+    what that network does.
 
     Args:
-      run: directory of a run.
+      run: directory of a run. The pictures are written there.
       script: the experiment that made it, such as experiments/memorization.py.
       last: ancestors that are listed.
 
@@ -183,7 +189,8 @@ def replay(run: Run, script: Path, last: int = 10) -> None:
       InputError: if the directory does not hold a single run of `jaxga.run`, or the script does not fit the run.
     """
     found = _single(read(run))
-    algorithm, recorded, state = _rebuilt(found, script)
+    rebuilt = _rebuilt(found, script)
+    algorithm, recorded, state = rebuilt.algorithm, rebuilt.pedigree, rebuilt.state
     parents = pedigree.replay(algorithm, recorded).parents
     same = jax.tree.map(lambda one, other: bool((one == other).all()), *map(jax.tree.leaves, (parents, state.parents)))
     verdict = "are those of the checkpoint, bit for bit" if all(same) else "are NOT those of the checkpoint"
@@ -193,6 +200,12 @@ def replay(run: Run, script: Path, last: int = 10) -> None:
     rows = [ancestor._asdict() | _scored(ancestor.fitness) for ancestor in itertools.islice(lineage, last)]
     if rows:
         print_table(rows, "ancestors, youngest first")
+    family = pedigree.parents_of(algorithm, recorded)[:, :, 0]
+    if family.size and algorithm.parents > 1:
+        plot_family(family, path=found.path / "family.png", title=f"{found.name}: who descends from whom")
+        print(f"picture: {found.path / 'family.png'}")
+    if rebuilt.show is not None:
+        print(f"picture: {rebuilt.show(rebuilt.args, rebuilt.task, take(parents, slot).params, found.path)}")
     if not all(same):
         sys.exit(1)
 
@@ -212,11 +225,14 @@ def doctor() -> None:
 
 
 class Rebuilt(NamedTuple):
-    """A run with the algorithm that made it."""
+    """A run with what its script made of its arguments."""
 
+    args: Any
+    task: Any
     algorithm: Any
     pedigree: Pedigree
     state: State
+    show: Callable[[Any, Any, Any, Path], Path] | None  # of the script
 
 
 def _rebuilt(found: Found, script: Path) -> Rebuilt:
@@ -238,10 +254,12 @@ def _rebuilt(found: Found, script: Path) -> Rebuilt:
     require(not unknown, f"{script} is not the script of this run ({found.name}): it has no {', '.join(unknown)}.")
     if found.config["arguments"].get("quick"):  # it was compiled so, and other programs round otherwise
         jax.config.update("jax_disable_most_optimizations", True)
-    made = module.make(as_arguments(module.Args, found.config["arguments"], found.path))
+    args = as_arguments(module.Args, found.config["arguments"], found.path)
+    task, algorithm = module.make(args)
     file = found.path / "pedigree.npz"
     require(file.exists(), f"{found.path} has no pedigree.npz yet: it is written when a run ends.")
-    return Rebuilt(made[1], pedigree.load(file), checkpoint.restore(found.path / "checkpoints").state)
+    state = checkpoint.restore(found.path / "checkpoints").state
+    return Rebuilt(args, task, algorithm, pedigree.load(file), state, getattr(module, "show", None))
 
 
 def _scored(fitness: float) -> dict[str, Any]:

@@ -49,6 +49,7 @@ def draw_family(
                         linewidth=1.2 if alive else 0.5, zorder=2 if alive else 1,
                     )  # fmt: skip
     axes.set(xlabel="generation", ylabel="slot of the parent")
+    axes.yaxis.get_major_locator().set_params(integer=True)
 
 
 def plot_family(
