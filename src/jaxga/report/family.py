@@ -36,6 +36,8 @@ def draw_family(
     axes: "Axes", parents: np.ndarray, mates: np.ndarray | None = None, *, first: int = 0, last: int = 60
 ) -> None:
     """Draw a family tree into axes, as `plot_family` describes it."""
+    from matplotlib.ticker import MaxNLocator
+
     dark = with_descendants(parents, mates)
     generations, slots = parents.shape
     for row in range(max(0, generations - last), generations):
@@ -49,7 +51,7 @@ def draw_family(
                         linewidth=1.2 if alive else 0.5, zorder=2 if alive else 1,
                     )  # fmt: skip
     axes.set(xlabel="generation", ylabel="slot of the parent")
-    axes.yaxis.get_major_locator().set_params(integer=True)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def plot_family(
