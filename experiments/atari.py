@@ -23,7 +23,6 @@ from rich.progress import TextColumn
 import jaxga
 from jaxga import arena, pedigree, report, tasks, variation
 from jaxga.base import require_at_least
-from jaxga.tasks.atari import film
 
 
 @experiment.own_first
@@ -339,7 +338,7 @@ def finish(
 def filmed(args: Args, plays: jaxga.Rollouts, params: Any, path: Path) -> Path:
     """The video of an episode of the test."""
     _, actions = plays.record(params, 0, args.test_steps)
-    return report.write_gif(film(plays.game, 0, actions), path)
+    return report.write_gif(tasks.film(plays.game, 0, actions), path)
 
 
 def plot(args: Args, history: dict[str, np.ndarray], headline: dict[str, Any], path: Path) -> Path:

@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 import jaxga
-from jaxga import pedigree, report
-from jaxga.tasks.atari import film
+from jaxga import pedigree, report, tasks
 
 
 @dataclass
@@ -46,7 +45,7 @@ def main(args: Args) -> int:
     scores = plays.test(params, jax.random.key(settings.seed), args.episodes)
     mean, low, high = report.mean_interval(np.asarray(scores.fitness))
     total, actions = plays.record(params, args.start)
-    out = report.write_gif(film(game, args.start, actions), args.out or args.run / "replay.gif")
+    out = report.write_gif(tasks.film(game, args.start, actions), args.out or args.run / "replay.gif")
     report.print_table(lineage(algorithm, record, born, index), f"{settings.game}: individual {index} of {born}")
     print(
         f"{args.episodes} episodes: {mean:,.1f} [{low:,.1f}, {high:,.1f}]; the one on film: {total:,.0f}. Film: {out}"

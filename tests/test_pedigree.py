@@ -83,6 +83,8 @@ def test_any_child_can_be_built_again_also_from_a_file_of_its_own(task, algorith
     chex.assert_trees_all_equal(pedigree.individual(algorithm, pedigree.load(path)), child)
     with pytest.raises(jaxga.InputError, match="this is the pedigree of a whole run"):
         pedigree.individual(algorithm, result.pedigree)
+    with pytest.raises(jaxga.InputError, match="generation is 11, and this pedigree reaches from 0 to 10"):
+        pedigree.of_individual(result.pedigree, 11, 0)
 
 
 def test_ancestors_lead_back_to_the_founder(task, algorithm):

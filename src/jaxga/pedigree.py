@@ -281,11 +281,18 @@ def of_individual(pedigree: Pedigree, generation: int, index: int) -> Pedigree:
       pedigree: of the run.
       generation: of the individual.
       index: its index in that generation.
+
+    Raises:
+      InputError: if the pedigree does not reach that generation.
     """
     config = pedigree.config | {"individual": [generation, index]}
     count = slice(0, generation - pedigree.first)
-    assert pedigree.fitness is not None
-    return pedigree._replace(recipes=take(pedigree.recipes, count), fitness=pedigree.fitness[count], config=config)
+    require(
+        pedigree.first <= generation <= pedigree.last,
+        f"generation is {generation}, and this pedigree reaches from {pedigree.first} to {pedigree.last}.",
+    )
+    fitness = None if pedigree.fitness is None else pedigree.fitness[count]
+    return pedigree._replace(recipes=take(pedigree.recipes, count), fitness=fitness, config=config)
 
 
 def individual(

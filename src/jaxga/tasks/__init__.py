@@ -1,7 +1,7 @@
 """Tasks to solve, one module per family of tasks."""
 
 from jaxga.tasks.ant import ant, ant_goal
-from jaxga.tasks.atari import atari, atari_games, paper_network
+from jaxga.tasks.atari import atari, atari_games, film, paper_network
 from jaxga.tasks.classification import classification
 from jaxga.tasks.comparisons import along_gradient, change_of, from_magnitude, penalised
 from jaxga.tasks.control import (
@@ -53,6 +53,7 @@ __all__ = [
     "envpool_game",
     "errors",
     "feedforward",
+    "film",
     "four_rooms",
     "from_gymnax",
     "from_magnitude",
