@@ -211,6 +211,7 @@ def main(args: Args) -> None:
     for name in trials[0]:
         each = [one[name] for one in trials]
         row = {"": name, "generations": experiment.told([one["generations"] for one in each], 1)}
+        row |= {"reached": "", "return before": ""}
         if "reached" in each[0]:
             row["reached"] = f"{sum(one['reached'] for one in each)} of {len(each)}"
             row["return before"] = experiment.told([one["before"] for one in each], 0)
