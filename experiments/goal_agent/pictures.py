@@ -35,13 +35,15 @@ def draw(
       title: above it.
       curves: ``[R, tests]`` by name.
       rounds: ``[tests]``.
-      more: "targets" ``[G, d]``, "worth" ``[G]``, "proposed" ``[tests, n, d]``, "codes" ``[G, c]``; or nothing.
+      more: "targets" ``[G, d]``, "worth" ``[G]``, "proposed" ``[tests, n, d]``, and with an autoencoder "codes"
+        ``[G, c]``; or nothing.
     """
     from matplotlib.figure import Figure
 
     grid = env in ("four-rooms", "deep-sea") and more
-    figure = Figure(figsize=(4.6 * (4 if grid else 1) + 0.6, 3.9), layout="constrained")
-    axes = figure.subplots(1, 4 if grid else 1, squeeze=False)[0]
+    panels = (4 if "codes" in more else 3) if grid else 1
+    figure = Figure(figsize=(4.6 * panels + 0.6, 3.9), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
     report.draw_curves(axes[0], [report.Curve(name, rounds, values) for name, values in curves.items()])
     axes[0].set(xlabel="rounds")
     if grid:
@@ -65,10 +67,11 @@ def _grid(figure: Any, axes: Any, env: str, more: dict[str, Any]) -> None:
     dots = axes[1].scatter(proposed[:, 1], proposed[:, 0], c=np.repeat(np.arange(tests), number), s=6, cmap="plasma")
     axes[1].set(title="goals proposed, by test", xlim=(-0.5, side - 0.5), ylim=(side - 0.5, -0.5), aspect="equal")
     figure.colorbar(dots, ax=axes[1], shrink=0.8)
-    flat = plane(more["codes"])
-    dots = axes[2].scatter(flat[:, 0], flat[:, 1], c=where.sum(axis=1), s=14, cmap="viridis")
-    axes[2].set(title="codes of states, by row + column")
-    figure.colorbar(dots, ax=axes[2], shrink=0.8)
+    if "codes" in more:
+        flat = plane(more["codes"])
+        dots = axes[2].scatter(flat[:, 0], flat[:, 1], c=where.sum(axis=1), s=14, cmap="viridis")
+        axes[2].set(title="codes of states, by row + column")
+        figure.colorbar(dots, ax=axes[2], shrink=0.8)
 
 
 def draw_seen(path: Path, size: int, found: dict[str, seeing.Seen]) -> None:

@@ -199,8 +199,10 @@ def conclude(
     targets = jnp.asarray(problem.targets)
     more = {
         "targets": problem.targets, "worth": np.asarray(program.worth(agent, start, targets))[0],
-        "proposed": kept["proposed"], "codes": np.asarray(program.parts.encoder.code(agent.encoder.params, targets)),
+        "proposed": kept["proposed"],
     }  # fmt: skip
+    if args.encoder != "none":
+        more["codes"] = np.asarray(program.parts.encoder.code(agent.encoder.params, targets))
     more = more if args.chooser == "setter" else {}
     curves = {"return": kept["return"].T}
     curves |= {} if args.chooser == "none" else {"goals reached": kept["goals_reached"].T}
