@@ -50,8 +50,8 @@ class Args(experiment.Files):
     start: Start = "scratch"
     """From random networks; or from two that were trained, each on half of the digits, without mutation."""
     arms: tuple[str, ...] = ()
-    """By default all: M2N2, "no attraction", "no competition", "no split point", "no crossover", GA,
-    "GA, no crossover", MAP-Elites; from scratch also averaged and "averaged, low rank"."""
+    """By default all: M2N2, "no attraction", "no competition", "no split point", GA, MAP-Elites; from scratch also "no
+    crossover", "GA, no crossover", averaged and "averaged, low rank"."""
     seeds: int = 10
     """Runs of every arm."""
     evaluations: int | None = None
@@ -114,8 +114,11 @@ def _first_two(networks: list[Any], parents: int) -> Any:
 
 
 def two_trained(images: np.ndarray, labels: np.ndarray) -> Callable[..., Any]:
-    """Two networks, one trained on the digits 0 to 4 and one on 5 to 9: ten steps of Adam on all of their images."""
-    optimiser, network = optax.adam(0.003), nn.MLP((256, 10))
+    """Two networks, one trained on the digits 0 to 4 and one on 5 to 9: ten steps of Adam on all of their images.
+
+    They begin with the small weights of the runs from scratch.
+    """
+    optimiser, network = optax.adam(0.003), nn.MLP((256, 10), kernel_init=initializers.normal(SIGMA))
     x, y = jnp.asarray(images[:TRAINING]), jnp.asarray(labels[:TRAINING])
 
     def trained(key: jax.Array, half: int) -> Any:
@@ -189,10 +192,11 @@ def one_run(algorithm: jaxga.Algorithm, task: jaxga.Task, generations: int, ever
 
 def main(args: Args) -> None:
     scratch = args.start == "scratch"
-    arms = args.arms or (*ARMS, *(OTHERS if scratch else OTHERS[:1]))
-    known = {*ARMS, *OTHERS}
-    unknown = sorted(set(arms) - known)
-    jaxga.require(not unknown, f"arms has {unknown}, and there are {sorted(known)}.")
+    changing = [name for name, (*_, crossed) in ARMS.items() if crossed or scratch]  # trained ones do not mutate
+    known = (*changing, *(OTHERS if scratch else OTHERS[:1]))
+    arms = args.arms or known
+    unknown = sorted(set(arms) - set(known))
+    jaxga.require(not unknown, f"arms has {unknown}, and from {args.start} networks there are {', '.join(known)}.")
     if args.quick:
         arms, args.seeds, args.evaluations = ("M2N2",), 2, 300
     budget = args.evaluations or (50_000 if scratch else 10_000)

@@ -414,6 +414,7 @@ SLOW = {
     "memory_questions",
     "memory_region",
     "memory_replays",
+    "mutations",
     "memory_study",
     "mnist",
     "mnist_sweep",
