@@ -16,12 +16,13 @@ from pathlib import Path
 
 import chex
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from places import ROOT
 
 import jaxga
-from jaxga import analysis, checkpoint, memory, pedigree, tasks
+from jaxga import analysis, checkpoint, memory, pedigree, tasks, variation
 
 SCRIPT = str(ROOT / "experiments" / "memorization.py")
 # Vectors and a small perceptron: compiles in a few seconds.
@@ -680,6 +681,36 @@ def test_adam_memorizes_noise_in_batches(tmp_path):
     (row,) = asked("gradient", "noise", tmp_path / "run")["arms"]
     assert 1 <= float(row["epochs until all are right"].split()[0]) <= 30
     assert float(row["loss at the end"].split()[0]) < 0.2
+
+
+@pytest.fixture
+def mutations(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    return importlib.import_module("mutations")
+
+
+def test_children_above_the_limit_that_they_inherited_die(mutations):
+    size = variation.multiplicative(variation.absolute(0.1), up=1.3, per=variation.per.individual)
+    task = jaxga.Task(lambda _: jnp.ones(3), lambda _, w: jnp.sum(w))  # the larger the step, the better
+    free, bound = (
+        jaxga.run(
+            jaxga.ga(
+                task.init, variation.gaussian(mutations.bounded(size, limit, 0.0)), parents=1, children=32,
+                viable=mutations.below_limit,
+            ),
+            task, generations=20,
+        ) for limit in (np.inf, 1.0)
+    )  # fmt: skip
+    assert free.history["lethal"].sum() == 0 < bound.history["lethal"].mean()
+    assert np.exp(free.state.parents.strategy["inner"]["log_factor"]).max() > 1.5
+    assert np.exp(bound.state.parents.strategy["inner"]["log_factor"]).max() <= 1
+
+
+def test_mates_are_told_which_points_are_right(mutations):
+    task = mutations.with_points()
+    score = task.score(jax.random.key(0), task.init(jax.random.key(1)))
+    assert score.metrics["_right"].shape == (64,)
+    assert int(score.metrics["_right"].sum()) == int(score.metrics["points"])
 
 
 @pytest.fixture
