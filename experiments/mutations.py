@@ -98,7 +98,8 @@ def rule(args: Args) -> list[Panel]:
     rules: dict[str, Callable[[], variation.StepSize]] = {
         "constant": lambda: start,
         "times 1.2": lambda: variation.multiplicative(start, up=1.2),
-        "log-normal, 0.2": lambda: variation.log_normal(start, tau=0.2),
+        "log-normal, of layers": lambda: variation.log_normal(start, tau=0.2, per=per.layer),
+        "log-normal, of weights": lambda: variation.log_normal(start, tau=0.2, per=per.parameter),
         "1/5 rule": lambda: variation.success_rule(start),
     }
     panels = []
@@ -118,7 +119,7 @@ def rule(args: Args) -> list[Panel]:
             (f"{name}, {'parent competes' if elites else 'parent dies'}", children): run_of(
                 args, task, partial(made, size, children, elites), children, BUDGET // 2
             )
-            for children in ((16,) if args.quick else (4, 16, 64)) for elites in (0, 1) for name, size in rules.items()
+            for children in ((16,) if args.quick else (16, 64)) for elites in (0, 1) for name, size in rules.items()
             if elites or name != "1/5 rule"
         }  # fmt: skip
         panels.append(Panel(problem, score, "children", arms))
