@@ -234,6 +234,21 @@ def test_a_run_goes_on_from_the_state_of_another(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        (v.absolute, "the step size is 0.05, and would begin at 0.01"),
+        (lambda sigma: v.multiplicative(v.absolute(sigma), up=1.5), "inner is 0.05, and would begin at 0.01"),
+    ],
+)
+def test_a_warning_says_that_parents_keep_their_step_sizes(size, told):
+    state = run(make(v.gaussian(size(0.05))), generations=5).state
+    run(make(v.gaussian(size(0.05)), elites=1), state=state, generations=1)  # the same sizes: nothing to say
+    with pytest.warns(RuntimeWarning, match=told) as found:
+        run(make(v.gaussian(size(0.01))), state=state, generations=1)
+    assert found[0].filename == __file__
+
+
 def test_a_state_that_does_not_fit_is_refused(algorithm):
     state = run(algorithm).state
     for other in (make(parents=4), make(v.gaussian(v.multiplicative(v.absolute(0.1))))):

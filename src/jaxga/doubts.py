@@ -16,9 +16,11 @@ from jaxga.evaluate.contract import Evaluator
 from jaxga.evaluate.vmapped import depends
 from jaxga.heredity import candidate
 from jaxga.lowrank import dense
-from jaxga.tree import iota, take
+from jaxga.tree import iota, named_leaves, take
 
 EXACT = 2**24  # float32 holds all whole numbers up to here; above, neighbouring numbers become equal
+KEPT = "state keeps what its parents inherit"  # how a warning begins
+SAMPLED = 16  # children that show what is inherited unchanged
 PATIENCE, FAR = 10, 2.0  # warn if a kept elite leads for 10 generations in a row by more than 2 standard deviations
 
 
@@ -97,6 +99,44 @@ class Doubts:
         if kind not in self.said:
             self.said.add(kind)
             warnings.warn(text, RuntimeWarning, stacklevel=6)
+
+
+def warn_of_inherited(algorithm: Algorithm, source: Source, fresh: Source) -> None:
+    """Warn of step sizes that an algorithm would set otherwise, if the parents of another run brought theirs.
+
+    Only what children inherit unchanged is compared. What evolves differs in any case.
+
+    Args:
+      algorithm: of the new run.
+      source: the parents of the other run.
+      fresh: the founders that the new algorithm makes from the same key.
+    """
+    children = min(algorithm.children, SAMPLED)
+
+    def compare(source: Source, fresh: Source) -> tuple[Any, Any]:
+        def inherits(index: jax.Array) -> Any:
+            parent = take(source.parents, algorithm.place(source, index).slot)
+            child = candidate(algorithm, source, index)
+            return jax.tree.map(lambda one, other: (one == other).all(), child.strategy, parent.strategy)
+
+        def known(old: jax.Array, new: jax.Array) -> jax.Array:
+            same = jax.lax.map(lambda one: (old == one).reshape(len(old), -1).all(axis=1), new)
+            return same.any(axis=0).all()
+
+        unchanged = jax.tree.map(jnp.all, jax.vmap(inherits)(iota(children)))
+        return unchanged, jax.tree.map(known, source.parents.strategy, fresh.parents.strategy)
+
+    unchanged, known = (named_leaves(tree) for tree in jit(compare)(source, fresh))
+    others = [name for name in unchanged if bool(unchanged[name]) and not bool(known[name])]
+    if others:
+        old, new = (float(jnp.mean(named_leaves(one.parents.strategy)[others[0]])) for one in (source, fresh))
+        warnings.warn(
+            f"{KEPT}: {others[0] or 'the step size'} is {old:.4g}, and would begin at "
+            f"{new:.4g} with this algorithm. To use the new step sizes, begin a new run with "
+            "founders=jaxga.trained_founders(result.best.params).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def is_noisy(algorithm: Algorithm, task: Task) -> bool:

@@ -6,6 +6,7 @@ hidden units whose outgoing weights are zero, for layers of `jaxga.nn.Residual`,
 """
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import pairwise
@@ -18,6 +19,7 @@ import numpy as np
 from jaxga import pedigree
 from jaxga.algorithm import nobody
 from jaxga.base import Algorithm, Individual, Key, Params, State, Task, as_key, require
+from jaxga.doubts import KEPT
 from jaxga.pedigree import Ancestor
 from jaxga.report.files import RunDirectory
 from jaxga.run import Result, run
@@ -149,10 +151,12 @@ def grow(
             path = Path(directory) / name
             place = RunDirectory(path, "stage", config, resume=(path / "config.json").exists())
         start = as_key(key) if state is None else None
-        result = run(
-            algorithm, stage.task, start, state=state, generations=stage.generations, stop=stage.stop,
-            directory=place, **options,
-        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", KEPT)  # the step sizes of a stage are meant to go on in the next one
+            result = run(
+                algorithm, stage.task, start, state=state, generations=stage.generations, stop=stage.stop,
+                directory=place, **options,
+            )  # fmt: skip
         if place is None:
             result = result._replace(pedigree=result.pedigree._replace(config={"arguments": config}))
         results.append(result)

@@ -40,7 +40,7 @@ from jaxga.base import (
 from jaxga.compilation import jit
 from jaxga.devices import Devices, chosen, on_one
 from jaxga.distributed import agreed, is_first
-from jaxga.doubts import Doubts
+from jaxga.doubts import Doubts, warn_of_inherited
 from jaxga.evaluate import PLAYED, STEPS, Evaluator, as_evaluator, sharded, vmapped, worth_sharing
 from jaxga.evaluate.fingerprint import describe_run
 from jaxga.measures import as_columns, merged
@@ -544,8 +544,8 @@ def run(
         NaN in between. By default 1.
       state: the state of another run, ``result.state``, to continue with this algorithm, which may have another
         mutation, selection or task. Parents, their strategies, their scores and the generation count are kept. Step
-        sizes belong to strategies, so those of a new mutation are not used. To use them, start a new run with
-        ``founders=jaxga.trained_founders(...)``.
+        sizes belong to strategies, so those of a new mutation are not used, and a warning says so. To use them, start
+        a new run with ``founders=jaxga.trained_founders(...)``.
       directory: where metrics, checkpoints, pedigree and summary are written. With a path, a run is started there, or
         resumed if the path holds this run. A `jaxga.report.RunDirectory` also stores the arguments of an experiment,
         and says whether to resume.
@@ -560,7 +560,7 @@ def run(
     Warns:
       RuntimeWarning: if all children of a generation score NaN (the run then stops, with the last valid parents) or
         minus infinity; if an elite's score is probably due to luck; if integer fitness is too large for float32 to
-        tell values apart.
+        tell values apart; if the parents of ``state`` keep other step sizes than a new mutation sets.
 
     >>> import jaxga
     >>> from jaxga.variation import absolute, gaussian
@@ -641,6 +641,8 @@ def _going_on(program: Program, state: State, key: Any) -> State:
     )
     root = state.key if key is None else as_key(key)
     first = jit(program.begin)(root)
+    if not first.founding:
+        warn_of_inherited(program.algorithm, state.source, jit(program.begin)(state.key).source)
     scores = state.scores._replace(
         metrics={
             name: state.scores.metrics[name] if _alike(leaf, state.scores.metrics.get(name)) else leaf
