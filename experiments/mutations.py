@@ -14,7 +14,7 @@ import experiment
 import jax
 import jax.numpy as jnp
 import numpy as np
-from arms import Arm, Compared, Panel, answer, begin
+from arms import Arm, Compared, Panel, Problem, answer, begin
 from sizes import ENTROPY, noise, of_problem
 
 import jaxga
@@ -43,87 +43,90 @@ def run_of(
     return Arm(task, make, max((args.evaluations or budget) // children, 1))
 
 
-def form(args: Args) -> list[Panel]:
-    """The best of 64 children with a constant step, in units that are the same for all: of the weights that move."""
-    size = lambda step: variation.relative(step / 1000)  # noqa: E731
-    forms: dict[str, Callable[[int], jaxga.Variation]] = {
-        "normal": lambda step: variation.gaussian(size(step)),
-        "Laplace": lambda step: variation.laplace(size(step)),
-        "rank one": lambda step: variation.low_rank(size(step)),
-        "the weights into one unit": lambda step: variation.row(size(step)),
-        "one layer": lambda step: variation.one_at_a_time(variation.gaussian(size(step)), per.layer),
-        "one weight of each array": lambda step: variation.sparse(size(step), 1),
-        "ten weights of each array": lambda step: variation.sparse(size(step), 10),
-    }
+def panels_of(
+    args: Args, x: str, arms: Callable[[jaxga.Task, Problem], dict[tuple[str, int], Arm]], **options: Any
+) -> list[Panel]:
+    """A panel for every problem, with the arms that a function makes of its task."""
     panels = []
     for problem in args.problems:
         task, score = of_problem(args, problem)
-
-        def made(make: Callable[[int], jaxga.Variation], step: int, task: jaxga.Task = task) -> jaxga.Algorithm:
-            return jaxga.ga(task.init, make(step), parents=1, children=64)
-
-        arms = {
-            (name, step): run_of(args, task, partial(made, make, step), budget=BUDGET // 2)
-            for name, make in list(forms.items())[: 2 if args.quick else None]
-            for step in (STEPS[2:3] if args.quick else STEPS)
-        }  # fmt: skip
-        panels.append(Panel(problem, score, "step, thousandths", arms))
+        panels.append(Panel(problem, score, x, arms(task, problem), **options))
     return panels
+
+
+def form(args: Args) -> list[Panel]:
+    """The best of 64 children with a constant step, in units that are the same for all: of the weights that move."""
+    forms: dict[str, Callable[[variation.StepSize], jaxga.Variation]] = {
+        "normal": variation.gaussian,
+        "Laplace": variation.laplace,
+        "rank one": variation.low_rank,
+        "the weights into one unit": variation.row,
+        "one layer": lambda size: variation.one_at_a_time(variation.gaussian(size), per.layer),
+        "one weight of each array": lambda size: variation.sparse(size, 1),
+        "ten weights of each array": lambda size: variation.sparse(size, 10),
+    }
+
+    def arms(task: jaxga.Task, problem: Problem) -> dict[tuple[str, int], Arm]:
+        del problem
+
+        def made(form: str, step: int) -> jaxga.Algorithm:
+            return jaxga.ga(task.init, forms[form](variation.relative(step / 1000)), parents=1, children=64)
+
+        return {
+            (name, step): run_of(args, task, partial(made, name, step), budget=BUDGET // 2)
+            for name in list(forms)[: 2 if args.quick else None] for step in (STEPS[2:3] if args.quick else STEPS)
+        }  # fmt: skip
+
+    return panels_of(args, "step, thousandths", arms)
 
 
 def momentum(args: Args) -> list[Panel]:
     """Steps of rank one that adapt or not; and beside them a step along the mean direction of the ancestors' steps."""
     ways = {"none": 0.0, "memory 0.5": 0.5, "memory 0.8": 0.8, "memory 0.95": 0.95}
-    panels = []
-    for problem in args.problems:
-        task, score = of_problem(args, problem)
 
-        def made(memory: float, children: int, up: Any, task: jaxga.Task = task) -> jaxga.Algorithm:
+    def arms(task: jaxga.Task, problem: Problem) -> dict[tuple[str, int], Arm]:
+        del problem
+
+        def made(memory: float, children: int, up: Any) -> jaxga.Algorithm:
             own = variation.low_rank(variation.multiplicative(variation.relative(0.05), up=up))
             change = variation.momentum(own, memory) if memory else own
             return jaxga.ga(task.init, change, parents=1, children=children)
 
-        arms = {
+        return {
             (name, children): run_of(args, task, partial(made, memory, children), children)
-            for name, memory in ways.items()
-            for children in ((64,) if args.quick else (64, 256))
+            for name, memory in ways.items() for children in ((64,) if args.quick else (64, 256))
         }  # fmt: skip
-        panels.append(Panel(problem, score, "children", arms, "up", {"adaptive": 1.2, "constant": 1.0}))
-    return panels
+
+    return panels_of(args, "children", arms, varied="up", values={"adaptive": 1.2, "constant": 1.0})
 
 
 def rule(args: Args) -> list[Panel]:
     """One parent. The 1/5 rule needs a parent that competes, so every rule is tried with and without that."""
     start = variation.relative(0.05)
-    rules: dict[str, Callable[[], variation.StepSize]] = {
-        "constant": lambda: start,
-        "times 1.2": lambda: variation.multiplicative(start, up=1.2),
-        "log-normal, of layers": lambda: variation.log_normal(start, tau=0.2, per=per.layer),
-        "log-normal, of weights": lambda: variation.log_normal(start, tau=0.2, per=per.parameter),
-        "1/5 rule": lambda: variation.success_rule(start),
+    rules = {
+        "constant": start,
+        "times 1.2": variation.multiplicative(start, up=1.2),
+        "log-normal, of layers": variation.log_normal(start, tau=0.2, per=per.layer),
+        "log-normal, of weights": variation.log_normal(start, tau=0.2, per=per.parameter),
+        "1/5 rule": variation.success_rule(start),
     }
-    panels = []
-    for problem in args.problems:
-        task, score = of_problem(args, problem)
 
-        def made(
-            size: Callable[[], variation.StepSize], children: int, elites: int, task: jaxga.Task = task,
-            again: bool = problem == "digits",
-        ) -> jaxga.Algorithm:  # fmt: skip
+    def arms(task: jaxga.Task, problem: Problem) -> dict[tuple[str, int], Arm]:
+        def made(name: str, children: int, elites: int) -> jaxga.Algorithm:
             return jaxga.ga(
-                task.init, variation.gaussian(size()), parents=1, children=children, elites=elites,
-                reevaluate=again and elites > 0,
+                task.init, variation.gaussian(rules[name]), parents=1, children=children, elites=elites,
+                reevaluate=problem == "digits" and elites > 0,
             )  # fmt: skip
 
-        arms = {
+        return {
             (f"{name}, {'parent competes' if elites else 'parent dies'}", children): run_of(
-                args, task, partial(made, size, children, elites), children, BUDGET // 2
+                args, task, partial(made, name, children, elites), children, BUDGET // 2
             )
-            for children in ((16,) if args.quick else (16, 64)) for elites in (0, 1) for name, size in rules.items()
+            for children in ((16,) if args.quick else (16, 64)) for elites in (0, 1) for name in rules
             if elites or name != "1/5 rule"
         }  # fmt: skip
-        panels.append(Panel(problem, score, "children", arms))
-    return panels
+
+    return panels_of(args, "children", arms)
 
 
 def bounded(step_size: variation.StepSize, limit: float, tau: float) -> variation.StepSize:
@@ -143,8 +146,8 @@ def bounded(step_size: variation.StepSize, limit: float, tau: float) -> variatio
 
 def below_limit(child: jaxga.Individual) -> jax.Array:
     """Is the factor of a child's step size below the limit that it inherited?"""
-    factors = jax.tree.leaves(child.strategy["inner"]["log_factor"])
-    return jnp.mean(factors[0]) <= child.strategy["log_limit"]
+    log_factor, *_ = jax.tree.leaves(child.strategy["inner"]["log_factor"])  # one for all leaves
+    return log_factor <= child.strategy["log_limit"]
 
 
 def lethal(args: Args) -> list[Panel]:
@@ -156,28 +159,27 @@ def lethal(args: Args) -> list[Panel]:
         "no limit": (np.inf, 0.0), "limit 1": (1.0, 0.0), "limit 3": (3.0, 0.0), "limit 10": (10.0, 0.0),
         "inherited limit, from 1": (1.0, 0.1), "inherited limit, from 10": (10.0, 0.1),
     }  # fmt: skip
-    panels = []
-    for problem in args.problems:
-        task, score = of_problem(args, problem)
 
-        def made(limit: float, tau: float, parents: int, task: jaxga.Task = task) -> jaxga.Algorithm:
+    def arms(task: jaxga.Task, problem: Problem) -> dict[tuple[str, int], Arm]:
+        del problem
+
+        def made(limit: float, tau: float, parents: int) -> jaxga.Algorithm:
             size = variation.multiplicative(variation.relative(0.05), up=1.3, per=per.individual)
             mutation = variation.low_rank(bounded(size, limit, tau))
             return jaxga.ga(task.init, mutation, parents=parents, children=64, viable=below_limit)
 
-        arms = {
+        return {
             (name, parents): run_of(args, task, partial(made, limit, tau, parents))
             for parents in ((1,) if args.quick else (1, 16)) for name, (limit, tau) in limits.items()
         }  # fmt: skip
 
-        def lost(one: Arm, runs: jaxga.Runs, values: np.ndarray) -> dict[str, Any]:
-            del one, values
-            sizes = next(found for name, found in runs.metrics.items() if "step_size" in name)
-            killed = 100 * runs.metrics["lethal"].mean(axis=1) / 64
-            return {"step size at the end": experiment.told(sizes[:, -1], 2, "g"), "killed, %": experiment.told(killed)}
+    def lost(one: Arm, runs: jaxga.Runs, values: np.ndarray) -> dict[str, Any]:
+        del one, values
+        sizes = next(found for name, found in runs.metrics.items() if "step_size" in name)
+        killed = 100 * runs.metrics["lethal"].mean(axis=1) / 64
+        return {"step size at the end": experiment.told(sizes[:, -1], 2, "g"), "killed, %": experiment.told(killed)}
 
-        panels.append(Panel(problem, score, "parents", arms, extra=lost))
-    return panels
+    return panels_of(args, "parents", arms, extra=lost)
 
 
 def with_points() -> jaxga.Task:

@@ -639,10 +639,11 @@ def _going_on(program: Program, state: State, key: Any) -> State:
         f"state is of a run whose parents (or what they inherit) are not like the {program.algorithm.parents} of this "
         "algorithm: begin from its weights with founders=jaxga.trained_founders(result.best.params).",
     )
-    root = state.key if key is None else as_key(key)
-    first = jit(program.begin)(root)
-    if not first.founding:
-        warn_of_inherited(program.algorithm, state.source, jit(program.begin)(state.key).source)
+    begin = jit(program.begin)
+    fresh = begin(state.key)
+    if not fresh.founding:
+        warn_of_inherited(program.algorithm, state.source, fresh.source)
+    root, first = (state.key, fresh) if key is None else (as_key(key), begin(as_key(key)))
     scores = state.scores._replace(
         metrics={
             name: state.scores.metrics[name] if _alike(leaf, state.scores.metrics.get(name)) else leaf

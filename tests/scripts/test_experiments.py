@@ -289,10 +289,7 @@ JAXGA = str(Path(sys.executable).parent / "jaxga")
 SHOWN = {  # what `jaxga replay` draws of a run of a script, and a run of it that takes seconds
     "memorization": ("points.png", SMALL),
     "mnist": ("misread.png", ["--dataset", "digits", "--hidden", "4", "--children", "8", "--batch", "20"]),
-    "control": (
-        "episode.png",
-        ["--children", "8", "--episodes", "1", "--max-steps", "20"],
-    ),
+    "control": ("episode.png", ["--children", "8", "--episodes", "1", "--max-steps", "20"]),
 }
 
 
@@ -415,10 +412,10 @@ SLOW = {
     "memory_questions",
     "memory_region",
     "memory_replays",
-    "mutations",
     "memory_study",
     "mnist",
     "mnist_sweep",
+    "mutations",
     "norms",
     "oracle",
     "overwriting",
