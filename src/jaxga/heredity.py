@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from jaxga.base import Algorithm, Individual, Place, Recipe, Source
+from jaxga.compilation import any_of_all
 from jaxga.lowrank import add_weighted, dense, map_low_rank, step_leaf
 from jaxga.tree import expand, iota, take, where
 from jaxga.variation.projection import Projection, project
 
-CHUNK = 64  # children whose steps are held at once while they are averaged
+CHUNK = 64  # children that are built at once, or whose steps are held at once while they are averaged
 
 ChildOf = Callable[[Source, Individual, Any, Any], Individual]  # (source, the pair's parent, pair, member) -> child
 
@@ -48,13 +49,38 @@ def _survivors(algorithm: Algorithm, source: Source, indices: jax.Array) -> Indi
     build = jax.vmap(partial(candidate, algorithm, source))
     if len(indices) <= algorithm.children:
         return build(indices)
-    born, found = build(iota(algorithm.children)), algorithm.place(source, indices)
+    found = algorithm.place(source, indices)
     if algorithm.selection.in_place:
-        slot_of = jnp.full(algorithm.children, algorithm.parents, jnp.int32)
-        slot_of = slot_of.at[jnp.where(found.kept, algorithm.children, indices)].set(iota(len(indices)), mode="drop")
-        return jax.tree.map(lambda old, new: old.at[slot_of].set(new, mode="drop"), source.parents, born)
+        return _replaced(build, source.parents, jnp.where(found.kept, algorithm.children, indices), algorithm.children)
+    born = build(iota(algorithm.children))
     child = take(born, jnp.where(found.kept, 0, indices))
     return jax.vmap(where)(found.kept, take(source.parents, jnp.maximum(found.slot, 0)), child)
+
+
+def _replaced(
+    build: Callable[[jax.Array], Individual], parents: Individual, indices: jax.Array, children: int
+) -> Individual:
+    """The parents, some of which children replace. Only these children are built, in chunks.
+
+    Args:
+      build: builds the children with indices ``[n]``.
+      parents: ``[T]``.
+      indices: ``[T]``, the child that comes into each slot; ``children`` where the parent stays.
+      children: the number of all children.
+    """
+    slots, size = len(indices), min(CHUNK, children)
+    slot_of = jnp.full(children, slots, jnp.int32).at[indices].set(iota(slots), mode="drop")  # of a child; T: none
+    order = jnp.argsort(slot_of).astype(jnp.int32)  # those who come into a slot first
+    chunks = jnp.pad(order, (0, -children % size), constant_values=children).reshape(-1, size)
+    count = jnp.sum(slot_of < slots, dtype=jnp.int32)
+
+    def turn(carry: tuple[jax.Array, Individual]) -> tuple[jax.Array, Individual]:
+        number, held = carry
+        some = chunks[number]
+        into = slot_of.at[some].get(mode="fill", fill_value=slots)
+        return number + 1, jax.tree.map(lambda old, new: old.at[into].set(new, mode="drop"), held, build(some))
+
+    return jax.lax.while_loop(lambda carry: any_of_all(carry[0] * size < count), turn, (jnp.int32(0), parents))[1]
 
 
 def candidate(algorithm: Algorithm, source: Source, index: Any) -> Individual:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxga.base import Key, as_key
+from jaxga.compilation import any_of_all
 
 ROTATIONS = (13, 15, 26, 6), (17, 29, 16, 24)
 PARITY = 0x1BD11BDA
@@ -34,22 +35,25 @@ def normal(key: Key, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Ar
 
 @partial(jax.jit, static_argnames="size", inline=True)  # traced once for a size: that is the greater part of a trace
 def _numbers(words: jax.Array, size: int) -> jax.Array:
-    """The first ``size`` normal numbers of a key ``[2]``."""
-    half = -(-size // 2)
+    """The first ``size`` normal numbers of a key ``[2]``.
 
-    def write(number: Any, numbers: jax.Array) -> jax.Array:
-        first = jnp.asarray(number, jnp.uint32) * np.uint32(half)
-        some = _normal_of(_bits(words, first, half))
-        return jax.lax.dynamic_update_slice(numbers, some, (number * half,))
+    They are made in a loop of one turn, whose number XLA cannot know (`jaxga.compilation.loop`). Otherwise XLA may fuse
+    them into their users, and make them again for each.
+    """
+    turns = any_of_all((words[0] | np.uint32(1)) > 0).astype(jnp.int32)  # 1
 
-    return jax.lax.fori_loop(0, 2, write, jnp.zeros(2 * half, jnp.float32))[:size]
+    def turn(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        number, _ = carry
+        return number + 1, _normal_of(_bits(words, size))
+
+    return jax.lax.while_loop(lambda carry: carry[0] < turns, turn, (jnp.int32(0), jnp.zeros(size, jnp.float32)))[1]
 
 
-def _bits(key: jax.Array, first: jax.Array, size: int) -> jax.Array:
-    """Of ``jax.random.bits`` those from ``first`` on: the hash of a counter under a key ``[2]``, two words in one."""
+def _bits(key: jax.Array, size: int) -> jax.Array:
+    """``jax.random.bits``: the hash of a counter under a key ``[2]``, two words in one."""
     keys = key[0], key[1], key[0] ^ key[1] ^ np.uint32(PARITY)
     x = jnp.broadcast_to(keys[0], size)
-    y = jnp.arange(size, dtype=jnp.uint32) + (first + keys[1])
+    y = jnp.arange(size, dtype=jnp.uint32) + keys[1]
     for number in range(5):
         for turn in ROTATIONS[number % 2]:
             x = x + y

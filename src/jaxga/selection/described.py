@@ -74,7 +74,7 @@ def valid(scores: Evaluation, descriptors: jax.Array) -> jax.Array:
 
 def places(scored: Scored) -> jax.Array:
     """The place of each candidate in the ranking, ``[C]``: 0 is the best."""
-    return jnp.argsort(scored.order).astype(jnp.int32)
+    return jnp.zeros_like(scored.order).at[scored.order].set(iota(len(scored.order)), unique_indices=True)
 
 
 def scores_of(scored: Scored, indices: jax.Array) -> Evaluation:

@@ -153,10 +153,12 @@ def slerp(*, split: bool = True) -> Variation:
         def part(share: jax.Array) -> jax.Array:
             return jnp.where(straight, share, jnp.sin(share * angle) / jnp.where(straight, 1, sine))
 
+        of_mate, rest = part(weight), part(1 - weight)
+
         def between(start: int, mine: jax.Array, theirs: jax.Array) -> jax.Array:
-            number = start + jnp.arange(mine.size, dtype=jnp.int32).reshape(mine.shape)
-            share = jnp.where(number < place, weight, 1 - weight)
-            return part(1 - share).astype(mine.dtype) * mine + part(share).astype(mine.dtype) * theirs
+            before = start + jnp.arange(mine.size, dtype=jnp.int32).reshape(mine.shape) < place
+            of_mine, of_theirs = jnp.where(before, rest, of_mate), jnp.where(before, of_mate, rest)
+            return of_mine.astype(mine.dtype) * mine + of_theirs.astype(mine.dtype) * theirs
 
         starts = [sum(sizes[:number]) for number in range(len(sizes))]
         leaves = map(between, starts, jax.tree.leaves(own), jax.tree.leaves(mate))
