@@ -25,6 +25,7 @@ class Problem(NamedTuple):
     random: Callable[[Key], jax.Array]  # a goal that may be anything of the right form: many cannot be reached
     targets: np.ndarray  # [G, size], goals that can be reached: what the agent is tested on
     binary: bool  # are states zeros and ones, so that a replay can keep them as such?
+    states: int  # number of different random goals
 
 
 def whole(observation: jax.Array) -> jax.Array:
@@ -42,7 +43,7 @@ def four_rooms(size: int) -> Problem:
         cell = jax.random.randint(key, (2,), 0, size, jnp.int32)
         return jax.nn.one_hot(cell, size, dtype=jnp.float32).reshape(-1)
 
-    return Problem(environment, 2 * size, whole, None, random, targets, True)
+    return Problem(environment, 2 * size, whole, None, random, targets, True, size * size)
 
 
 def deep_sea(size: int) -> Problem:
@@ -54,7 +55,7 @@ def deep_sea(size: int) -> Problem:
     def random(key: Key) -> jax.Array:
         return jax.nn.one_hot(jax.random.randint(key, (), 0, cells, jnp.int32), cells, dtype=jnp.float32)
 
-    return Problem(environment, cells, whole, None, random, np.eye(cells, dtype=np.float32)[can_be], True)
+    return Problem(environment, cells, whole, None, random, np.eye(cells, dtype=np.float32)[can_be], True, cells)
 
 
 def bit_flip(size: int) -> Problem:
@@ -65,7 +66,8 @@ def bit_flip(size: int) -> Problem:
         return jax.random.bernoulli(key, 0.5, (size,)).astype(jnp.float32)
 
     targets = np.random.default_rng(0).integers(0, 2, (64, size)).astype(np.float32)
-    return Problem(environment, size, lambda seen: seen[:size], lambda seen: seen[size:], random, targets, True)
+    state, goal = (lambda seen: seen[:size]), (lambda seen: seen[size:])
+    return Problem(environment, size, state, goal, random, targets, True, 2**size)
 
 
 def sprite(size: int) -> Problem:
@@ -76,7 +78,7 @@ def sprite(size: int) -> Problem:
     def random(key: Key) -> jax.Array:
         return jnp.asarray(targets)[jax.random.randint(key, (), 0, len(targets), jnp.int32)]
 
-    return Problem(environment, size * size, whole, None, random, targets, False)
+    return Problem(environment, size * size, whole, None, random, targets, False, len(targets))
 
 
 MADE = {"four-rooms": four_rooms, "deep-sea": deep_sea, "bit-flip": bit_flip, "sprites": sprite}

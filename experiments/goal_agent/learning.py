@@ -35,6 +35,7 @@ def learn_actor(parts: Parts, agent: Agent, key: Key) -> Learned:
     code = partial(parts.encoder.code, agent.encoder.params)
     here, after, aims = code(some.states), code(some.after), code(some.goals)
     rewards, over, actions, bounds = some.rewards, some.over, some.actions, None
+    weights = jnp.ones(s.batch, jnp.float32)
     if parts.goalless:
         aims = jnp.zeros_like(aims)
     else:
@@ -49,9 +50,13 @@ def learn_actor(parts: Parts, agent: Agent, key: Key) -> Learned:
         dreams = states, jax.random.randint(key_act, (s.batch,), 0, parts.actions, jnp.int32)
         here, actions = replay.dreamt(which, dreams, (here, actions))
         targets = jnp.where(which, s.hope, targets)
+        if s.tries and s.optimism:
+            pairs = parts.problem.states * parts.actions
+            weight = replay.weight_of_dreams(s.optimism, s.tries, pairs, parts.steps_held(agent))
+            weights = jnp.where(which, weight, 1.0)
 
     def loss(params: Any) -> jax.Array:
-        return jnp.mean((value.chosen(actor.apply(params, here, aims), actions) - targets) ** 2)
+        return jnp.mean(weights * (value.chosen(actor.apply(params, here, aims), actions) - targets) ** 2)
 
     return actor.step(agent.actor, jax.grad(loss)(agent.actor.params))
 

@@ -50,6 +50,12 @@ class Parts(NamedTuple):
         known = replay.as_float(self.streams.diverse.sample(agent.diverse, key_seen).experience)
         return jnp.concatenate([known, self.random_goals(key_random, self.settings.proposals)])
 
+    def steps_held(self, agent: Agent) -> jax.Array:
+        """The number of steps ``[]`` in the replay, where no episode ends early; this round's are there."""
+        s = self.settings
+        episodes = jnp.minimum((agent.rounds + 1) * s.environments, s.episodes)
+        return (episodes * self.problem.environment.max_steps).astype(jnp.float32)
+
     def arrived(self, codes: jax.Array, aims: jax.Array) -> jax.Array:
         """Which codes ``[..., c]`` are near enough to those of their goals."""
         return jnp.max(jnp.abs(codes - aims), axis=-1) < self.settings.near

@@ -122,6 +122,24 @@ def share_of_dreams(batch: int, fraction: float) -> jax.Array:
     return jnp.arange(batch, dtype=jnp.int32) < round(batch * fraction)
 
 
+def weight_of_dreams(fraction: float, tries: float, pairs: int, steps: jax.Array) -> jax.Array:
+    """The weight in a loss with which a part ``fraction`` of the batch counts as ``tries`` of every pair.
+
+    The rest of the batch is drawn from ``steps`` that were made. A pair of state and action that was tried c times and
+    is worth v then has the value ``(tries * hope + c * v) / (tries + c)``. The weight is at most 1.
+
+    Args:
+      fraction: part of the batch that says: something random is good.
+      tries: of every pair.
+      pairs: of states and actions.
+      steps: ``[]``, that the replay holds.
+
+    >>> float(weight_of_dreams(0.5, 0.1, 200, jnp.float32(1000)))
+    0.019999999552965164
+    """
+    return jnp.minimum(tries * pairs / steps * (1 - fraction) / fraction, 1.0)
+
+
 def dreamt(which: jax.Array, dreams: Any, real: Any) -> Any:
     """``dreams`` where ``which [B]``, and ``real`` elsewhere."""
     return jax.tree.map(

@@ -31,6 +31,9 @@ class Settings:
     """Part of the goal setter's batch, or with chooser none of the actor's, that says: something random is good."""
     hope: float = 0.3
     """How good."""
+    tries: float = 0.0
+    """With chooser none: optimism counts as much as so many good tries of every action in every state. With 0, and with
+    every other chooser, it counts as its part of the batch, however much the agent has tried."""
     intrinsic: float = 0.0
     """Reward of the goal setter for goals that are neither certain nor impossible."""
     proposals: int = 64
@@ -74,6 +77,7 @@ def check(problem: Problem, settings: Settings) -> None:
     counts = {"environments": s.environments, "updates": s.updates, "batch": s.batch, "proposals": s.proposals}
     require_whole(1, **counts, stages=s.stages, code=s.code)
     require(steps % s.stages == 0, f"stages is {s.stages}, and must divide the {steps} steps of an episode.")
+    require_at_least(0, tries=s.tries)
     for name in ("optimism", "hindsight", "exploration"):
         share = getattr(s, name)
         require_at_least(0, **{name: share})

@@ -32,8 +32,8 @@ SUITED: dict[str, dict[str, Any]] = {
         "tenth": 12_000, "rounds": 300,
     },
     "deep-sea": {
-        "chooser": "none", "discount": 0.99, "following": 0.05, "rate": 2e-3, "hope": 0.5, "exploration": 0.02,
-        "environments": 2, "updates": 20, "episodes": 4000, "rounds": 1000, "every": 50,
+        "chooser": "none", "discount": 0.99, "following": 0.2, "rate": 2e-3, "hope": 0.5, "exploration": 0.02,
+        "optimism": 0.3, "tries": 0.1, "environments": 2, "updates": 20, "episodes": 4000, "rounds": 1000, "every": 50,
     },
     "bit-flip": {
         "chooser": "given", "reward": "steps", "following": 0.05, "hidden": (256,), "batch": 128,

@@ -92,6 +92,20 @@ def test_hope_falls_with_the_share_of_tries_as_the_formula_says():
     assert np.where(dream, hope, real)[goal == 0].mean() == pytest.approx(worth, rel=0.1)
 
 
+@pytest.mark.parametrize("steps", [500, 20_000])
+def test_optimism_may_count_as_so_many_tries(steps):
+    """In a table a pair that was tried c times is worth (k hope + c v) / (k + c), however many steps were made."""
+    fraction, hope, tries, pairs, known, real = 0.3, 0.5, 2.0, 50, 6, -1.0
+    weight = float(replay.weight_of_dreams(fraction, tries, pairs, jnp.float32(steps)))
+    draws = np.random.default_rng(0)
+    dream = draws.random(2_000_000) < fraction
+    pair = np.where(dream, draws.integers(0, pairs, dream.size), draws.random(dream.size) >= known / steps)
+    mine = pair == 0
+    worth = np.average(np.where(dream, hope, real)[mine], weights=np.where(dream, weight, 1.0)[mine])
+    assert worth == pytest.approx((tries * hope + known * real) / (tries + known), abs=0.04)
+    assert float(replay.weight_of_dreams(fraction, tries, pairs, jnp.float32(1))) == 1
+
+
 @pytest.fixture(scope="module")
 def episode():
     """Five episodes of at most six steps with two goals each: states are numbers that count, the last is cut short."""
@@ -212,6 +226,7 @@ def test_a_character_is_seen_by_weights_and_not_by_the_plain_loss():
         (lambda: environments.make("sprites", 4), "size is 4, and must be 5 or more"),
         (lambda: check(stages=7), "stages is 7, and must divide the 20 steps of an episode"),
         (lambda: check(optimism=1.5), "optimism is 1.5, and must lie between 0 and 1"),
+        (lambda: check(tries=-1.0), "tries is -1.0, and must be 0 or more"),
         (lambda: check(episodes=3), "episodes is 3, and must be 16 or more"),
         (lambda: check(chooser="given"), "this environment gives no goals"),
     ],
