@@ -26,6 +26,9 @@ class Program(NamedTuple):
     reach: Callable[[Agent, Key, jax.Array], jax.Array]  # goals [G, d] from random starts: which were reached, [G]
     worth: Callable[[Agent, jax.Array, jax.Array], jax.Array]  # the goal setter's values [S, G] of goals at states
     propose: Callable[[Agent, Key, jax.Array], jax.Array]  # goals [S, d] at states [S, d]
+    unseen: Callable[
+        [Agent, jax.Array], jax.Array
+    ]  # [2] error of reconstructed states: mean, and that of the worst tenth
     parts: Parts
     steps: int  # of the environment in a round
 
@@ -87,4 +90,8 @@ def build(problem: Problem, settings: Settings) -> Program:
     def propose(agent: Agent, key: Key, states: jax.Array) -> jax.Array:
         return acting.choose(parts, agent, key, states, states)
 
-    return Program(init, advance, perform, reach, worth, propose, parts, steps * s.environments)
+    def unseen(agent: Agent, states: jax.Array) -> jax.Array:
+        errors = jnp.sort(jnp.sum((parts.encoder.paint(agent.encoder.params, states) - states) ** 2, axis=-1))
+        return jnp.stack([errors.mean(), errors[-max(len(states) // 10, 1) :].mean()])
+
+    return Program(init, advance, perform, reach, worth, propose, unseen, parts, steps * s.environments)

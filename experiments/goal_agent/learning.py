@@ -21,9 +21,19 @@ def update(parts: Parts, agent: Agent, key: Key) -> Agent:
     if parts.settings.chooser == "setter":
         learned = learned._replace(setter=learn_setter(parts, agent, key_setter))
     if parts.settings.encoder != "none":
-        states = replay.as_float(parts.streams.diverse.sample(agent.diverse, key_sample).experience)
+        states = replay.as_float(_states(parts, agent, key_sample))
         learned = learned._replace(encoder=parts.encoder.step(key_encoder, agent.encoder, states))
     return learned
+
+
+def _states(parts: Parts, agent: Agent, key: Key) -> jax.Array:
+    """States ``[B, d]`` for the autoencoder: of the diverse stream, or one of each of some recent episodes."""
+    if parts.settings.stream == "diverse":
+        return parts.streams.diverse.sample(agent.diverse, key).experience
+    key_sample, key_step = jax.random.split(key)
+    episodes = parts.streams.recent.sample(agent.recent, key_sample).experience
+    row = jnp.arange(parts.settings.batch, dtype=jnp.int32)
+    return episodes.states[row, replay.below(key_step, episodes.length + 1)]
 
 
 def learn_actor(parts: Parts, agent: Agent, key: Key) -> Learned:

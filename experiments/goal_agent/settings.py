@@ -9,6 +9,7 @@ from jaxga.base import require, require_at_least, require_whole
 
 Chooser = Literal["setter", "random", "given", "none"]
 Reward = Literal["reach", "steps", "progress"]
+Stream = Literal["diverse", "recent"]
 
 
 @dataclass
@@ -60,7 +61,9 @@ class Settings:
     episodes: int = 1000
     """That the replay holds."""
     states: int = 2000
-    """That the autoencoder's stream holds."""
+    """That the diverse stream holds."""
+    stream: Stream = "diverse"
+    """What the autoencoder learns from: states that differ as much as possible, or those of the recent episodes."""
     following: float = 0.02
     """How fast the slow weights follow."""
     differences: bool = False

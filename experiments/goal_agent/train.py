@@ -43,17 +43,12 @@ SUITED: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 """What suits an environment, where it is not the default of `Args`."""
 QUICK: dict[str, Any] = {
-    "hidden": (16,),
-    "batch": 16,
-    "updates": 2,
-    "environments": 4,
-    "episodes": 16,
-    "states": 64,
-    "stages": 1,
-}
+    "hidden": (16,), "batch": 16, "updates": 2, "environments": 4, "episodes": 16, "states": 64, "stages": 1,
+}  # fmt: skip
 SMALL = {"four-rooms": 5, "deep-sea": 4, "bit-flip": 4, "sprites": 8}
 SOLVED = 0.9  # a return of more solves the deep sea
 SECONDS = 60.0  # from one checkpoint to the next: with its replay, one may have hundreds of megabytes
+UNSEEN = "error of codes", "of the worst tenth"  # square errors of what the autoencoder reconstructs
 SHOWN = 32  # proposals that are kept of every test, for the picture
 
 
@@ -83,6 +78,7 @@ class Look(NamedTuple):
     goals_reached: jax.Array  # [] share of the goals that can be reached, from random starts
     returned: jax.Array  # [] of an episode without chance, with goals of its own
     proposed: jax.Array  # [SHOWN, d]
+    unseen: jax.Array  # [2], see `Program`
 
 
 class Stopped(NamedTuple):
@@ -135,7 +131,7 @@ def block(args: Args, problem: environments.Problem, program: Program) -> Any:
         proposed = program.propose(agent, keys[1], starts)
         returned = jnp.median(jnp.sum(program.perform(agent, keys[2]).rewards, axis=1))
         reached = jnp.mean(program.reach(agent, keys[3], targets).astype(jnp.float32))
-        return agent, Look(jax.tree.map(jnp.mean, told), reached, returned, proposed)
+        return agent, Look(jax.tree.map(jnp.mean, told), reached, returned, proposed, program.unseen(agent, targets))
 
     return jax.jit(jax.vmap(one), donate_argnums=0)
 
@@ -159,7 +155,8 @@ def learn(args: Args, out: Path) -> None:
         for rounds in range(done + args.every, args.rounds + 1, args.every):
             agents, look = step(agents)
             look = jax.tree.map(np.asarray, look)
-            new = {"goals_reached": look.goals_reached, "return": look.returned, "proposed": look.proposed[0]}
+            new = {"goals_reached": look.goals_reached, "return": look.returned, "unseen": look.unseen}
+            new |= {"proposed": look.proposed[0]}
             kept = {
                 name: np.concatenate([kept[name], value[None]]) if name in kept else value[None]
                 for name, value in new.items()
@@ -193,6 +190,8 @@ def conclude(
         "goals_reached": kept["goals_reached"][-1].tolist(), "test_return": kept["return"][-1].tolist(),
         "solved": int(solved.any(axis=1).sum()), "steps_to_solution": first.tolist(),
     }  # fmt: skip
+    errors = {} if args.encoder == "none" else dict(zip(UNSEEN, kept["unseen"][-1].T, strict=True))
+    summary |= {name: each.tolist() for name, each in errors.items()}
     report.write_json(out / "summary.json", summary)
     agent = jax.tree.map(lambda leaf: leaf[0], agents)
     start = problem.state(problem.environment.reset(jax.random.key(0))[1])[None]
@@ -209,6 +208,7 @@ def conclude(
     pictures.draw(out / "goal_agent.png", args.env, f"{args.env}: {args.seeds} seeds", curves, rounds, more)
     steps = summary["steps"]
     row = {"env": args.env, "goals reached": experiment.told(kept["goals_reached"][-1]), "steps": steps}
+    row |= {name: experiment.told(each, 4) for name, each in errors.items()}
     row |= {"return": experiment.told(kept["return"][-1]), "solved once": f"{summary['solved']} of {args.seeds}"}
     report.print_table([row], "Median with its 95 % interval")
     print(f"Files: {out}   Picture: {out / 'goal_agent.png'}")

@@ -162,3 +162,15 @@ def test_the_evolved_actor_and_the_figure_of_depths(tmp_path):
     assert (tmp_path / "depths.png").exists()
     ended = run("--runs", tmp_path / "evolved", script=folder / "depths.py")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_the_autoencoder_may_learn_from_either_stream(tmp_path):
+    found = {}
+    for stream in ("diverse", "recent"):
+        out = tmp_path / stream
+        told = run("--quick", "--env", "deep-sea", "--encoder", "plain", "--chooser", "random", "--stream", stream,
+                   "--out", out)  # fmt: skip
+        assert "error of codes" in told.stdout
+        found[stream] = json.loads((out / "summary.json").read_text())["of the worst tenth"]
+        assert np.isfinite(found[stream]).all()
+    assert found["diverse"] != found["recent"]
