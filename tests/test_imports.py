@@ -11,9 +11,10 @@ SOURCE = ROOT / "src" / "jaxga"
 
 FLOORS = [
     {"_version", "base", "signals"},
-    {"tree", "lowrank", "data", "devices", "noise", "arena", "distributed", "observe"},
-    {"interpret"},
-    {"nn", "variation", "stop", "compilation", "measures", "encoding"},
+    {"tree", "lowrank", "data", "devices", "arena", "distributed", "observe"},
+    {"compilation"},
+    {"interpret", "noise"},
+    {"nn", "variation", "stop", "measures", "encoding"},
     {"selection", "heredity"},
     {"scores"},
     {"algorithm", "alignment", "tasks", "report", "memory"},

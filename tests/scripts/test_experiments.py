@@ -420,6 +420,7 @@ SLOW = {
     "oracle",
     "overwriting",
     "parts",
+    "paths",
     "patterns",
     "plasticity",
     "rewards",
@@ -598,6 +599,15 @@ def test_updates_of_sgd_are_not_normal_noise(tmp_path):
     assert batch["rank 1, %"] > 2 * expected
     normal = next(row for row in cosines if row[""] == "normal")
     assert first_number(normal["batch / theory"]) == pytest.approx(1, abs=0.3)
+
+
+@pytest.mark.slow
+def test_gradient_descent_goes_straighter_than_evolution_and_evolution_than_chance(tmp_path):
+    summary = quick_tables("paths", tmp_path / "run")
+    straight = {row[""]: first_number(row["of the length, %"]) for row in summary["paths"]}
+    assert straight["gradient descent"] > 50 > straight["mean of the better half"] > 1.5 * straight["a random walk"]
+    assert straight["best child"] > straight["a random walk"]
+    assert {row["reached"] for row in summary["paths"]} == {2, ""}
 
 
 @pytest.mark.slow
