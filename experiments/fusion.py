@@ -22,7 +22,7 @@ from flax.linen import initializers
 
 import jaxga
 from jaxga import nn, report, variation
-from jaxga.selection import attraction, breeding, by, competition, grid, map_elites, plus, proportional
+from jaxga.selection import Filled, attraction, breeding, by, competition, grid, map_elites, plus, proportional
 
 Start = Literal["scratch", "trained"]
 SIGMA, ARCHIVE, TRAINING = 0.01, 20, 1437
@@ -147,7 +147,7 @@ def make(task: jaxga.Task, founders: Callable[..., Any], mutates: bool, arm: str
     if arm.startswith("averaged"):
         return averaged(task, arm, generations)
     if arm == "MAP-Elites":
-        selection = map_elites("halves", grid((10, 10), 0, 1), 1)
+        selection = map_elites("halves", grid((10, 10), 0, 1), 1, breeders=by_fitness)
         change, parents = [variation.slerp()], 100
     else:
         alpha, attracted, split, crossed = ARMS[arm]
@@ -161,6 +161,11 @@ def make(task: jaxga.Task, founders: Callable[..., Any], mutates: bool, arm: str
         task.init, variation.chain(*change), parents=parents, children=1, pairs=1, selection=selection,
         founders=founders, score_founders=True,
     )  # fmt: skip
+
+
+def by_fitness(cells: Filled) -> jax.Array:
+    """Filled cells breed in proportion to their fitness, as in the authors' program."""
+    return jnp.where(cells.filled, cells.fitness, 0)
 
 
 def averaged(task: jaxga.Task, arm: str, generations: int) -> jaxga.Algorithm:
