@@ -26,9 +26,7 @@ class Program(NamedTuple):
     reach: Callable[[Agent, Key, jax.Array], jax.Array]  # goals [G, d] from random starts: which were reached, [G]
     worth: Callable[[Agent, jax.Array, jax.Array], jax.Array]  # the goal setter's values [S, G] of goals at states
     propose: Callable[[Agent, Key, jax.Array], jax.Array]  # goals [S, d] at states [S, d]
-    unseen: Callable[
-        [Agent, jax.Array], jax.Array
-    ]  # [2] error of reconstructed states: mean, and that of the worst tenth
+    unseen: Callable[[Agent, jax.Array], jax.Array]  # [2] error of reconstructed states: of all, of the worst tenth
     parts: Parts
     steps: int  # of the environment in a round
 
