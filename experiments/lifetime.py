@@ -1,9 +1,10 @@
-"""Does evolution find where learning should start? Sine curves and hidden goals, beside MAML by its gradient.
+"""Does evolution find where learning should start? Sine curves, hidden goals and an ant, beside MAML by its gradient.
 
-A life is a sine curve of which some points are shown, or a goal on the plane that is not seen. A network takes a few
-steps of gradient descent in it and is scored afterwards. Evolution looks for the weights that a life begins with, and
-for the learning rate of every leaf. MAML looks for the weights by the gradient through the steps, and pre-training for
-those that are good without any step.
+A life is a sine curve of which some points are shown, a goal on the plane that is not seen, or an ant that is to run
+forwards or backwards and is not told which (it needs `pip install 'jaxga[ant]'`). A network takes a few steps of
+gradient descent in it and is scored afterwards. Evolution looks for the weights that a life begins with, and for the
+learning rate of every leaf. MAML looks for the weights by the gradient through the steps, and pre-training for those
+that are good without any step.
 """
 
 import time
@@ -20,9 +21,9 @@ import numpy as np
 import optax
 
 import jaxga
-from jaxga import lifetime, nn, report, variation
+from jaxga import lifetime, nn, report, tasks, variation
 
-Problem = Literal["sine", "point"]
+Problem = Literal["sine", "point", "ant"]
 
 
 class Sizes(NamedTuple):
@@ -35,11 +36,15 @@ class Sizes(NamedTuple):
     children: int
 
 
-SIZES = {"sine": Sizes(10, 1, 750, 20, 256), "point": Sizes(40, 2, 400, 4, 32)}
+SIZES = {
+    "sine": Sizes(10, 1, 750, 20, 256),
+    "point": Sizes(40, 2, 400, 16, 32),
+    "ant": Sizes(10, 1, 300, 2, 16),
+}
 ARMS = "evolved", "evolved rates", "MAML", "pre-trained", "random"
-UNSEEN = {"sine": 600, "point": 40}  # lives that all arms are tested on
+UNSEEN = {"sine": 600, "point": 40, "ant": 40}  # lives that all arms are tested on
 RATE = 0.01  # of learning a sine curve
-SHORT = 50  # steps of an episode while the start for point is evolved; a test has 100
+SHORT = 50  # steps of an episode of point while its start is evolved, a test has 100; and of an episode of the ant
 SHOWN = 0, 1, 2, 3, 5  # steps of the test that the table has
 
 
@@ -47,15 +52,16 @@ SHOWN = 0, 1, 2, 3, 5  # steps of the test that the table has
 @dataclass
 class Args(experiment.Files):
     problem: Problem = "sine"
-    """sine: regression of a curve from a few points. point: go to a goal that is not seen."""
+    """sine: regression of a curve from a few points. point: go to a goal that is not seen.
+    ant: run forwards or backwards, by the physics of MJX."""
     arms: tuple[str, ...] = ARMS
     """evolved (the start), "evolved rates" (and a learning rate for every leaf), MAML, pre-trained, random."""
     shots: int | None = None
-    """Points of a sine curve that are shown, by default 10; episodes of a gradient where the problem is point, 40."""
+    """Points of a sine curve that are shown, by default 10; episodes of a gradient, 40 for point and 10 for ant."""
     steps: int | None = None
-    """Steps that evolution and MAML count on; by default 1 for sine, as MAML's paper trains, and 2 for point."""
+    """Steps that evolution and MAML count on; by default 1 for sine, as MAML's paper trains, 2 for point, 1 for ant."""
     generations: int | None = None
-    """Of evolution, by default 750 and 400; step sizes fall to a fiftieth by then, like a cosine."""
+    """Of evolution, by default 750, 400 and 300; step sizes fall to a fiftieth by then, like a cosine."""
     updates: int = 30_000
     """Of MAML and of pre-training, by Adam."""
     seeds: int = 10
@@ -63,9 +69,9 @@ class Args(experiment.Files):
     first: int = 0
     """The first seed."""
     lives: int | None = None
-    """Lives of a generation, the same for all of its children, by default 20 and 4; of a step of MAML 25."""
+    """Lives of a generation, the same for all of its children, by default 20, 16 and 2; of a step of MAML 25."""
     children: int | None = None
-    """Of a generation, by default 256 and 32; their mean, weighted by rank, is the next parent."""
+    """Of a generation, by default 256, 32 and 16; their mean, weighted by rank, is the next parent."""
     out: Path | None = None
     """Where the figures and pictures go; default runs/lifetime/<id>."""
     quick: bool = False
@@ -83,8 +89,17 @@ def pose(args: Args, steps: int | None = None) -> tuple[lifetime.Lives, optax.Gr
     shots = sizes_of(args).shots
     if args.problem == "sine":
         return lifetime.sinusoids(nn.MLP((40, 40, 1)), shots=shots), optax.sgd(RATE), False
-    born = lifetime.point_goals(nn.MLP((16, 2)), episodes=shots, steps=steps, deviation=0.05)
-    return born, optax.sgd(optax.piecewise_constant_schedule(0.05, {1: 0.3})), True
+    optimiser = optax.sgd(optax.piecewise_constant_schedule(0.05, {1: 0.5}))
+    if args.problem == "point":
+        goals = lifetime.point_goals(nn.MLP((16, 2)), episodes=shots, steps=steps, discount=0.9)
+        return goals, optimiser, True
+
+    def run(key: Any) -> jaxga.Task:
+        forwards = jnp.where(jax.random.bernoulli(key), jnp.float32(1), jnp.float32(-1))
+        environment = tasks.ant(direction=jnp.stack([forwards, jnp.float32(0)]))
+        return lifetime.policy_gradient(environment, nn.MLP((32, 8)), episodes=shots, steps=SHORT, discount=0.9)
+
+    return run, optimiser, True
 
 
 def evolve(sizes: Sizes, task: jaxga.Task, seed: int) -> tuple[Any, int]:
@@ -157,10 +172,10 @@ def main(args: Args) -> None:
     jaxga.base.require_whole(1, seeds=args.seeds, **sizes._asdict())
     unknown = sorted(set(args.arms) - set(ARMS))
     jaxga.require(not unknown, f"arms has {unknown}, and there are {list(ARMS)}.")
-    gradients = sorted({"MAML", "pre-trained"} & set(args.arms)) if args.problem == "point" else []
+    gradients = sorted({"MAML", "pre-trained"} & set(args.arms)) if args.problem != "sine" else []
     if gradients:
         args.arms = tuple(arm for arm in args.arms if arm not in gradients)
-        print(f"Left out for point, whose episodes have no gradient: {', '.join(gradients)}.")
+        print(f"Left out for {args.problem}, whose episodes have no gradient: {', '.join(gradients)}.")
     out = args.out or report.find_run("lifetime", asdict(args))
     report.RunDirectory(out, "lifetime", asdict(args), args.resume)
     unseen = 20 if args.quick else UNSEEN[args.problem]

@@ -156,10 +156,10 @@ def magnitude(args: Args) -> dict[str, Arm]:
     return arms
 
 
-def grown(args: Args, seed: int) -> growth.Grown:
-    """8 hidden units, then 16, 32, 64: each time fitness no longer improves."""
+def grown(args: Args, seed: int, freeze: bool) -> growth.Grown:
+    """8 hidden units, then 16, 32, 64: each time fitness no longer improves. Old weights may be frozen then."""
 
-    def stage(hidden: int, freeze: bool = False) -> growth.Stage:
+    def stage(hidden: int) -> growth.Stage:
         task = memorizing(nn.MLP((hidden, CLASSES)))
 
         def algorithm(free: Any) -> jaxga.Algorithm:
@@ -269,14 +269,15 @@ def main(args: Args) -> None:
             lines = [report.Curve(layer, at, np.stack([one[layer] for one in found])) for layer in found[0]]
             axes = {"xlabel": "generation", "ylabel": "harmless mutations of one layer, %"}
             panels.append((axes | {"title": "all layers change"}, lines))
-    if args.question == "growth":
-        found = [grown(args, seed).history for seed in range(args.seeds)]
+    growing = {"grown from 8 to 64": False, "grown, old weights frozen": True} if args.question == "growth" else {}
+    for name, freeze in growing.items():
+        found = [grown(args, seed, freeze).history for seed in range(args.seeds)]
         least = min(len(one["seconds"]) for one in found)
         seen = {key: np.stack([one[key][:least] for one in found]) for key in ("points", "cross_entropy")}
-        row = row_of("grown from 8 to 64", seen["points"], seen["cross_entropy"])
+        row = row_of(name, seen["points"], seen["cross_entropy"])
         lengths = experiment.told([len(one["seconds"]) for one in found], 0)
         rows.append(row | {"weights": rows[0]["weights"], "ms a generation": f"stops after {lengths} generations"})
-        curves.append(report.Curve("grown from 8 to 64", np.arange(1, least + 1), seen["cross_entropy"]))
+        curves.append(report.Curve(name, np.arange(1, least + 1), seen["cross_entropy"]))
     axes = {"xlabel": "generation", "ylabel": "cross-entropy", "yscale": "log", "title": args.question}
     report.plot_curves([(axes, curves), *panels], out / f"{args.question}.png", f"{args.seeds} seeds, median and range")
     report.print_table(rows, f"{args.question}: {args.children} children, {args.generations} generations")

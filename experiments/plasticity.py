@@ -19,7 +19,6 @@ from jaxga import data, lifetime, nn, report, tasks, variation
 
 Problem = Literal["maze", "double maze", "goal", "body", "seen", "labels"]
 HIDDEN = 8  # units of a plastic network that acts
-EPISODES = 4  # of a child in a generation, the same for all
 ENVIRONMENTS = {
     "maze": tasks.t_maze(1),
     "double maze": tasks.t_maze(2),
@@ -46,6 +45,8 @@ class Args(experiment.Files):
     parents: int = 32
     children: int = 512
     """Of a generation."""
+    episodes: int = 4
+    """Of a child in a generation, the same for all."""
     out: Path | None = None
     """Where the figures and pictures go; default runs/plasticity/<id>."""
     quick: bool = False
@@ -55,14 +56,14 @@ class Args(experiment.Files):
 Arms = dict[str, tuple[jaxga.Task, jaxga.Task]]  # what evolution sees, and the same with more lives for a test
 
 
-def acting(environment: tasks.Environment) -> Arms:
+def acting(environment: tasks.Environment, episodes: int) -> Arms:
     """Networks that act in an environment; fitness is the mean return."""
 
     def both(policy: Any) -> tuple[jaxga.Task, jaxga.Task]:
         def task(episodes: int) -> jaxga.Task:
             return tasks.control(environment, policy, episodes=episodes, key=jaxga.common, validation_episodes=100)
 
-        return task(EPISODES), task(1000)
+        return task(episodes), task(1000)
 
     sizes = environment.observation[0], HIDDEN, environment.outputs
     return {
@@ -119,7 +120,7 @@ def main(args: Args) -> None:
         args.parents, args.children = 4, 16
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
-    arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem])
+    arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem], args.episodes)
     chosen = ("rule of the layer",) if args.quick else args.arms or tuple(arms)
     unknown = sorted(set(chosen) - set(arms))
     jaxga.require(not unknown, f"arms has {unknown}, and for {args.problem} there are {list(arms)}.")

@@ -65,3 +65,20 @@ def test_a_goal_is_told_or_felt(seen, size):
     assert len(np.unique(goals[:, 0])) == 5
     task = tasks.control(environment, nn.MLP((8,)), max_steps=2)
     assert np.isfinite(jax.jit(task.evaluate)(KEY, task.init(KEY)).fitness)
+
+
+def test_a_direction_is_two_numbers():
+    with pytest.raises(jaxga.InputError, match=r"direction has shape \(3,\)"):
+        tasks.ant(direction=(1.0, 0.0, 0.0))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_an_ant_is_paid_in_its_direction():
+    pytest.importorskip("mujoco.mjx")
+    forwards, sidewards = tasks.ant(), tasks.ant(direction=(0.0, 1.0))
+    action = jnp.linspace(-0.3, 0.4, 8)
+    found = [jax.jit(one.step)(KEY, one.reset(KEY)[0], action) for one in (forwards, sidewards)]
+    np.testing.assert_allclose(found[0][0].position, found[1][0].position, rtol=1e-6)
+    moved = (found[0][0].position - forwards.reset(KEY)[0].position)[:2] / (SUBSTEPS * SECONDS)
+    np.testing.assert_allclose(found[0][2] - found[1][2], moved[0] - moved[1], rtol=1e-4)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxga.base import InputError, Key, require_whole
+from jaxga.base import InputError, Key, require, require_whole
 from jaxga.tasks.control import Action, Box, Environment
 
 SUBSTEPS, SECONDS = 5, 0.01  # physics steps per step of the agent, and the duration of a physics step
@@ -63,11 +63,11 @@ class AntState(NamedTuple):
     direction: jax.Array  # [2] unit vector, the direction in which speed is rewarded
 
 
-def ant(max_steps: int = 1000) -> Environment:
-    """Run along the x axis.
+def ant(max_steps: int = 1000, direction: Any = (1.0, 0.0)) -> Environment:
+    """Run in one direction, by default along the x axis. The direction is not observed.
 
-    The reward of a step is the speed along x in m/s, plus 1, minus 0.5 times the sum of squared actions. An episode
-    ends when the torso is lower than 0.2 m or higher than 1 m.
+    The reward of a step is the speed in the direction in m/s, plus 1, minus 0.5 times the sum of squared actions. An
+    episode ends when the torso is lower than 0.2 m or higher than 1 m.
 
     Observations ``[27]``: all positions except the place on the ground, and all speeds. Actions ``[8]``: torques from
     -1 to 1. The reward is that of Gymnasium's Ant-v4, but the body is another one, so returns cannot be compared. On
@@ -75,20 +75,22 @@ def ant(max_steps: int = 1000) -> Environment:
 
     Args:
       max_steps: most steps of an episode, by default 1000.
+      direction: ``[2]``, a vector of length 1 on the ground, by default (1, 0).
 
     Raises:
-      InputError: if MJX is not installed, or ``max_steps`` is below 1.
+      InputError: if MJX is not installed, ``max_steps`` is below 1, or ``direction`` is not two numbers.
     """
+    require(np.shape(direction) == (2,), f"direction has shape {np.shape(direction)}, and two numbers are due.")
 
-    def east(key: Key) -> jax.Array:
+    def same(key: Key) -> jax.Array:
         del key
-        return jnp.array([1.0, 0.0], jnp.float32)
+        return jnp.asarray(direction, jnp.float32)
 
     def nothing(direction: jax.Array, action: Action, reward: jax.Array) -> tuple[jax.Array, ...]:
         del direction, action, reward
         return ()
 
-    return _ant(max_steps, east, nothing)
+    return _ant(max_steps, same, nothing)
 
 
 def ant_goal(seen: bool = False, max_steps: int = 200) -> Environment:
