@@ -34,12 +34,13 @@ class Sizes(NamedTuple):
     generations: int
     lives: int
     children: int
+    step_size: float
 
 
 SIZES = {
-    "sine": Sizes(10, 1, 750, 20, 256),
-    "point": Sizes(40, 2, 400, 16, 32),
-    "ant": Sizes(10, 1, 300, 2, 16),
+    "sine": Sizes(10, 1, 750, 20, 256, 0.05),
+    "point": Sizes(40, 2, 400, 16, 32, 0.025),
+    "ant": Sizes(10, 1, 300, 2, 16, 0.05),
 }
 ARMS = "evolved", "evolved rates", "MAML", "pre-trained", "random"
 UNSEEN = {"sine": 600, "point": 40, "ant": 40}  # lives that all arms are tested on
@@ -72,6 +73,8 @@ class Args(experiment.Files):
     """Lives of a generation, the same for all of its children, by default 20, 16 and 2; of a step of MAML 25."""
     children: int | None = None
     """Of a generation, by default 256, 32 and 16; their mean, weighted by rank, is the next parent."""
+    step_size: float | None = None
+    """Of the first mutations, relative to the scale of a layer at initialisation; by default 0.05, 0.025 and 0.05."""
     out: Path | None = None
     """Where the figures and pictures go; default runs/lifetime/<id>."""
     quick: bool = False
@@ -104,7 +107,7 @@ def pose(args: Args, steps: int | None = None) -> tuple[lifetime.Lives, optax.Gr
 
 def evolve(sizes: Sizes, task: jaxga.Task, seed: int) -> tuple[Any, int]:
     """The start that evolution finds, and how many lives that took."""
-    mutation = variation.gaussian(experiment.falling(variation.relative(0.05), sizes.generations))
+    mutation = variation.gaussian(experiment.falling(variation.relative(sizes.step_size), sizes.generations))
     mean = experiment.mean_of_all(sizes.children)
     algorithm = jaxga.ga(task.init, mutation, parents=1, children=sizes.children, recombination=mean)
     result = jaxga.run(algorithm, task, seed, generations=sizes.generations, validate_every=sizes.generations)
@@ -169,7 +172,9 @@ def main(args: Args) -> None:
     if args.quick:
         args.problem, args.arms, args.seeds, args.generations, args.children = "sine", ("evolved", "random"), 1, 10, 64
     sizes = sizes_of(args)
-    jaxga.base.require_whole(1, seeds=args.seeds, **sizes._asdict())
+    counts = {name: size for name, size in sizes._asdict().items() if name != "step_size"}
+    jaxga.base.require_whole(1, seeds=args.seeds, **counts)
+    jaxga.base.require_at_least(0, step_size=sizes.step_size)
     unknown = sorted(set(args.arms) - set(ARMS))
     jaxga.require(not unknown, f"arms has {unknown}, and there are {list(ARMS)}.")
     gradients = sorted({"MAML", "pre-trained"} & set(args.arms)) if args.problem != "sine" else []

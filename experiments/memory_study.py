@@ -317,7 +317,7 @@ def cost_of_mutation(task: jaxga.Task, change: jaxga.Variation, source: jaxga.So
 
     def mutant(key: jax.Array) -> jax.Array:
         child = change.apply(key, own, Context(source.generation, own))
-        return by_parts(task.evaluate)(source.key, child.params).fitness
+        return by_parts(lambda params: task.evaluate(source.key, params))(child.params).fitness
 
     fitness = task.evaluate(source.key, own.params).fitness
     keys = jax.random.split(jax.random.fold_in(source.key, source.generation), 256)

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxga.base import configured
+from jaxga.base import configured, name_of, require
 from jaxga.interpret import convolution, layout, products, rearrange, ruled  # noqa: F401  each registers its rules
 from jaxga.interpret.jaxprs import trace
 from jaxga.interpret.ruled import with_rule
@@ -40,6 +40,9 @@ def by_parts(function: Callable[..., Any], keep: bool = False) -> Callable[..., 
     Returns:
       ``(params, *others) -> function(dense(params), *others)``.
 
+    Raises:
+      InputError: when called, if an argument after ``params`` has leaves in parts.
+
     >>> leaf = LowRank(jnp.ones((2, 3)), jnp.ones((1, 2, 1)), jnp.ones((1, 1, 3)))
     >>> by_parts(lambda w: jnp.ones(2) @ w)(leaf).tolist()
     [4.0, 4.0, 4.0]
@@ -55,6 +58,11 @@ def by_parts(function: Callable[..., Any], keep: bool = False) -> Callable[..., 
         if keep and not any(map(is_low_rank, leaves)):
             return function(params, *others)
         rest, others_treedef = jax.tree.flatten(others)
+        require(
+            not any(map(is_low_rank, jax.tree.leaves(others, is_low_rank))),
+            f"{name_of(function)} got leaves in parts after its first argument: by_parts takes the params first, as in "
+            "by_parts(lambda params: task.evaluate(key, params))(params).",
+        )
 
         def plain(*arrays: Any) -> Any:
             weights, others = arrays[: len(leaves)], arrays[len(leaves) :]
