@@ -6,6 +6,7 @@ weights are drawn anew in every life, or inherited too. The others are plain wei
 
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ ENVIRONMENTS = {
     "body": tasks.point(turned=True, tells=True),
     "seen": tasks.point((0.3, -0.2)),
 }
+BIASED = "goal", "body", "seen"  # problems whose observations may be all zeros, so that networks need a bias to move
 
 
 @experiment.own_first
@@ -56,8 +58,8 @@ class Args(experiment.Files):
 Arms = dict[str, tuple[jaxga.Task, jaxga.Task]]  # what evolution sees, and the same with more lives for a test
 
 
-def acting(environment: tasks.Environment, episodes: int) -> Arms:
-    """Networks that act in an environment; fitness is the mean return."""
+def acting(environment: tasks.Environment, episodes: int, bias: bool) -> Arms:
+    """Networks that act in an environment; fitness is the mean return. Plastic ones may have a bias, others do."""
 
     def both(policy: Any) -> tuple[jaxga.Task, jaxga.Task]:
         def task(episodes: int) -> jaxga.Task:
@@ -65,13 +67,13 @@ def acting(environment: tasks.Environment, episodes: int) -> Arms:
 
         return task(episodes), task(1000)
 
-    sizes = environment.observation[0], HIDDEN, environment.outputs
+    make = partial(lifetime.plastic, (environment.observation[0], HIDDEN, environment.outputs), bias=bias)
     return {
-        "rule of each connection": both(lifetime.plastic(sizes).policy(environment)),
-        "and evolved start": both(lifetime.plastic(sizes, start="evolved").policy(environment)),
-        "rule of each neuron": both(lifetime.plastic(sizes, lifetime.hebbian("neuron")).policy(environment)),
-        "and one that modulates": both(lifetime.plastic(sizes, modulated=True).policy(environment)),
-        "a network as rule": both(lifetime.plastic(sizes, lifetime.change_by_network()).policy(environment)),
+        "rule of each connection": both(make().policy(environment)),
+        "and evolved start": both(make(start="evolved").policy(environment)),
+        "rule of each neuron": both(make(lifetime.hebbian("neuron")).policy(environment)),
+        "and one that modulates": both(make(modulated=True).policy(environment)),
+        "a network as rule": both(make(lifetime.change_by_network()).policy(environment)),
         "fixed weights": both(nn.MLP((5 * HIDDEN, environment.outputs))),
     }
 
@@ -120,7 +122,10 @@ def main(args: Args) -> None:
         args.parents, args.children = 4, 16
     jaxga.base.require_whole(1, seeds=args.seeds, generations=args.generations)
     out = report.make_directory(args.out or report.find_run("plasticity", asdict(args)))
-    arms = taught() if args.problem == "labels" else acting(ENVIRONMENTS[args.problem], args.episodes)
+    arms = (
+        taught() if args.problem == "labels"
+        else acting(ENVIRONMENTS[args.problem], args.episodes, args.problem in BIASED)
+    )  # fmt: skip
     chosen = ("rule of the layer",) if args.quick else args.arms or tuple(arms)
     unknown = sorted(set(chosen) - set(arms))
     jaxga.require(not unknown, f"arms has {unknown}, and for {args.problem} there are {list(arms)}.")

@@ -445,7 +445,7 @@ def test_nothing_is_built_for_half_precision_and_looking_up():
 def test_params_that_do_not_come_first_are_refused():
     low_rank, _ = child_of(w=(3, 4))
     with pytest.raises(jaxga.InputError, match="by_parts takes the params first"):
-        by_parts(lambda key, p: jnp.ones(3) @ p["w"])(jax.random.key(0), low_rank)
+        by_parts(lambda _, p: jnp.ones(3) @ p["w"])(jax.random.key(0), low_rank)
 
 
 def test_a_part_of_a_program_on_several_devices_is_right():

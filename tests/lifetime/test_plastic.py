@@ -49,6 +49,20 @@ def test_weights_of_a_life_begin_at_random_or_are_inherited(start):
     assert max(float(jnp.abs(layer).max()) for layer in one) <= 0.1
 
 
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2)])
+def test_a_bias_is_one_more_input(sizes):
+    network = lifetime.plastic(sizes, bias=True, modulated=True)
+    genes = network.init(KEY)
+    weights = network.start(genes, KEY)
+    plain = lifetime.plastic((4, *sizes[1:]), modulated=True)
+    for found, due in zip(
+        network.forward(weights, jnp.arange(3.0)), plain.forward(weights, jnp.array([0.0, 1.0, 2.0, 1.0])), strict=True
+    ):
+        np.testing.assert_array_equal(found, due)
+    assert (network.forward(weights, jnp.zeros(3))[-1] != 0).all()
+    assert (lifetime.plastic(sizes).forward((weights[0][:3], *weights[1:]), jnp.zeros(3))[-1] == 0).all()
+
+
 def test_weights_are_bounded_where_asked():
     for bounded in (True, False):
         network = lifetime.plastic((3, 2), bounded=bounded)

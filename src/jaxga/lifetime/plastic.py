@@ -136,8 +136,9 @@ def plastic(
     scale: float = 0.1,
     bounded: bool = True,
     modulated: bool = False,
+    bias: bool = False,
 ) -> Plastic:
-    """A multilayer perceptron without biases whose weights change by a rule.
+    """A multilayer perceptron whose weights change by a rule.
 
     Args:
       sizes: numbers of inputs, hidden units, outputs, such as (4, 16, 2). Outputs are linear, hidden layers use tanh.
@@ -149,6 +150,7 @@ def plastic(
         (Najarro and Risi always divide.)
       modulated: add a neuron to the outputs that controls plasticity, by default False. Every change is multiplied by
         the tanh of its activation (Soltoggio et al. 2008). So a network can learn in some steps and not in others.
+      bias: add an input that is always 1, by default False. Without it, outputs are 0 while all inputs are 0.
 
     Raises:
       InputError: if there are fewer than two sizes, or an argument is out of range.
@@ -164,7 +166,7 @@ def plastic(
     require(len(sizes) >= 2, f"sizes is {tuple(sizes)}: give at least the inputs and the outputs.")
     require(start in ("random", "evolved"), f"start is {start!r}: take 'random' or 'evolved'.")
     require_at_least(0, scale=scale)
-    shapes = list(itertools.pairwise((*sizes[:-1], sizes[-1] + modulated)))
+    shapes = list(itertools.pairwise((sizes[0] + bias, *sizes[1:-1], sizes[-1] + modulated)))
     law = hebbian() if rule is None else rule
 
     def drawn(key: Key) -> Weights:
@@ -183,7 +185,8 @@ def plastic(
         return genes["weights"] if start == "evolved" else drawn(key)
 
     def forward(weights: Weights, inputs: jax.Array) -> tuple[jax.Array, ...]:
-        seen = [inputs.reshape(-1)]
+        flat = inputs.reshape(-1)
+        seen = [jnp.append(flat, jnp.ones(1, flat.dtype)) if bias else flat]
         for number, layer in enumerate(weights):
             outputs = seen[-1] @ layer
             seen.append(outputs if number == len(weights) - 1 else jnp.tanh(outputs))
