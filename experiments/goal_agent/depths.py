@@ -1,4 +1,8 @@
-"""Steps to solution against the depth of the sea, from runs of train.py that are over."""
+"""Steps to solution against the depth of the sea, from runs of train.py that are over; and the score of bsuite.
+
+bsuite (Osband et al. 2020) counts a depth N as solved when more than a fifth of all episodes so far found the treasure,
+random actions included, within 10,000 episodes and 2^N + 100. Its score is the share of the depths 10, 12, ..., 50.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -11,6 +15,19 @@ import numpy as np
 import jaxga
 from jaxga import report
 from jaxga.report.files import read_json
+
+EPISODES, FORGIVEN, FOUND = 10_000, 100, 0.2  # bsuite's rule
+
+
+def episodes_of(run: Path, size: int, steps: int) -> np.ndarray:
+    """Episodes until more than a fifth of all so far found the treasure, ``[R]``; infinity where that never was."""
+    kept = np.load(run / "tests.npz")
+    jaxga.require("practised" in kept, f"{run} is of an older train.py, which did not keep returns: run it again.")
+    returns = kept["practised"].T  # [R, tests], means of the episodes from one test to the next
+    share = np.cumsum(returns, axis=1) / np.arange(1, returns.shape[1] + 1)  # the way costs at most 0.01
+    episodes = steps / size * np.arange(1, returns.shape[1] + 1) / returns.shape[1]
+    solved = share > FOUND
+    return np.where(solved.any(axis=1), episodes[solved.argmax(axis=1)], np.inf)
 
 
 @dataclass
@@ -32,8 +49,11 @@ def main(args: Args) -> None:
         jaxga.require(summary.get("env") == "deep-sea", f"{path} holds no run with --env deep-sea.")
         steps = np.array([np.inf if each is None else each for each in summary["steps_to_solution"]], float)
         rows.append(
-            {"N": arguments["size"], "optimism": arguments["optimism"], "steps": steps, "asked": summary["steps"]}
-        )
+            {
+                "N": arguments["size"], "optimism": arguments["optimism"], "steps": steps, "asked": summary["steps"],
+                "episodes": episodes_of(path, arguments["size"], summary["steps"]),
+            }
+        )  # fmt: skip
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.6, 4.0), layout="constrained")
@@ -58,9 +78,14 @@ def main(args: Args) -> None:
     told = []
     for row in rows:
         solved = f"{np.isfinite(row['steps']).sum()} of {len(row['steps'])}"
+        counts = row["episodes"] < min(EPISODES, 2 ** row["N"] + FORGIVEN)
         told.append(
-            {"N": row["N"], "optimism": row["optimism"], "solved": solved, "steps": float(np.median(row["steps"]))}
-        )
+            {
+                "N": row["N"], "optimism": row["optimism"], "solved": solved, "steps": float(np.median(row["steps"])),
+                "episodes until bsuite's rule": float(np.median(row["episodes"])),
+                "by bsuite's rule": f"{counts.sum()} of {len(counts)}",
+            }
+        )  # fmt: skip
     report.print_table(told, "Deep sea")
     print(f"Picture: {args.out}")
 

@@ -156,7 +156,7 @@ def learn(args: Args, out: Path) -> None:
             agents, look = step(agents)
             look = jax.tree.map(np.asarray, look)
             new = {"goals_reached": look.goals_reached, "return": look.returned, "unseen": look.unseen}
-            new |= {"proposed": look.proposed[0]}
+            new |= {"proposed": look.proposed[0], "practised": look.told["return"]}
             kept = {
                 name: np.concatenate([kept[name], value[None]]) if name in kept else value[None]
                 for name, value in new.items()

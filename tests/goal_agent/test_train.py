@@ -19,7 +19,7 @@ import jaxga
 
 sys.path.append(str(ROOT / "experiments"))
 
-from goal_agent import agent, checkpoints, environments, settings
+from goal_agent import agent, checkpoints, depths, environments, settings
 
 SCRIPT = str(ROOT / "experiments" / "goal_agent" / "train.py")
 
@@ -162,6 +162,15 @@ def test_the_evolved_actor_and_the_figure_of_depths(tmp_path):
     assert (tmp_path / "depths.png").exists()
     ended = run("--runs", tmp_path / "evolved", script=folder / "depths.py")
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+
+
+def test_bsuite_counts_a_depth_when_a_fifth_of_all_episodes_found_the_treasure(tmp_path):
+    returns = np.array([[0.0, 0.0, 0.99], [0.0, 0.0, 0.99], [0.3, 0.0, 0.0], [0.9, 0.0, 0.0]])  # [tests, seeds]
+    np.savez(tmp_path / "tests.npz", practised=returns)
+    assert depths.episodes_of(tmp_path, size=10, steps=4000).tolist() == [400, np.inf, 100]
+    np.savez(tmp_path / "tests.npz", goals_reached=returns)
+    with pytest.raises(jaxga.InputError, match="run it again"):
+        depths.episodes_of(tmp_path, size=10, steps=4000)
 
 
 def test_the_autoencoder_may_learn_from_either_stream(tmp_path):
