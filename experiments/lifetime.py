@@ -198,7 +198,7 @@ def main(args: Args) -> None:
         summary = {"name": "lifetime", "problem": args.problem, **sizes._asdict(), "arms": rows}
         report.write_json(out / "summary.json", summary)
         curves.append(report.Curve(arm, np.arange(SHOWN[-1] + 1), after))
-        axes = {"xlabel": "steps in a life", "ylabel": what, "yscale": "log" if args.problem == "sine" else "linear"}
+        axes = {"xlabel": "steps in a life", "ylabel": what, "yscale": "log" if args.problem == "sine" else "symlog"}
         shots = f"{sizes.shots} {'shots' if args.problem == 'sine' else 'episodes a step'}"
         report.plot_curves([(axes, curves)], out / f"{args.problem}.png", f"{args.problem}, {shots}")
     report.print_table(rows, f"{what} after so many steps in {unseen} unseen lives; {args.seeds} seeds")
