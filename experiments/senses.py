@@ -207,7 +207,7 @@ def main(args: Args) -> None:
     for seed in range(args.seeds):
         trials.append(experiment.once(out / "runs.json", args.question, seed, partial(run, seed)))
         print(f"seed {seed}: " + ", ".join(f"{name} {one['generations']}" for name, one in trials[-1].items()))
-    rows = []
+    rows, curves, x = [], [], np.arange(args.generations + 1)
     for name in trials[0]:
         each = [one[name] for one in trials]
         row = {"": name, "generations": experiment.told([one["generations"] for one in each], 1)}
@@ -215,11 +215,15 @@ def main(args: Args) -> None:
         if "reached" in each[0]:
             row["reached"] = f"{sum(one['reached'] for one in each)} of {len(each)}"
             row["return before"] = experiment.told([one["before"] for one in each], 0)
+            there = np.array([one["generations"] if one["reached"] else np.inf for one in each])
+            curves.append(report.Curve(name, x, 100 * np.mean(there[:, None] <= x, axis=0, keepdims=True)))
         row["return"] = experiment.told([one["return"] for one in each], 2 if name == "model" else 0)
         rows.append(row)
     report.write_json(out / "summary.json", {"name": "senses", "question": args.question, "arms": rows})
+    axes = {"xlabel": "generation", "ylabel": f"runs with a mean return of {TARGET:.0f}, %", "ylim": (-3, 103)}
+    report.plot_curves([(axes, curves)], out / f"{args.question}.png", f"{args.question}, {args.seeds} seeds")
     report.print_table(rows, f"{args.question}: generations of {CHILDREN} children to a mean return of {TARGET:.0f}")
-    print(f"Files: {out}")
+    print(f"Files: {out}   Picture: {out / args.question}.png")
 
 
 if __name__ == "__main__":
