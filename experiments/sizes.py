@@ -121,7 +121,7 @@ def regimes(args: Args) -> list[Panel]:
         }  # fmt: skip
         arms = {
             (line, parents): arm(args, task, parents, 256, 3 * BUDGET // 4, **options(parents))
-            for line, options in lines.items() for parents in ((1, 4) if args.quick else (1, 2, 4, 16, 64))
+            for line, options in lines.items() for parents in ((4,) if args.quick else (1, 2, 4, 16, 64))
             if not (line == "crossover" and parents == 1)
         }  # fmt: skip
         panels.append(Panel(name, score, "parents", arms))
