@@ -129,7 +129,7 @@ def encoder(
         seen = params["seen"] + 1
         moved = params["average"] + (jnp.mean(states, axis=0) - params["average"]) / jnp.minimum(seen, 1000.0)
         params = params | {"average": moved, "seen": seen}
-        noise = jax.random.normal(key_noise, (len(states), code), jnp.float32) * (kind == "vae")
+        noise = jax.random.normal(key_noise, (len(states), code), jnp.float32) * float(kind == "vae")
 
         def loss(weights: Any) -> jax.Array:
             out = cast(tuple, network.apply(weights, states, average(params), noise))

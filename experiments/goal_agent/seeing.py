@@ -49,7 +49,7 @@ def judged(seen: Encoder, params: Any, pictures: jax.Array) -> tuple[jax.Array, 
     painted = seen.paint(params, pictures)
     wrong, inside = (painted - pictures) ** 2, sprites.character(pictures)
     return (
-        jnp.sum(jnp.where(inside, wrong, 0.0)) / jnp.sum(inside),
-        jnp.sum(jnp.where(inside, 0.0, wrong)) / jnp.sum(~inside),
+        jnp.sum(jnp.where(inside, wrong, 0.0)) / jnp.sum(inside, dtype=jnp.float32),
+        jnp.sum(jnp.where(inside, 0.0, wrong)) / jnp.sum(~inside, dtype=jnp.float32),
         painted,
     )

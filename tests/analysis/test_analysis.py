@@ -26,7 +26,8 @@ def bowl(n, noise=0.0):
     """Minus the square of the distance from zero, seen through noise that is the same for a whole generation or not."""
 
     def evaluate(key, w):
-        return jaxga.Evaluation(-jnp.sum(w**2) + noise * jax.random.normal(key))
+        height = -jnp.sum(w**2)
+        return jaxga.Evaluation(height + noise * jax.random.normal(key) if noise else height)
 
     return jaxga.Task(lambda key: jax.random.normal(key, (n,)), evaluate, jaxga.independent)
 
