@@ -115,7 +115,7 @@ def runs_of(panel: Panel, one: Arm, seeds: int, pedigrees: bool) -> tuple[jaxga.
 def until(score: Score, values: np.ndarray, evaluations: np.ndarray, target: float) -> np.ndarray:
     """Evaluations until ``values [R, P]`` reach the target, ``[R]``; infinity where they never do."""
     reached = values <= target if score.log else values >= target
-    return np.where(reached.any(axis=1), evaluations[reached.argmax(axis=1)], np.inf)
+    return experiment.first_of(reached, evaluations)
 
 
 def rows_of(

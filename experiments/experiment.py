@@ -126,6 +126,11 @@ def once(path: Path, arm: str, seed: int, do: Callable[[], Any]) -> Any:
     return runs[str(seed)]
 
 
+def first_of(reached: np.ndarray, x: Any) -> np.ndarray:
+    """The first of ``x [P]`` at which each run is there, ``[R]``, by ``reached [R, P]``; infinity where none is."""
+    return np.where(reached.any(axis=1), np.asarray(x)[reached.argmax(axis=1)], np.inf)
+
+
 def told(values: Any, digits: int = 2, form: str = "f") -> str:
     """The median with its 95 % interval, for a table; ``form`` "g" counts the digits that are not leading zeros.
 

@@ -181,9 +181,9 @@ def main(args: Args) -> None:
     if args.quick:
         args.problem, args.arms, args.seeds, args.generations, args.children = "sine", ("evolved", "random"), 1, 10, 64
     sizes = sizes_of(args)
-    counts = {name: size for name, size in sizes._asdict().items() if name != "step_size"}
+    counts = sizes._asdict()
+    jaxga.base.require_at_least(0, step_size=counts.pop("step_size"))
     jaxga.base.require_whole(1, seeds=args.seeds, **counts)
-    jaxga.base.require_at_least(0, step_size=sizes.step_size)
     unknown = sorted(set(args.arms) - set(ARMS))
     jaxga.require(not unknown, f"arms has {unknown}, and there are {list(ARMS)}.")
     gradients = sorted({"MAML", "pre-trained"} & set(args.arms)) if args.problem != "sine" else []

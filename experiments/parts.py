@@ -197,8 +197,7 @@ def milliseconds(arm: Arm, repeats: int) -> float:
 
 def until(points: np.ndarray) -> np.ndarray:
     """Generations until enough points are right, ``[R]``; infinity where they never are."""
-    reached = points >= ENOUGH
-    return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
+    return experiment.first_of(points >= ENOUGH, np.arange(1, points.shape[1] + 1))
 
 
 def row_of(name: str, points: np.ndarray, entropy: np.ndarray) -> dict[str, Any]:

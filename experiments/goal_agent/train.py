@@ -184,7 +184,7 @@ def conclude(
     """The summary and the picture."""
     rounds = args.every * np.arange(1, len(kept["return"]) + 1)
     solved = kept["return"].T > SOLVED  # [R, tests]
-    first = np.where(solved.any(axis=1), rounds[solved.argmax(axis=1)] * program.steps, np.inf)
+    first = experiment.first_of(solved, rounds * program.steps)
     summary = {
         "name": "goal_agent", "env": args.env, "rounds": args.rounds, "steps": args.rounds * program.steps,
         "goals_reached": kept["goals_reached"][-1].tolist(), "test_return": kept["return"][-1].tolist(),
